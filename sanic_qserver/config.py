@@ -1,0 +1,192 @@
+"""Config: every setting, typed, from `config.toml` and the environment. The environment is read here only.
+
+Order, strongest first: command line, file, environment, default.
+"""
+
+import os
+import re
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta, Struct, field
+
+from sanic_qserver.errors import ConfigError
+
+PACKAGE = Path(__file__).resolve().parent
+Seconds = Annotated[float, Meta(gt=0)]
+Count = Annotated[int, Meta(ge=1)]
+
+
+class Section(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Base of all parts of the configuration: a typing mistake is refused, with its path."""
+
+
+class ServerConfig(Section, frozen=True, kw_only=True):
+    """Where and how HTTP is served."""
+
+    host: str = "127.0.0.1"
+    port: Annotated[int, Meta(ge=1, le=65535)] = 60610
+    workers: Count = 1
+    max_body_bytes: Count = 100_000_000
+    body_timeout_s: Seconds = 30.0
+    shutdown_timeout_s: Seconds = 3.0
+    max_nesting: Count = 200
+    allow_origins: tuple[str, ...] = ()
+    proxies_count: Annotated[int, Meta(ge=0)] = 0
+    access_log: bool = False
+    allow_anonymous_beyond_loopback: bool = False
+
+
+class ManagerConfig(Section, frozen=True, kw_only=True):
+    """How RE Manager is reached. Deadlines count from the sending of a call; `queue_wait_s` ends before it.
+
+    The defaults answer a client before the official client's own time-out of 5 s (1.5 + 3).
+    """
+
+    control_address: str = "tcp://localhost:60615"
+    info_address: str = "tcp://localhost:60625"
+    public_key: str = ""
+    encoding: Literal["json", "msgpack"] = "json"
+    window: Annotated[int, Meta(ge=1, le=64)] = 8
+    queue_limit: Count = 1000
+    queue_wait_s: Seconds = 1.5
+    short_deadline_s: Seconds = 3.0
+    long_deadline_s: Seconds = 60.0
+    deadlines_s: dict[str, Seconds] = field(default_factory=dict)
+    unknown_params: Literal["refuse", "forward"] = "refuse"
+
+
+class ConsoleConfig(Section, frozen=True, kw_only=True):
+    """How much console output is kept."""
+
+    max_messages: Count = 2000
+    max_lines: Count = 2000
+    max_watcher_messages: Count = 1000
+    heartbeat_s: Seconds = 10.0
+
+
+class AuthConfig(Section, frozen=True, kw_only=True):
+    """Who may come in. Without logins there is one API key: this one, or one made at start."""
+
+    single_user_api_key: str = ""
+
+
+class PolicyConfig(Section, frozen=True, kw_only=True):
+    """Where the policies stand. A relative path counts from the folder of `config.toml`; "" means the shipped one."""
+
+    permissions: str = ""
+
+
+class Config(Section, frozen=True, kw_only=True):
+    """The whole configuration. `source` is the file it came from."""
+
+    server: ServerConfig = ServerConfig()
+    manager: ManagerConfig = field(default_factory=ManagerConfig)
+    console: ConsoleConfig = ConsoleConfig()
+    auth: AuthConfig = AuthConfig()
+    policy: PolicyConfig = PolicyConfig()
+    source: str = ""
+
+    @property
+    def folder(self) -> Path:
+        """The folder that relative paths count from."""
+        return Path(self.source).resolve().parent if self.source else Path.cwd()
+
+
+# Environment names of today's deployments -> our setting. A later row wins over an earlier one.
+ENVIRONMENT: tuple[tuple[str, tuple[str, ...]], ...] = (
+    ("QSERVER_ZMQ_ADDRESS", ("manager", "control_address")),
+    ("QSERVER_ZMQ_ADDRESS_CONTROL", ("manager", "control_address")),
+    ("QSERVER_ZMQ_CONTROL_ADDRESS", ("manager", "control_address")),
+    ("QSERVER_ZMQ_ADDRESS_CONSOLE", ("manager", "info_address")),
+    ("QSERVER_ZMQ_INFO_ADDRESS", ("manager", "info_address")),
+    ("QSERVER_ZMQ_PUBLIC_KEY", ("manager", "public_key")),
+    ("QSERVER_ZMQ_ENCODING", ("manager", "encoding")),
+    ("QSERVER_HTTP_SERVER_SINGLE_USER_API_KEY", ("auth", "single_user_api_key")),
+    ("QSERVER_HTTP_SERVER_HOST", ("server", "host")),
+    ("QSERVER_HTTP_SERVER_PORT", ("server", "port")),
+    ("QSERVER_HTTP_SERVER_ALLOW_ORIGINS", ("server", "allow_origins")),
+)
+_WORDS = {("server", "allow_origins")}
+
+
+def load(
+    path: str | Path | None = None,
+    environment: Mapping[str, str] | None = None,
+    overrides: Mapping[str, Any] | None = None,
+) -> Config:
+    """Read the configuration.
+
+    `path`: a TOML file, or None for `QSERVER_HTTP_SERVER_CONFIG` in the environment, or for nothing but defaults.
+    `overrides`: nested sections that win over all else (the command line).
+    Raises ConfigError, naming the file and the path of the setting.
+    """
+    env = os.environ if environment is None else environment
+    file = Path(path or env.get("QSERVER_HTTP_SERVER_CONFIG", "") or "")
+    settings: dict[str, Any] = from_environment(env)
+    if path or env.get("QSERVER_HTTP_SERVER_CONFIG"):
+        _merge(settings, _expand(_read_toml(file), env, str(file)))
+        settings["source"] = str(file)
+    _merge(settings, overrides or {})
+    try:
+        return msgspec.convert(settings, Config, strict=False)
+    except msgspec.ValidationError as error:
+        raise ConfigError(f"{file if path else 'configuration'}: {error}") from None
+
+
+def from_environment(env: Mapping[str, str]) -> dict[str, Any]:
+    """The settings that today's environment names give, as nested sections."""
+    settings: dict[str, Any] = {}
+    for name, (section, key) in ENVIRONMENT:
+        if value := env.get(name):
+            settings.setdefault(section, {})[key] = value.split() if (section, key) in _WORDS else value
+    return settings
+
+
+def _read_toml(file: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(file.read_text("utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ConfigError(f"{file}: {error}") from None
+
+
+def _merge(into: dict[str, Any], more: Mapping[str, Any]) -> None:
+    for key, value in more.items():
+        if isinstance(value, Mapping) and isinstance(into.get(key), dict):
+            _merge(into[key], value)
+        else:
+            into[key] = dict(value) if isinstance(value, Mapping) else value
+
+
+def _expand(value: Any, env: Mapping[str, str], where: str) -> Any:
+    """Replace `${NAME}` in every string by the environment's value; a name that is not set is a mistake."""
+    if isinstance(value, dict):
+        return {key: _expand(part, env, f"{where}: {key}") for key, part in value.items()}
+    if isinstance(value, list):
+        return [_expand(part, env, where) for part in value]
+    if not isinstance(value, str):
+        return value
+
+    def replace(match: re.Match[str]) -> str:
+        if match[1] not in env:
+            raise ConfigError(f"{where}: environment variable {match[1]} is not set")
+        return env[match[1]]
+
+    return re.sub(r"\$\{(\w+)\}", replace, value)
+
+
+def shipped(name: str) -> Path:
+    """A data file that comes with the package: `config.toml`, or a file under `policies/`."""
+    inside = PACKAGE / name
+    return inside if inside.exists() else PACKAGE.parent / name
+
+
+def resolve(config: Config, path: str, default: str) -> Path:
+    """The file that a setting names: relative to the configuration's folder, or the shipped default."""
+    if not path:
+        return shipped(default)
+    file = Path(path)
+    return file if file.is_absolute() else config.folder / file

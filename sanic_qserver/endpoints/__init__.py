@@ -1,0 +1,1 @@
+"""The rows of the table, and what serves those that are more than "forward"."""

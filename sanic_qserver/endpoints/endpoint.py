@@ -1,0 +1,164 @@
+"""What a row of the table is, what serving it gets, and the default way to serve it.
+
+Rows are frozen values. They drive the routes, the gate, the OpenAPI document, `sanic-qserver routes`
+and the tests over every row. Nothing here knows Sanic or 0MQ.
+"""
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any, Protocol
+
+from msgspec import Struct, structs
+
+from sanic_qserver.scopes import Scope
+from sanic_qserver.structs.identity import Access
+from sanic_qserver.structs.requests import NoParams, Params
+
+JSON = "application/json"
+
+
+class Stamp(Enum):
+    """What the server writes over the client's params before RE Manager sees them."""
+
+    NOTHING = ()
+    CALLER = ("user", "user_group")
+    USER = ("user",)
+    USER_GROUP = ("user_group",)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A reply that is more than RE Manager's bytes."""
+
+    body: bytes = b""
+    status: int = 200
+    content_type: str = JSON
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+class ManagerCalls(Protocol):
+    """What a row needs of the RE Manager client."""
+
+    async def request(self, method: str, params: Any = None, *, deadline_s: float | None = None) -> bytes:
+        """Send one call; RE Manager's reply as JSON bytes. Raises GatewayError (408 or 503)."""
+        ...
+
+
+@dataclass(slots=True)
+class Call:
+    """One admitted request: the row, its decoded params, who asks, and what serves it.
+
+    `services` is the application's `Services`; `headers` have lower-case names; `form` and `files` are
+    filled for rows that read a form.
+    """
+
+    endpoint: "Endpoint"
+    params: Params
+    access: Access
+    request_id: str
+    services: Any
+    headers: Mapping[str, str]
+    path_args: Mapping[str, str]
+    address: str = ""
+    form: Mapping[str, str] = field(default_factory=dict)
+    files: Mapping[str, "UploadedFile"] = field(default_factory=dict)
+
+    @property
+    def manager(self) -> ManagerCalls:
+        """The RE Manager client."""
+        manager: ManagerCalls = self.services.manager
+        return manager
+
+
+@dataclass(frozen=True, slots=True)
+class UploadedFile:
+    """A file part of a form."""
+
+    name: str
+    content_type: str
+    body: bytes
+
+
+Serve = Callable[[Call], Awaitable[bytes | Answer]]
+Source = Callable[[Call], AsyncIterator[bytes]]
+
+
+async def forward(call: Call) -> bytes:
+    """Hand the params to RE Manager, and its reply, undecoded, to the client."""
+    return await call.manager.request(call.endpoint.method, call.params)
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """One row: verb and path, the scope it asks for, RE Manager's method and params, and what serves it.
+
+    `scope` None means public, which must be said. `aliases` are further (verb, path) pairs with the same meaning.
+    `changes` marks calls that change something: they are audited, may carry an `Idempotency-Key`, and a
+    time-out means that the outcome is unknown.
+    """
+
+    verb: str
+    path: str
+    scope: Scope | None
+    method: str
+    params: type[Params] = NoParams
+    stamp: Stamp = Stamp.NOTHING
+    serve: Serve = forward
+    aliases: tuple[tuple[str, str], ...] = ()
+    reply: type[Struct] | None = None
+    changes: bool = False
+    reads_form: bool = False
+    at_root: bool = True
+    any_scope: tuple[Scope, ...] = ()
+
+    @property
+    def summary(self) -> str:
+        """The first line of the struct's docstring."""
+        return (self.params.__doc__ or "").strip().splitlines()[0]
+
+    @property
+    def name(self) -> str:
+        """Path and verb as one word, unique in the table: the operation id."""
+        return self.verb.lower() + self.path.translate(_NAME).rstrip("_")
+
+    @property
+    def domain(self) -> str:
+        """The first part of the path: which blueprint and which chapter of the documentation it is in."""
+        return self.path.strip("/").split("/")[0] or "status"
+
+
+_NAME = str.maketrans({"/": "_", "<": None, ">": None, ":": "_", "-": "_"})
+
+
+@dataclass(frozen=True)
+class Stream:
+    """One row that never ends by itself: chunks over HTTP, or frames over a websocket.
+
+    `source` yields encoded messages, one JSON object each.
+    """
+
+    path: str
+    scope: Scope | None
+    source: Source
+    params: type[Params] = NoParams
+    is_websocket: bool = False
+    at_root: bool = True
+
+    @property
+    def summary(self) -> str:
+        """The first line of the source's docstring."""
+        return (self.source.__doc__ or "").strip().splitlines()[0]
+
+    @property
+    def name(self) -> str:
+        """The operation id."""
+        return "stream" + self.path.translate(_NAME).rstrip("_")
+
+
+def stamped(params: Params, stamp: Stamp, access: Access) -> Params:
+    """The params with the caller's identity written over whatever the client sent."""
+    if stamp is Stamp.NOTHING:
+        return params
+    identity = {"user": access.user, "user_group": access.user_group}
+    return structs.replace(params, **{name: identity[name] for name in stamp.value})

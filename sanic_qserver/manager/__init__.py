@@ -1,0 +1,1 @@
+"""RE Manager over 0MQ: the only folder that knows 0MQ."""

@@ -1,0 +1,78 @@
+"""The two protocols of policy: what a principal may do, and how often. Plus their "off" forms."""
+
+from collections.abc import Mapping
+from typing import Protocol
+
+from msgspec import Struct
+
+from sanic_qserver.scopes import Scope
+from sanic_qserver.structs.identity import Access, Principal
+
+
+class AccessPolicy(Protocol):
+    """Decides roles, scopes, user group and quotas of a principal.
+
+    `version` changes whenever an answer may: the gate keeps decisions only as long as it stands.
+    """
+
+    @property
+    def version(self) -> int:
+        """A number that grows with each change of the policy."""
+        ...
+
+    def access_of(self, principal: Principal) -> Access:
+        """What the principal may do now. Raises NotAuthenticated for one who may not enter at all."""
+        ...
+
+
+class Attempt(Struct, frozen=True, kw_only=True):
+    """One try to do something, as the rate policy sees it. `cost` counts items of a batch, else 1."""
+
+    access: Access
+    path: str
+    scope: Scope | None
+    address: str
+    cost: int = 1
+
+
+class Verdict(Struct, frozen=True, kw_only=True):
+    """The rate policy's answer to an attempt that may pass: headers to send with the response."""
+
+    headers: Mapping[str, str] = {}
+
+
+PASS = Verdict()
+
+
+class RatePolicy(Protocol):
+    """Decides how often. Raises TooManyRequests (with `Retry-After` and the rule's name) to refuse.
+
+    `admit` counts an attempt; `enter` and `leave` bracket what counts as concurrent (requests, open streams).
+    """
+
+    async def admit(self, attempt: Attempt) -> Verdict:
+        """Count the attempt against every rule that matches it."""
+        ...
+
+    async def enter(self, attempt: Attempt) -> object:
+        """Take a place under the concurrency rules; the returned ticket is handed to `leave`."""
+        ...
+
+    def leave(self, ticket: object) -> None:
+        """Give the place back."""
+        ...
+
+
+class NoRateLimits:
+    """Lets everything pass."""
+
+    async def admit(self, attempt: Attempt) -> Verdict:
+        """Pass."""
+        return PASS
+
+    async def enter(self, attempt: Attempt) -> object:
+        """No place is counted."""
+        return None
+
+    def leave(self, ticket: object) -> None:
+        """Nothing to give back."""

@@ -1,0 +1,90 @@
+"""Who is asking, and what they may do: the values that travel from the gate to the rows."""
+
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import Any
+
+from msgspec import Struct, field
+
+from sanic_qserver.scopes import Scope
+
+
+class CredentialKind(StrEnum):
+    """How a caller shows who they are."""
+
+    ANONYMOUS = "anonymous"
+    API_KEY = "api_key"
+    BEARER = "bearer"
+    COOKIE = "cookie"
+    OTHER = "other"
+
+
+class Credential(Struct, frozen=True, kw_only=True):
+    """What the caller sent. `scheme` is the word before the value in `Authorization`, lower case.
+
+    `address` is the peer's IP (behind a configured proxy, the client's), `headers` have lower-case names.
+    The value is a secret: it never goes into a log, and `repr` hides it.
+    """
+
+    kind: CredentialKind
+    value: str = ""
+    scheme: str = ""
+    address: str = ""
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        return f"Credential({self.kind.value}, address={self.address!r})"
+
+
+class Principal(Struct, frozen=True, kw_only=True):
+    """Who is asking, as the provider knows them. What they may do is the policy's business.
+
+    `name` is the login at `provider`; the pair is unique. `groups` and `claims` come from the directory or token.
+    `key_id` is the first eight characters of the API key in use; `key_scopes` limits what the credential may do
+    (None: all that its owner may). `expires_at` is a POSIX time after which the credential must be seen again.
+    """
+
+    name: str
+    provider: str
+    uuid: str = ""
+    displayed_name: str = ""
+    email: str = ""
+    roles: tuple[str, ...] = ()
+    groups: tuple[str, ...] = ()
+    claims: Mapping[str, Any] = field(default_factory=dict)
+    key_id: str = ""
+    session_id: str = ""
+    key_scopes: frozenset[str] | None = None
+    expires_at: float | None = None
+    is_service: bool = False
+
+
+SINGLE_USER = Principal(name="UNAUTHENTICATED_SINGLE_USER", provider="__anonymous__")
+PUBLIC = Principal(name="UNAUTHENTICATED_PUBLIC", provider="__anonymous__")
+
+
+class Quota(Struct, frozen=True, kw_only=True):
+    """How much a principal may have at once. None means no limit."""
+
+    queue_items: int | None = None
+    batch_items: int | None = None
+
+
+class Access(Struct, frozen=True, kw_only=True):
+    """A principal under the policy of this moment: what the gate decided once and the rows rely on.
+
+    `user` and `user_group` are what RE Manager is told. `expires_at` is a POSIX time after which the
+    decision must be made anew (end of a beamtime, of a key); None means until the policy changes.
+    """
+
+    principal: Principal
+    roles: tuple[str, ...]
+    scopes: frozenset[Scope]
+    user: str
+    user_group: str
+    quota: Quota = Quota()
+    expires_at: float | None = None
+
+    def holds(self, scope: Scope) -> bool:
+        """Whether the caller may do what asks for `scope`."""
+        return scope in self.scopes
