@@ -7,10 +7,12 @@ and the tests over every row. Nothing here knows Sanic or 0MQ.
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any, Protocol
+from typing import Any
 
-from msgspec import Struct, structs
+from msgspec import Struct, structs, to_builtins
 
+from sanic_qserver.endpoints.services import Services
+from sanic_qserver.manager.client import ManagerClient
 from sanic_qserver.scopes import Scope
 from sanic_qserver.structs.identity import Access
 from sanic_qserver.structs.requests import NoParams, Params
@@ -37,38 +39,39 @@ class Answer:
     headers: Mapping[str, str] = field(default_factory=dict)
 
 
-class ManagerCalls(Protocol):
-    """What a row needs of the RE Manager client."""
-
-    async def request(self, method: str, params: Any = None, *, deadline_s: float | None = None) -> bytes:
-        """Send one call; RE Manager's reply as JSON bytes. Raises GatewayError (408 or 503)."""
-        ...
-
-
 @dataclass(slots=True)
 class Call:
     """One admitted request: the row, its decoded params, who asks, and what serves it.
 
-    `services` is the application's `Services`; `headers` have lower-case names; `form` and `files` are
-    filled for rows that read a form.
+    `headers` have lower-case names; `files` are filled for rows that read a form; `unknown` holds params that
+    the struct does not know (only where the site lets them pass).
     """
 
     endpoint: "Endpoint"
     params: Params
     access: Access
     request_id: str
-    services: Any
+    services: Services
     headers: Mapping[str, str]
     path_args: Mapping[str, str]
     address: str = ""
-    form: Mapping[str, str] = field(default_factory=dict)
+    unknown: Mapping[str, Any] = field(default_factory=dict)
     files: Mapping[str, "UploadedFile"] = field(default_factory=dict)
 
     @property
-    def manager(self) -> ManagerCalls:
+    def manager(self) -> ManagerClient:
         """The RE Manager client."""
-        manager: ManagerCalls = self.services.manager
-        return manager
+        return self.services.manager
+
+    async def ask(self, params: Params | None = None, method: str = "") -> bytes:
+        """RE Manager's reply to the row's method with these params (default: the call's own).
+
+        Params that the struct does not know go along, where the site wants it.
+        """
+        sent: Any = self.params if params is None else params
+        if self.unknown:
+            sent = {**to_builtins(sent), **self.unknown}
+        return await self.services.manager.request(method or self.endpoint.method, sent)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +89,7 @@ Source = Callable[[Call], AsyncIterator[bytes]]
 
 async def forward(call: Call) -> bytes:
     """Hand the params to RE Manager, and its reply, undecoded, to the client."""
-    return await call.manager.request(call.endpoint.method, call.params)
+    return await call.ask()
 
 
 @dataclass(frozen=True)

@@ -46,7 +46,7 @@ class StatusReply(Struct, kw_only=True):
     """The status of RE Manager. Each uid changes with the data that it names."""
 
     msg: str
-    time: float
+    time: str
     status_uid: str
     items_in_queue: int
     items_in_history: int

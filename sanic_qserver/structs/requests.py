@@ -42,8 +42,15 @@ class EnvironmentLocked(Params, frozen=True, kw_only=True):
     lock_key: str | UnsetType = UNSET
 
 
-class CallerStamped(Params, frozen=True, kw_only=True):
-    """Base of calls that say who makes them. What the client sends here is overwritten by the server."""
+class CallerQueueLocked(QueueLocked, frozen=True, kw_only=True):
+    """Base of queue edits that say who makes them. What the client sends here is overwritten by the server."""
+
+    user: Any = UNSET
+    user_group: Any = UNSET
+
+
+class CallerEnvironmentLocked(EnvironmentLocked, frozen=True, kw_only=True):
+    """Base of executions that say who makes them. What the client sends here is overwritten by the server."""
 
     user: Any = UNSET
     user_group: Any = UNSET
@@ -102,7 +109,7 @@ class QueueStopCancel(EnvironmentLocked, frozen=True, kw_only=True):
     """Take a pending stop of the queue back."""
 
 
-class QueueItemAdd(QueueLocked, CallerStamped, frozen=True, kw_only=True):
+class QueueItemAdd(CallerQueueLocked, frozen=True, kw_only=True):
     """Add a plan or instruction to the queue, by default at its back."""
 
     item: dict[str, Any]
@@ -111,7 +118,7 @@ class QueueItemAdd(QueueLocked, CallerStamped, frozen=True, kw_only=True):
     after_uid: str | UnsetType = UNSET
 
 
-class QueueItemAddBatch(QueueLocked, CallerStamped, frozen=True, kw_only=True):
+class QueueItemAddBatch(CallerQueueLocked, frozen=True, kw_only=True):
     """Add several items at once: all of them, or none when one is not valid."""
 
     items: list[dict[str, Any]]
@@ -120,13 +127,13 @@ class QueueItemAddBatch(QueueLocked, CallerStamped, frozen=True, kw_only=True):
     after_uid: str | UnsetType = UNSET
 
 
-class QueueItemExecute(EnvironmentLocked, CallerStamped, frozen=True, kw_only=True):
+class QueueItemExecute(CallerEnvironmentLocked, frozen=True, kw_only=True):
     """Execute one item at once, past the queue: RE Manager must be idle."""
 
     item: dict[str, Any]
 
 
-class QueueItemUpdate(QueueLocked, CallerStamped, frozen=True, kw_only=True):
+class QueueItemUpdate(CallerQueueLocked, frozen=True, kw_only=True):
     """Change an item of the queue, found by the `item_uid` in it; `replace` gives it a new uid."""
 
     item: dict[str, Any]
@@ -285,7 +292,7 @@ class PermissionsSet(QueueLocked, frozen=True, kw_only=True):
     user_group_permissions: dict[str, Any]
 
 
-class FunctionExecute(EnvironmentLocked, CallerStamped, frozen=True, kw_only=True):
+class FunctionExecute(CallerEnvironmentLocked, frozen=True, kw_only=True):
     """Start a function in the worker environment; the reply's `task_uid` finds its result."""
 
     item: dict[str, Any]

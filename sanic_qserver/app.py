@@ -1,0 +1,105 @@
+"""create_app(config) -> Sanic: wires everything, opens and closes what has to be opened and closed."""
+
+import logging
+from collections.abc import Sequence
+
+from sanic import Sanic
+from sanic_ext import Extend
+from sanic_ext.extensions.http.extension import HTTPExtension
+
+from sanic_qserver.auth.provider import AuthProvider, Providers
+from sanic_qserver.auth.single_user import SingleUserKey
+from sanic_qserver.config import Config, resolve
+from sanic_qserver.endpoints.services import Services
+from sanic_qserver.endpoints.table import ENDPOINTS, STREAMS
+from sanic_qserver.errors import ConfigError
+from sanic_qserver.http.errors import ProblemHandler
+from sanic_qserver.http.gate import Gate
+from sanic_qserver.http.operations import mount_operations
+from sanic_qserver.http.routing import mount
+from sanic_qserver.http.streams import mount_streams
+from sanic_qserver.manager.client import ManagerClient
+from sanic_qserver.manager.console import Console
+from sanic_qserver.manager.publications import Publications
+from sanic_qserver.policy.access import NoRateLimits
+from sanic_qserver.policy.permissions import FilePermissions, load_permissions
+
+log = logging.getLogger("sanic_qserver")
+
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
+
+
+def create_app(config: Config, *, name: str = "sanic_qserver") -> Sanic:
+    """The application for a configuration. `name` must be unique in the process: Sanic keeps apps by name.
+
+    Raises ConfigError when the configuration or a policy holds a mistake.
+    """
+    permissions = load_permissions(resolve(config, config.policy.permissions, "policies/permissions.yaml"))
+    _refuse_unsafe(config, is_loopback_only=permissions.only_on_loopback)
+    app = Sanic(name, error_handler=ProblemHandler(), configure_logging=False)
+    _configure(app, config)
+    services = Services(
+        config=config,
+        manager=ManagerClient(config.manager),
+        publications=Publications(config.manager),
+        console=Console(config.console),
+    )
+    providers: Sequence[AuthProvider] = [SingleUserKey(config.auth.single_user_api_key)]
+    gate = Gate(Providers(providers), FilePermissions(permissions), NoRateLimits())
+    mount(app, ENDPOINTS, gate, services)
+    mount_streams(app, STREAMS, gate, services)
+    mount_operations(app, services)
+    app.ctx.services = services
+    app.ctx.gate = gate
+    _open_and_close(app, services)
+    return app
+
+
+def _configure(app: Sanic, config: Config) -> None:
+    server = config.server
+    app.config.AUTO_EXTEND = False  # It swallows import errors and starts without CORS, silently.
+    app.config.ACCESS_LOG = server.access_log
+    app.config.REQUEST_MAX_SIZE = server.max_body_bytes
+    app.config.REQUEST_TIMEOUT = server.body_timeout_s
+    app.config.RESPONSE_TIMEOUT = max(config.manager.long_deadline_s, *config.manager.deadlines_s.values(), 60.0) + 30
+    app.config.GRACEFUL_SHUTDOWN_TIMEOUT = server.shutdown_timeout_s
+    app.config.PROXIES_COUNT = server.proxies_count or None
+    app.config.MOTD = False
+    app.config.CORS_ORIGINS = ",".join(server.allow_origins)
+    Extend(
+        app,
+        extensions=[HTTPExtension],
+        built_in_extensions=False,
+        config={
+            "cors": bool(server.allow_origins),
+            "cors_supports_credentials": "*" not in server.allow_origins,
+            # By name: browsers take `*` literally when credentials go along.
+            "cors_allow_headers": "Authorization,Content-Type,X-CSRF,X-Request-ID,If-None-Match,Idempotency-Key",
+            "cors_expose_headers": "X-Request-ID,ETag,Retry-After,RateLimit,RateLimit-Policy",
+            "cors_methods": "GET,POST,DELETE,OPTIONS,HEAD",
+            "cors_max_age": 600,
+        },
+    )
+
+
+def _refuse_unsafe(config: Config, *, is_loopback_only: bool) -> None:
+    server = config.server
+    if is_loopback_only and server.host not in LOOPBACK and not server.allow_anonymous_beyond_loopback:
+        raise ConfigError(
+            f"[policy] permissions lets everybody in without a key, and [server] host is {server.host}. "
+            "If everybody who reaches that address may control the instrument, "
+            "set [server] allow_anonymous_beyond_loopback = true"
+        )
+
+
+def _open_and_close(app: Sanic, services: Services) -> None:
+    @app.before_server_start
+    async def open_all(_: Sanic) -> None:
+        services.publications.listen(services.console.hear)
+        services.manager.open()
+        services.publications.open()
+
+    @app.after_server_stop
+    async def close_all(_: Sanic) -> None:
+        services.publications.close()
+        await services.manager.close()

@@ -1,0 +1,58 @@
+"""The rows of the console: answered from memory, RE Manager is not asked."""
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator
+from typing import cast
+
+import msgspec
+
+from sanic_qserver.endpoints.endpoint import Call
+from sanic_qserver.manager.publications import CONSOLE
+from sanic_qserver.structs.requests import ConsoleOutput, ConsoleOutputUpdate
+
+_encode = msgspec.json.encode
+
+
+async def console_output(call: Call) -> bytes:
+    """The last lines as text. `lines` is the manual's other name for `nlines`."""
+    params = cast("ConsoleOutput", call.params)
+    count = params.nlines if params.lines is msgspec.UNSET else params.lines
+    return _encode({"success": True, "msg": "", "text": call.services.console.text(count)})
+
+
+async def console_output_uid(call: Call) -> bytes:
+    """A uid that changes with the output."""
+    return _encode({"success": True, "msg": "", "console_output_uid": call.services.console.uid})
+
+
+async def console_output_update(call: Call) -> bytes:
+    """The messages after a uid, and the uid to ask with next time. Clients parse exactly these four members."""
+    params = cast("ConsoleOutputUpdate", call.params)
+    console = call.services.console
+    messages = [msgspec.Raw(message) for message in console.messages_after(params.last_msg_uid)]
+    return _encode({"success": True, "msg": "", "last_msg_uid": console.uid, "console_output_msgs": messages})
+
+
+async def console_messages(call: Call) -> AsyncIterator[bytes]:
+    """Stream the console output as it is published.
+
+    Nothing is replayed. A watcher that is slower than the output loses the oldest messages.
+    """
+    kept: deque[bytes] = deque(maxlen=call.services.config.console.max_watcher_messages)
+    arrived = asyncio.Event()
+
+    def hear(topic: str, payload: bytes) -> None:
+        if topic == CONSOLE:
+            kept.append(payload)
+            arrived.set()
+
+    end = call.services.publications.listen(hear)
+    try:
+        while True:
+            await arrived.wait()
+            arrived.clear()
+            while kept:
+                yield kept.popleft()
+    finally:
+        end()

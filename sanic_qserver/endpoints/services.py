@@ -1,0 +1,19 @@
+"""What the rows are served with: one object an application, made at start, closed at stop."""
+
+from dataclasses import dataclass, field
+
+from sanic_qserver.config import Config
+from sanic_qserver.manager.client import ManagerClient
+from sanic_qserver.manager.console import Console
+from sanic_qserver.manager.publications import Publications
+
+
+@dataclass
+class Services:
+    """The long-lived parts that rows use. `warnings` stand in `/readyz` until they are put right."""
+
+    config: Config
+    manager: ManagerClient
+    publications: Publications
+    console: Console
+    warnings: list[str] = field(default_factory=list)

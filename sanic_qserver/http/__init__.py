@@ -1,0 +1,1 @@
+"""The edge: the only folder, with `app`, that knows Sanic."""

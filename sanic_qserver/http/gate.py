@@ -1,0 +1,85 @@
+"""The gate: who is it, may they, how often. For every row alike, HTTP or websocket; nothing reaches a row past it."""
+
+import time
+from urllib.parse import parse_qs
+
+from sanic import Request
+
+from sanic_qserver.auth.provider import Providers
+from sanic_qserver.endpoints.endpoint import Endpoint, Stream
+from sanic_qserver.errors import NotAuthenticated, ScopeMissing
+from sanic_qserver.policy.access import AccessPolicy, Attempt, RatePolicy, Verdict
+from sanic_qserver.scopes import Scope
+from sanic_qserver.structs.identity import Access, Credential, CredentialKind
+
+_CACHE_SIZE = 10_000
+_CACHE_S = 1.0  # A decision is used this long before the provider and the policy are asked again.
+
+
+class Gate:
+    """Admits requests. One an application."""
+
+    def __init__(self, providers: Providers, access: AccessPolicy, rates: RatePolicy) -> None:
+        self.providers = providers
+        self.access = access
+        self.rates = rates
+        self._known: dict[tuple[CredentialKind, str, str], tuple[Access, int, float]] = {}
+
+    async def admit(self, request: Request, row: Endpoint | Stream) -> tuple[Access, Verdict]:
+        """Who asks, when they may do what the row does, now.
+
+        Raises NotAuthenticated (401), ScopeMissing (403) or TooManyRequests (429).
+        """
+        access = await self.identify(request)
+        if row.scope is not None and row.scope not in access.scopes:
+            self.refuse(access, row.scope)
+        verdict = await self.rates.admit(
+            Attempt(access=access, path=row.path, scope=row.scope, address=request.client_ip)
+        )
+        return access, verdict
+
+    async def identify(self, request: Request) -> Access:
+        """Who asks, and what they may do."""
+        credential = credential_of(request)
+        key = (credential.kind, credential.value, credential.scheme)
+        now = time.monotonic()
+        if (known := self._known.get(key)) is not None and known[1] == self.access.version and now < known[2]:
+            return known[0]
+        version = self.access.version
+        principal = await self.providers.identify(credential)
+        access = self.access.access_of(principal)
+        until = now + _CACHE_S
+        if access.expires_at is not None:
+            until = min(until, now + access.expires_at - time.time())
+        if len(self._known) >= _CACHE_SIZE:
+            self._known.clear()
+        self._known[key] = (access, version, until)
+        return access
+
+    def refuse(self, access: Access, scope: Scope) -> None:
+        """Say which scope is missing: 401 to the anonymous, who may log in, 403 to the known."""
+        detail = f"Not enough permissions. Requires scopes ['{scope}']. Request had scopes {sorted(map(str, access.scopes))}"
+        if access.principal.name == "UNAUTHENTICATED_PUBLIC":
+            raise NotAuthenticated(detail)
+        raise ScopeMissing(detail, extra={"missing_scope": str(scope)})
+
+
+def credential_of(request: Request) -> Credential:
+    """What the caller sent. `?api_key=` wins over the header, as in the reference server."""
+    if request.query_string and "api_key=" in request.query_string:
+        key = parse_qs(request.query_string).get("api_key", [""])[0]
+        if key:
+            return Credential(kind=CredentialKind.API_KEY, value=key, scheme="apikey", address=request.client_ip)
+    header = request.headers.get("authorization")
+    if not header:
+        return Credential(kind=CredentialKind.ANONYMOUS, address=request.client_ip, headers=request.headers)
+    scheme, _, value = header.partition(" ")
+    scheme = scheme.lower()
+    kinds = {"apikey": CredentialKind.API_KEY, "bearer": CredentialKind.BEARER}
+    return Credential(
+        kind=kinds.get(scheme, CredentialKind.OTHER),
+        value=value.strip(),
+        scheme=scheme,
+        address=request.client_ip,
+        headers=request.headers,
+    )

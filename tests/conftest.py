@@ -1,0 +1,143 @@
+"""Shared fixtures: one real RE Manager a session, and the server in the test's own loop."""
+
+import asyncio
+import itertools
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from sanic import Sanic
+
+from sanic_qserver.app import create_app
+from sanic_qserver.config import Config, load
+from sanic_qserver.demo import Instrument, free_port
+
+KEY = "the-key-of-the-tests"
+Sanic.test_mode = True
+_numbers = itertools.count()
+
+
+@pytest.fixture(scope="session")
+def instrument(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Instrument]:
+    """One Redis and one RE Manager for the whole session. Tests that break them start their own."""
+    with Instrument(tmp_path_factory.mktemp("instrument")) as running:
+        yield running
+
+
+class Client(httpx.AsyncClient):
+    """An HTTP client of one running application."""
+
+    app: Sanic
+    port: int
+
+
+Serve = Callable[[Sanic], Awaitable[Client]]
+
+
+@pytest.fixture
+async def sanic_client() -> AsyncIterator[Serve]:
+    """Start an application on a free port and get a client for it.
+
+    Replaces pytest-sanic 1.9.1's fixture of this name, which does not run start-up listeners on Sanic 25.12.
+    """
+    opened: list[tuple[Any, Client]] = []
+
+    async def serve(app: Sanic) -> Client:
+        port = free_port()
+        server = await app.create_server("127.0.0.1", port, return_asyncio_server=True)
+        assert server is not None
+        await server.startup()
+        await server.before_start()
+        await server.after_start()
+        client = Client(base_url=f"http://127.0.0.1:{port}", timeout=20)
+        client.app, client.port = app, port
+        opened.append((server, client))
+        return client
+
+    yield serve
+    for server, client in opened:
+        await client.aclose()
+        await server.before_stop()
+        server.close()
+        for connection in list(server.connections):
+            connection.abort()
+        await server.after_stop()
+        await asyncio.sleep(0)
+
+
+MakeConfig = Callable[..., Config]
+
+
+@pytest.fixture
+def make_config(instrument: Instrument) -> MakeConfig:
+    """A configuration for the shared RE Manager. Sections are given as keywords: `console={"max_lines": 5}`."""
+
+    def make(**sections: Any) -> Config:
+        settings: dict[str, Any] = {"auth": {"single_user_api_key": KEY}}
+        for name, section in sections.items():
+            settings[name] = {**settings.get(name, {}), **section}
+        return load(environment=instrument.environment, overrides=settings)
+
+    return make
+
+
+def app_of(config: Config) -> Sanic:
+    """The application, under a name of its own."""
+    return create_app(config, name=f"test_{os.getpid()}_{next(_numbers)}")
+
+
+@pytest.fixture
+async def client(sanic_client: Serve, make_config: MakeConfig) -> Client:
+    """A client with the key, of a server in front of the shared RE Manager, with an empty queue and history."""
+    client = await sanic_client(app_of(make_config()))
+    client.headers["Authorization"] = f"ApiKey {KEY}"
+    await until_connected(client)
+    for path in ("/api/queue/clear", "/api/history/clear"):
+        assert (await client.post(path)).json()["success"]
+    return client
+
+
+@pytest.fixture
+async def anonymous(client: Client) -> AsyncIterator[httpx.AsyncClient]:
+    """A client of the same server without a key."""
+    async with httpx.AsyncClient(base_url=client.base_url, timeout=20) as other:
+        yield other
+
+
+async def until_connected(client: Client) -> None:
+    """Wait until the server has found RE Manager."""
+    for _ in range(200):
+        if client.app.ctx.services.manager.is_connected:
+            return
+        await asyncio.sleep(0.02)
+    raise AssertionError("the server did not connect to RE Manager")
+
+
+async def until_status(client: httpx.AsyncClient, timeout_s: float = 30, **wanted: Any) -> dict[str, Any]:
+    """Poll the status until it holds these values."""
+    until = asyncio.get_running_loop().time() + timeout_s
+    while True:
+        status: dict[str, Any] = (await client.get("/api/status")).json()
+        if all(status.get(name) == value for name, value in wanted.items()):
+            return status
+        assert asyncio.get_running_loop().time() < until, f"waited for {wanted}, got {status}"
+        await asyncio.sleep(0.1)
+
+
+@pytest.fixture
+async def open_environment(client: Client) -> AsyncIterator[Client]:
+    """The client, with the worker environment open; closed again only by the end of the session."""
+    status = (await client.get("/api/status")).json()
+    if not status["worker_environment_exists"]:
+        assert (await client.post("/api/environment/open")).json()["success"]
+    await until_status(client, 60, worker_environment_exists=True, manager_state="idle")
+    yield client
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """An empty folder."""
+    return tmp_path
