@@ -16,7 +16,7 @@ from sanic_qserver.errors import ConfigError
 from sanic_qserver.http.errors import ProblemHandler
 from sanic_qserver.http.gate import Gate
 from sanic_qserver.http.operations import mount_operations
-from sanic_qserver.http.routing import mount
+from sanic_qserver.http.routing import mount, mount_options
 from sanic_qserver.http.streams import mount_streams
 from sanic_qserver.manager.client import ManagerClient
 from sanic_qserver.manager.console import Console
@@ -49,6 +49,7 @@ def create_app(config: Config, *, name: str = "sanic_qserver") -> Sanic:
     mount(app, ENDPOINTS, gate, services)
     mount_streams(app, STREAMS, gate, services)
     mount_operations(app, services)
+    mount_options(app)
     app.ctx.services = services
     app.ctx.gate = gate
     _open_and_close(app, services)
@@ -71,6 +72,8 @@ def _configure(app: Sanic, config: Config) -> None:
         extensions=[HTTPExtension],
         built_in_extensions=False,
         config={
+            "http_auto_head": False,  # Every row has its HEAD and OPTIONS already: see mount_options.
+            "http_auto_options": bool(server.allow_origins),
             "cors": bool(server.allow_origins),
             "cors_supports_credentials": "*" not in server.allow_origins,
             # By name: browsers take `*` literally when credentials go along.

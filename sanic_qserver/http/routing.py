@@ -28,13 +28,35 @@ def mount(app: Sanic, rows: Iterable[Endpoint], gate: Gate, services: Services) 
                 blueprint.add_route(
                     handler,
                     prefix + path,
-                    methods=[verb],
+                    methods=["GET", "HEAD"] if verb == "GET" else [verb],
                     name=f"{row.name}_{number}{'_api' if prefix else ''}",
                     ignore_body=False,  # Clients send JSON bodies with GET and DELETE.
                     ctx_row=row,
                 )
     for blueprint in blueprints.values():
         app.blueprint(blueprint)
+
+
+def mount_options(app: Sanic) -> None:
+    """Answer OPTIONS at every path. After all other routes.
+
+    sanic-ext would add these at start, one by one, and rebuild the router for each: seconds for a table of this size.
+    """
+    methods: dict[str, set[str]] = {}
+    for route in app.router.routes:
+        methods.setdefault("/" + route.path.strip("/"), set()).update(route.methods)
+    for number, (path, verbs) in enumerate(methods.items()):
+        if "OPTIONS" not in verbs:
+            app.add_route(_options_of(verbs), path, methods=["OPTIONS"], name=f"options_{number}")
+
+
+def _options_of(verbs: set[str]) -> Handler:
+    allow = ", ".join(sorted(verbs | {"OPTIONS"}))
+
+    async def options(_: Request, **__: str) -> HTTPResponse:
+        return HTTPResponse(status=204, headers={"Allow": allow})
+
+    return options
 
 
 def handler_of(row: Endpoint, gate: Gate, services: Services) -> Handler:
