@@ -1,4 +1,4 @@
-"""create_app(config) -> Sanic: wires everything, opens and closes what has to be opened and closed."""
+"""create_app(config) -> App: wires everything, opens and closes what has to be opened and closed."""
 
 import logging
 from collections.abc import Sequence
@@ -13,6 +13,7 @@ from sanic_qserver.config import Config, resolve
 from sanic_qserver.endpoints.services import Services
 from sanic_qserver.endpoints.table import ENDPOINTS, STREAMS
 from sanic_qserver.errors import ConfigError
+from sanic_qserver.http.application import App
 from sanic_qserver.http.errors import ProblemHandler
 from sanic_qserver.http.gate import Gate
 from sanic_qserver.http.operations import mount_operations
@@ -29,7 +30,7 @@ log = logging.getLogger("sanic_qserver")
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
-def create_app(config: Config, *, name: str = "sanic_qserver") -> Sanic:
+def create_app(config: Config, *, name: str = "sanic_qserver") -> App:
     """The application for a configuration. `name` must be unique in the process: Sanic keeps apps by name.
 
     Raises ConfigError when the configuration or a policy holds a mistake.
@@ -56,7 +57,7 @@ def create_app(config: Config, *, name: str = "sanic_qserver") -> Sanic:
     return app
 
 
-def _configure(app: Sanic, config: Config) -> None:
+def _configure(app: App, config: Config) -> None:
     server = config.server
     app.config.AUTO_EXTEND = False  # It swallows import errors and starts without CORS, silently.
     app.config.ACCESS_LOG = server.access_log
@@ -95,14 +96,14 @@ def _refuse_unsafe(config: Config, *, is_loopback_only: bool) -> None:
         )
 
 
-def _open_and_close(app: Sanic, services: Services) -> None:
+def _open_and_close(app: App, services: Services) -> None:
     @app.before_server_start
-    async def open_all(_: Sanic) -> None:
+    async def open_all(_: App) -> None:
         services.publications.listen(services.console.hear)
         services.manager.open()
         services.publications.open()
 
     @app.after_server_stop
-    async def close_all(_: Sanic) -> None:
+    async def close_all(_: App) -> None:
         services.publications.close()
         await services.manager.close()

@@ -17,7 +17,6 @@ from pathlib import Path
 
 import zmq
 
-
 # What the script `start-re-manager` does; the script itself may not be on the path.
 _START_MANAGER = "from bluesky_queueserver.manager.start_manager import start_manager; start_manager()"
 

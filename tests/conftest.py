@@ -128,13 +128,13 @@ async def until_status(client: httpx.AsyncClient, timeout_s: float = 30, **wante
 
 
 @pytest.fixture
-async def open_environment(client: Client) -> AsyncIterator[Client]:
+async def open_environment(client: Client) -> Client:
     """The client, with the worker environment open; closed again only by the end of the session."""
     status = (await client.get("/api/status")).json()
     if not status["worker_environment_exists"]:
         assert (await client.post("/api/environment/open")).json()["success"]
     await until_status(client, 60, worker_environment_exists=True, manager_state="idle")
-    yield client
+    return client
 
 
 @pytest.fixture

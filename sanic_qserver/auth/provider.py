@@ -34,7 +34,7 @@ class Providers:
         if credential.kind is CredentialKind.ANONYMOUS:
             return PUBLIC
         if credential.kind is CredentialKind.API_KEY:
-            raise InvalidApiKey()
+            raise InvalidApiKey
         if credential.kind is CredentialKind.BEARER:
-            raise InvalidAccessToken()
+            raise InvalidAccessToken
         raise NotAuthenticated(f"No provider knows credentials of the kind '{credential.scheme or credential.kind}'")

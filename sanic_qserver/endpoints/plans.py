@@ -33,14 +33,14 @@ def reduced_plan(plan: dict[str, Any]) -> dict[str, Any]:
     Each parameter has `name`, `kind`, `is_optional` and, where known, `description`, `type` ("int", "float",
     "str"), `enum` (then the type is "str"), `is_list`, `default`, `min`, `max`, `step`.
     """
-    reduced = {key: plan[key] for key in ("name", "description") if key in plan}
+    reduced: dict[str, Any] = {key: plan[key] for key in ("name", "description") if key in plan}
     if parameters := plan.get("parameters"):
         reduced["parameters"] = [_reduced_parameter(parameter) for parameter in parameters]
     return reduced
 
 
 def _reduced_parameter(parameter: dict[str, Any]) -> dict[str, Any]:
-    reduced = {key: parameter[key] for key in ("name", "kind", "description") if key in parameter}
+    reduced: dict[str, Any] = {key: parameter[key] for key in ("name", "kind", "description") if key in parameter}
     reduced |= _type_of(parameter.get("annotation") or {})
     default = _literal(parameter.get("default"))
     reduced["is_optional"] = default is not msgspec.UNSET

@@ -58,7 +58,8 @@ class Gate:
 
     def refuse(self, access: Access, scope: Scope) -> None:
         """Say which scope is missing: 401 to the anonymous, who may log in, 403 to the known."""
-        detail = f"Not enough permissions. Requires scopes ['{scope}']. Request had scopes {sorted(map(str, access.scopes))}"
+        held = sorted(map(str, access.scopes))
+        detail = f"Not enough permissions. Requires scopes ['{scope}']. Request had scopes {held}"
         if access.principal.name == "UNAUTHENTICATED_PUBLIC":
             raise NotAuthenticated(detail)
         raise ScopeMissing(detail, extra={"missing_scope": str(scope)})

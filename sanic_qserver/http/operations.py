@@ -1,12 +1,13 @@
 """Routes for those who run the server: is it alive, is it ready."""
 
 import msgspec
-from sanic import HTTPResponse, Request, Sanic
+from sanic import HTTPResponse, Request
 
 from sanic_qserver.endpoints.services import Services
+from sanic_qserver.http.application import App
 
 
-def mount_operations(app: Sanic, services: Services) -> None:
+def mount_operations(app: App, services: Services) -> None:
     """Add `/healthz` and `/readyz`. Both are public and never wait for RE Manager."""
 
     async def healthz(_: Request) -> HTTPResponse:

@@ -1,23 +1,23 @@
 """Rows -> blueprints and routes: one visible loop, one closure."""
 
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 
-from sanic import Blueprint, HTTPResponse, Request, Sanic
+from sanic import Blueprint, HTTPResponse, Request
 
 from sanic_qserver.endpoints.endpoint import JSON, Answer, Call, Endpoint, UploadedFile, stamped
 from sanic_qserver.endpoints.services import Services
 from sanic_qserver.errors import BodyTooLarge, GatewayError
+from sanic_qserver.http.application import App, Handler
 from sanic_qserver.http.decode import Decoder
 from sanic_qserver.http.errors import respond
 from sanic_qserver.http.gate import Gate
 from sanic_qserver.http.request_id import REQUEST_ID, request_id_of
 
-Handler = Callable[..., Awaitable[HTTPResponse]]
 PREFIXES = ("/api", "")
 
 
-def mount(app: Sanic, rows: Iterable[Endpoint], gate: Gate, services: Services) -> None:
+def mount(app: App, rows: Iterable[Endpoint], gate: Gate, services: Services) -> None:
     """Give every row its routes, under `/api` and at the root, as one blueprint a domain."""
     blueprints: dict[str, Blueprint] = {}
     for row in rows:
@@ -37,7 +37,7 @@ def mount(app: Sanic, rows: Iterable[Endpoint], gate: Gate, services: Services) 
         app.blueprint(blueprint)
 
 
-def mount_options(app: Sanic) -> None:
+def mount_options(app: App) -> None:
     """Answer OPTIONS at every path. After all other routes.
 
     sanic-ext would add these at start, one by one, and rebuild the router for each: seconds for a table of this size.
@@ -109,7 +109,8 @@ def _is_multipart(request: Request) -> bool:
 
 def _read_form(request: Request, decoder: Decoder) -> tuple[Any, dict[str, UploadedFile]]:
     """Fields and files of a multipart form. Sanic's parser swallows what it cannot read: then parts are missing."""
-    form, parts = request.form or {}, request.files or {}
+    form: dict[str, Any] = request.form or {}
+    parts: dict[str, Any] = request.files or {}
     if len(form) > 100 or len(parts) > 100:
         raise BodyTooLarge("More than 100 form parts")
     fields = [(name, value) for name, values in form.items() for value in values]

@@ -3,11 +3,12 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable
 
-from sanic import HTTPResponse, Request, Sanic
+from sanic import HTTPResponse, Request
 
 from sanic_qserver.endpoints.endpoint import Call, Endpoint, Stream
 from sanic_qserver.endpoints.services import Services
 from sanic_qserver.errors import GatewayError
+from sanic_qserver.http.application import App, Handler
 from sanic_qserver.http.decode import Decoder
 from sanic_qserver.http.errors import respond
 from sanic_qserver.http.gate import Gate
@@ -24,7 +25,7 @@ FRAMINGS: dict[str, Framing] = {
 }
 
 
-def mount_streams(app: Sanic, rows: Iterable[Stream], gate: Gate, services: Services) -> None:
+def mount_streams(app: App, rows: Iterable[Stream], gate: Gate, services: Services) -> None:
     """Give every stream its routes."""
     for row in rows:
         for prefix in PREFIXES if row.at_root else PREFIXES[:1]:
@@ -37,7 +38,7 @@ def mount_streams(app: Sanic, rows: Iterable[Stream], gate: Gate, services: Serv
             )
 
 
-def stream_handler(row: Stream, gate: Gate, services: Services) -> Callable[[Request], object]:
+def stream_handler(row: Stream, gate: Gate, services: Services) -> Handler:
     """The way of one watcher: gate, then messages until it leaves or the server stops."""
     decoder = Decoder(row.params, max_nesting=services.config.server.max_nesting, forward_unknown=False)
     heartbeat_s = services.config.console.heartbeat_s
@@ -86,7 +87,7 @@ async def with_heartbeat(source: AsyncIterator[bytes], period_s: float) -> Async
     following: asyncio.Task[bytes] | None = None
     try:
         while True:
-            following = following or asyncio.ensure_future(anext(source))  # type: ignore[arg-type]
+            following = following or asyncio.ensure_future(anext(source))
             done, _ = await asyncio.wait((following,), timeout=period_s)
             if not done:
                 yield None

@@ -90,8 +90,8 @@ class ManagerClient:
         self._context = zmq.Context()
         self._socket = _dealer(self._context, self.config)
         self._monitor = self._socket.get_monitor_socket(_WATCHED)
-        self._socket_fd = self._socket.getsockopt(zmq.FD)
-        self._monitor_fd = self._monitor.getsockopt(zmq.FD)
+        self._socket_fd = int(self._socket.getsockopt(zmq.FD))
+        self._monitor_fd = int(self._monitor.getsockopt(zmq.FD))
         self._disconnected_at = self._loop.time()
         self._is_open = True
         self._loop.add_reader(self._socket_fd, self._on_readable)
@@ -209,7 +209,7 @@ class ManagerClient:
 
     def _after_send(self) -> None:
         # The descriptor is edge-triggered: a reply that came during a send would not wake us.
-        if self._socket.getsockopt(zmq.EVENTS) & zmq.POLLIN:
+        if int(self._socket.getsockopt(zmq.EVENTS)) & zmq.POLLIN:
             self._loop.call_soon(self._on_readable)
 
     def _timed_out(self, entry: Entry) -> None:
@@ -259,7 +259,7 @@ class ManagerClient:
             )
 
     def _on_monitor(self) -> None:
-        while self._is_open and self._monitor.getsockopt(zmq.EVENTS) & zmq.POLLIN:
+        while self._is_open and int(self._monitor.getsockopt(zmq.EVENTS)) & zmq.POLLIN:
             event = recv_monitor_message(self._monitor, zmq.NOBLOCK)["event"]
             if event == zmq.EVENT_HANDSHAKE_SUCCEEDED:
                 self._connected()

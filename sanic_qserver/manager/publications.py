@@ -50,7 +50,7 @@ class Publications:
         for topic in (CONSOLE, INFO):
             self._socket.subscribe(topic)
         self._socket.connect(self.config.info_address)
-        self._fd = self._socket.getsockopt(zmq.FD)
+        self._fd = int(self._socket.getsockopt(zmq.FD))
         self._is_open = True
         self._loop.add_reader(self._fd, self._on_readable)
         self._on_readable()

@@ -66,11 +66,11 @@ class RatePolicy(Protocol):
 class NoRateLimits:
     """Lets everything pass."""
 
-    async def admit(self, attempt: Attempt) -> Verdict:
+    async def admit(self, attempt: Attempt) -> Verdict:  # noqa: ARG002  # the protocol's name
         """Pass."""
         return PASS
 
-    async def enter(self, attempt: Attempt) -> object:
+    async def enter(self, attempt: Attempt) -> object:  # noqa: ARG002  # the protocol's name
         """No place is counted."""
         return None
 

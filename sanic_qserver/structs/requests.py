@@ -333,7 +333,7 @@ class Lock(Params, frozen=True, kw_only=True):
     lock_key: NonEmpty
     environment: bool | UnsetType = UNSET
     queue: bool | UnsetType = UNSET
-    note: str | None | UnsetType = UNSET
+    note: str | UnsetType | None = UNSET
     user: Any = UNSET
 
 

@@ -1,0 +1,62 @@
+"""`sanic-qserver init`, `check` and `routes`: the configuration and what it gives."""
+
+import re
+import shutil
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from sanic_qserver.app import create_app
+from sanic_qserver.cli.options import ConfigFile
+from sanic_qserver.config import load, shipped
+from sanic_qserver.endpoints.table import ENDPOINTS, STREAMS
+from sanic_qserver.errors import ConfigError
+
+
+def init(
+    folder: Annotated[Path, typer.Argument(help="Where to write; made if it is not there.")],
+) -> None:
+    """Write config.toml and the policies into a folder, for editing."""
+    folder.mkdir(parents=True, exist_ok=True)
+    policies = shipped("policies")
+    for existing in (folder / "config.toml", folder / "policies"):
+        if existing.exists():
+            raise ConfigError(f"{existing} is there already and is left as it is")
+    text = shipped("config.toml").read_text("utf-8")
+    # The written configuration uses the policies beside it, not the shipped ones.
+    active = re.sub(r'^# (\w+ = "policies/[^"]*")', r"\1", text, flags=re.MULTILINE)
+    (folder / "config.toml").write_text(active, "utf-8")
+    shutil.copytree(policies, folder / "policies")
+    print(f"Wrote {folder / 'config.toml'} and {folder / 'policies'}/")
+    print(f"Start: sanic-qserver serve --config {folder / 'config.toml'}")
+
+
+def check(config: ConfigFile = None) -> None:
+    """Check a configuration with its policies. Ends with 0 when all is well, 1 for warnings, 2 for mistakes."""
+    loaded = load(config)
+    app = create_app(loaded, name="check")
+    warnings = app.ctx.services.warnings
+    for warning in warnings:
+        print(f"warning: {warning}")
+    print(f"{loaded.source or 'the defaults'}: {'usable, with warnings' if warnings else 'OK'}")
+    raise typer.Exit(1 if warnings else 0)
+
+
+def routes() -> None:
+    """Print what is served, and which scope it asks for."""
+    table = Table("Verb", "Path", "Scope", "RE Manager's method", "What it does", box=None)
+    for row in ENDPOINTS:
+        for verb, path in ((row.verb, row.path), *row.aliases):
+            table.add_row(verb, "/api" + path, str(row.scope or "public"), row.method, row.summary)
+    for stream in STREAMS:
+        verb = "WS" if stream.is_websocket else "GET"
+        table.add_row(verb, "/api" + stream.path, str(stream.scope or "public"), "(stream)", stream.summary)
+    # As wide as it needs to be where nobody looks: a pipe must get whole lines.
+    console = Console()
+    (console if console.is_terminal else Console(width=250)).print(table)
+
+
+COMMANDS = (init, check, routes)

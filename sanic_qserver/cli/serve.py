@@ -1,0 +1,85 @@
+"""`sanic-qserver serve`: the server."""
+
+import logging
+import secrets
+import sys
+from functools import partial
+from typing import Annotated, Any
+
+import msgspec
+import typer
+from sanic import Sanic
+from sanic.worker.loader import AppLoader
+
+from sanic_qserver.app import create_app
+from sanic_qserver.cli.options import ConfigFile
+from sanic_qserver.config import Config, load
+from sanic_qserver.demo import is_taken
+from sanic_qserver.errors import ConfigError
+
+log = logging.getLogger("sanic_qserver")
+
+
+def serve(
+    config: ConfigFile = None,
+    host: Annotated[str | None, typer.Option(help="The address to bind. Default 127.0.0.1.")] = None,
+    port: Annotated[int | None, typer.Option(help="The port to bind. Default 60610.")] = None,
+    workers: Annotated[int | None, typer.Option(help="Server processes. Default 1.")] = None,
+) -> None:
+    """Serve RE Manager over HTTP."""
+    given = {"host": host, "port": port, "workers": workers}
+    overrides = {"server": {name: value for name, value in given.items() if value is not None}}
+    run(load(config, overrides=overrides))
+
+
+def run(config: Config) -> None:
+    """Serve until SIGINT or SIGTERM. Raises ConfigError, also for a port that is taken."""
+    start_logging()
+    server = config.server
+    if is_taken(server.host, server.port):
+        raise ConfigError(
+            f"{server.host} port {server.port} is taken, or may not be bound. Another server may run there: "
+            f"look with 'ss -ltnp', or choose another port with --port"
+        )
+    config = _with_key(config)
+    if server.workers == 1:
+        app = create_app(config)
+        _say_where(config)
+        app.run(server.host, server.port, single_process=True, **_quiet(config))
+        return
+    loader = AppLoader(factory=partial(create_app, config))
+    app = loader.load()
+    app.prepare(server.host, server.port, workers=server.workers, **_quiet(config))
+    _say_where(config)
+    Sanic.serve(primary=app, app_loader=loader)
+
+
+def start_logging() -> None:
+    """Log to standard error, one line a fact. Sanic's own chatter stays off."""
+    logging.basicConfig(
+        level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)-7s %(name)s: %(message)s"
+    )
+    for name in ("sanic.root", "sanic.server", "httpx"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+
+
+def _with_key(config: Config) -> Config:
+    """The configuration with an API key: all workers must know the same one. A made key is printed, once."""
+    if config.auth.single_user_api_key:
+        return config
+    key = secrets.token_hex(24)
+    print(f"No API key is configured, so here is one for this run: {key}", flush=True)
+    print("Send it as the header 'Authorization: ApiKey …'. Set QSERVER_HTTP_SERVER_SINGLE_USER_API_KEY to keep one.")
+    return msgspec.structs.replace(config, auth=msgspec.structs.replace(config.auth, single_user_api_key=key))
+
+
+def _say_where(config: Config) -> None:
+    host = f"[{config.server.host}]" if ":" in config.server.host else config.server.host
+    print(f"Serving RE Manager at {config.manager.control_address} on http://{host}:{config.server.port}", flush=True)
+
+
+def _quiet(config: Config) -> dict[str, Any]:
+    return {"motd": False, "access_log": config.server.access_log}
+
+
+COMMANDS = (serve,)
