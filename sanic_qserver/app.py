@@ -17,7 +17,8 @@ from sanic_qserver.http.application import App
 from sanic_qserver.http.errors import ProblemHandler
 from sanic_qserver.http.gate import Gate
 from sanic_qserver.http.operations import mount_operations
-from sanic_qserver.http.routing import mount, mount_options
+from sanic_qserver.http.pages import mount_pages
+from sanic_qserver.http.routing import handler_of, mount, mount_options
 from sanic_qserver.http.streams import mount_streams
 from sanic_qserver.manager.client import ManagerClient
 from sanic_qserver.manager.console import Console
@@ -50,6 +51,8 @@ def create_app(config: Config, *, name: str = "sanic_qserver") -> App:
     mount(app, ENDPOINTS, gate, services)
     mount_streams(app, STREAMS, gate, services)
     mount_operations(app, services)
+    ping = next(row for row in ENDPOINTS if row.path == "/ping")
+    mount_pages(app, ENDPOINTS, STREAMS, handler_of(ping, gate, services))
     mount_options(app)
     app.ctx.services = services
     app.ctx.gate = gate

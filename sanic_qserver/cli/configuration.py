@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path
 from typing import Annotated
 
+import msgspec
 import typer
 from rich.console import Console
 from rich.table import Table
@@ -14,6 +15,7 @@ from sanic_qserver.cli.options import ConfigFile
 from sanic_qserver.config import load, shipped
 from sanic_qserver.endpoints.table import ENDPOINTS, STREAMS
 from sanic_qserver.errors import ConfigError
+from sanic_qserver.http.openapi import document
 
 
 def init(
@@ -59,4 +61,9 @@ def routes() -> None:
     (console if console.is_terminal else Console(width=250)).print(table)
 
 
-COMMANDS = (init, check, routes)
+def openapi() -> None:
+    """Print the OpenAPI document."""
+    print(msgspec.json.format(msgspec.json.encode(document(ENDPOINTS, STREAMS)), indent=1).decode())
+
+
+COMMANDS = (init, check, routes, openapi)

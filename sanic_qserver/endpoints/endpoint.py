@@ -123,12 +123,17 @@ class Endpoint:
     @property
     def name(self) -> str:
         """Path and verb as one word, unique in the table: the operation id."""
-        return self.verb.lower() + self.path.translate(_NAME).rstrip("_")
+        return operation_id(self.verb, self.path)
 
     @property
     def domain(self) -> str:
         """The first part of the path: which blueprint and which chapter of the documentation it is in."""
         return self.path.strip("/").split("/")[0] or "status"
+
+
+def operation_id(verb: str, path: str) -> str:
+    """Verb and path as one word, unique in the table."""
+    return verb.lower() + path.translate(_NAME).rstrip("_")
 
 
 _NAME = str.maketrans({"/": "_", "<": None, ">": None, ":": "_", "-": "_"})
@@ -157,6 +162,11 @@ class Stream:
     def name(self) -> str:
         """The operation id."""
         return "stream" + self.path.translate(_NAME).rstrip("_")
+
+    @property
+    def domain(self) -> str:
+        """Which chapter of the documentation it is in."""
+        return self.path.strip("/").split("/")[0]
 
 
 def stamped(params: Params, stamp: Stamp, access: Access) -> Params:

@@ -20,7 +20,8 @@ CALLER = Stamp.CALLER
 # fmt: off
 ENDPOINTS: tuple[Endpoint, ...] = (
     # Status
-    Endpoint("GET", "/", Scope.READ_STATUS, "status", requests.Ping, serve=read, reply=replies.StatusReply),
+    Endpoint("GET", "/", Scope.READ_STATUS, "status", requests.Ping, serve=read, reply=replies.StatusReply,
+             at_root=False),  # At the root, `http/pages.py` answers browsers with a page, and others with ping.
     Endpoint("GET", "/ping", Scope.READ_STATUS, "status", requests.Ping, serve=read, reply=replies.StatusReply),
     Endpoint("GET", "/status", Scope.READ_STATUS, "status", requests.Status, serve=read, reply=replies.StatusReply),
     Endpoint("GET", "/config/get", Scope.READ_CONFIG, "config_get", requests.ConfigGet, reply=replies.ConfigReply),
