@@ -11,9 +11,13 @@ from sanic_qserver.auth.provider import AuthProvider, Providers
 from sanic_qserver.auth.single_user import SingleUserKey
 from sanic_qserver.config import Config, resolve
 from sanic_qserver.endpoints.services import Services
+from sanic_qserver.endpoints.submitting import hooked
 from sanic_qserver.endpoints.table import ENDPOINTS, STREAMS
 from sanic_qserver.errors import ConfigError
+from sanic_qserver.extensions.loading import load_extensions
+from sanic_qserver.extensions.running import Running
 from sanic_qserver.http.application import App
+from sanic_qserver.http.blueprints import mount_blueprints
 from sanic_qserver.http.errors import ProblemHandler
 from sanic_qserver.http.gate import Gate
 from sanic_qserver.http.operations import mount_operations
@@ -40,23 +44,39 @@ def create_app(config: Config, *, name: str = "sanic_qserver") -> App:
     _refuse_unsafe(config, is_loopback_only=permissions.only_on_loopback)
     app = Sanic(name, error_handler=ProblemHandler(), configure_logging=False)
     _configure(app, config)
+    manager = ManagerClient(config.manager)
+    extensions = load_extensions(config, manager, ENDPOINTS, STREAMS)
+    running = Running(extensions)
+    hooks = running.hooks()
+    endpoints = (*hooked(ENDPOINTS, hooks), *extensions.all("endpoints"))
+    streams = (*STREAMS, *extensions.all("streams"))
+    extensions.surroundings.rows = endpoints
     services = Services(
         config=config,
-        manager=ManagerClient(config.manager),
+        manager=manager,
         publications=Publications(config.manager),
         console=Console(config.console),
+        warnings=list(extensions.failures),
+        hooks=hooks,
     )
-    providers: Sequence[AuthProvider] = [SingleUserKey(config.auth.single_user_api_key)]
-    gate = Gate(Providers(providers), FilePermissions(permissions), NoRateLimits())
-    mount(app, ENDPOINTS, gate, services)
-    mount_streams(app, STREAMS, gate, services)
+    providers: Sequence[AuthProvider] = [SingleUserKey(config.auth.single_user_api_key), *extensions.providers()]
+    gate = Gate(
+        Providers(providers),
+        extensions.access_policy(FilePermissions(permissions)),
+        extensions.rate_policy(NoRateLimits()),
+    )
+    mount(app, endpoints, gate, services)
+    mount_streams(app, streams, gate, services)
+    mount_blueprints(app, extensions.all("blueprints"), gate)
     mount_operations(app, services)
     ping = next(row for row in ENDPOINTS if row.path == "/ping")
-    mount_pages(app, ENDPOINTS, STREAMS, handler_of(ping, gate, services))
+    mount_pages(app, endpoints, streams, handler_of(ping, gate, services))
     mount_options(app)
     app.ctx.services = services
     app.ctx.gate = gate
-    _open_and_close(app, services)
+    app.ctx.rows = (*endpoints, *streams)
+    app.ctx.extensions = running
+    _open_and_close(app, services, running)
     return app
 
 
@@ -99,14 +119,16 @@ def _refuse_unsafe(config: Config, *, is_loopback_only: bool) -> None:
         )
 
 
-def _open_and_close(app: App, services: Services) -> None:
+def _open_and_close(app: App, services: Services, running: Running) -> None:
     @app.before_server_start
     async def open_all(_: App) -> None:
         services.publications.listen(services.console.hear)
         services.manager.open()
         services.publications.open()
+        services.warnings.extend(await running.start())
 
     @app.after_server_stop
     async def close_all(_: App) -> None:
+        await running.stop()
         services.publications.close()
         await services.manager.close()

@@ -80,6 +80,21 @@ class PolicyConfig(Section, frozen=True, kw_only=True):
     permissions: str = ""
 
 
+class ExtensionsConfig(Section, frozen=True, kw_only=True):
+    """Custom modules: which are loaded, from where, and what happens when one fails."""
+
+    modules: tuple[str, ...] = ()
+    blueprints: tuple[str, ...] = ()
+    paths: tuple[str, ...] = (".",)
+    entry_points: bool = True
+    required: bool = False
+    blueprint_scope: str = "write:queue:edit"
+    hook_timeout_s: Seconds = 2.0
+    endpoint_timeout_s: Seconds = 60.0
+    blocked_after_s: Seconds = 0.5
+    options: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+
 class Config(Section, frozen=True, kw_only=True):
     """The whole configuration. `source` is the file it came from."""
 
@@ -88,6 +103,7 @@ class Config(Section, frozen=True, kw_only=True):
     console: ConsoleConfig = ConsoleConfig()
     auth: AuthConfig = AuthConfig()
     policy: PolicyConfig = PolicyConfig()
+    extensions: ExtensionsConfig = field(default_factory=ExtensionsConfig)
     source: str = ""
 
     @property
@@ -109,8 +125,16 @@ ENVIRONMENT: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("QSERVER_HTTP_SERVER_HOST", ("server", "host")),
     ("QSERVER_HTTP_SERVER_PORT", ("server", "port")),
     ("QSERVER_HTTP_SERVER_ALLOW_ORIGINS", ("server", "allow_origins")),
+    ("QSERVER_CUSTOM_MODULE", ("extensions", "modules")),
+    ("QSERVER_CUSTOM_MODULES", ("extensions", "modules")),
+    ("QSERVER_HTTP_CUSTOM_ROUTERS", ("extensions", "blueprints")),
 )
-_WORDS = {("server", "allow_origins")}
+# Settings that are lists, and what stands between their members.
+_SEPARATORS: Mapping[tuple[str, str], str] = {
+    ("server", "allow_origins"): r"\s+",
+    ("extensions", "modules"): r"[\s,:]+",
+    ("extensions", "blueprints"): r"[\s,:]+",
+}
 
 
 def load(
@@ -142,7 +166,9 @@ def from_environment(env: Mapping[str, str]) -> dict[str, Any]:
     settings: dict[str, Any] = {}
     for name, (section, key) in ENVIRONMENT:
         if value := env.get(name):
-            settings.setdefault(section, {})[key] = value.split() if (section, key) in _WORDS else value
+            separator = _SEPARATORS.get((section, key))
+            words = [word for word in re.split(separator, value) if word] if separator else value
+            settings.setdefault(section, {})[key] = words
     return settings
 
 

@@ -139,12 +139,6 @@ class UnsupportedMediaType(GatewayError):
     status, code, title = 415, "unsupported_media_type", "Unsupported media type"
 
 
-class UpgradeRequired(GatewayError):
-    """The path is a websocket's, and the request does not ask for one."""
-
-    status, code, title = 426, "upgrade_required", "Upgrade required"
-
-
 class UnreadableBody(GatewayError):
     """The body is not what its type says: broken JSON, not UTF-8, nested too deeply, not an object."""
 
@@ -155,6 +149,12 @@ class TooManyRequests(GatewayError):
     """A rate, concurrency or quota rule said no; `extra["rule"]` names it."""
 
     status, code, title = 429, "too_many_requests", "Too many requests"
+
+
+class ExtensionFailed(GatewayError):
+    """Code of a custom module raised, took too long or blocked the server; `extra["extension"]` names the module."""
+
+    status, code, title = 502, "extension_failed", "An extension failed"
 
 
 class Overloaded(GatewayError):

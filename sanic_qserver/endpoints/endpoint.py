@@ -117,8 +117,9 @@ class Endpoint:
 
     @property
     def summary(self) -> str:
-        """The first line of the struct's docstring."""
-        return (self.params.__doc__ or "").strip().splitlines()[0]
+        """The first line of the struct's docstring; of the serving function's, where there is nothing to send."""
+        doc = (None if self.params is NoParams else self.params.__doc__) or self.serve.__doc__ or self.path
+        return doc.strip().splitlines()[0]
 
     @property
     def name(self) -> str:
@@ -156,7 +157,7 @@ class Stream:
     @property
     def summary(self) -> str:
         """The first line of the source's docstring."""
-        return (self.source.__doc__ or "").strip().splitlines()[0]
+        return (self.source.__doc__ or self.path).strip().splitlines()[0]
 
     @property
     def name(self) -> str:

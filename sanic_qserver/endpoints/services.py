@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 
 from sanic_qserver.config import Config
+from sanic_qserver.endpoints.hooks import NO_HOOKS, Hooks
 from sanic_qserver.manager.client import ManagerClient
 from sanic_qserver.manager.console import Console
 from sanic_qserver.manager.publications import Publications
@@ -17,3 +18,4 @@ class Services:
     publications: Publications
     console: Console
     warnings: list[str] = field(default_factory=list)
+    hooks: Hooks = NO_HOOKS

@@ -1,0 +1,69 @@
+"""All that a custom module may import, and all that stays as it is: semantic versions hold for these names.
+
+A custom module offers `register(host: ExtensionHost) -> None`, which is called once an application, before the
+server listens. What it adds is taken as a whole, or, when it fails, not at all.
+"""
+
+import msgspec
+
+from sanic_qserver.auth.provider import AuthProvider
+from sanic_qserver.endpoints.endpoint import Answer, Call, Endpoint, Stamp, Stream, UploadedFile, forward
+from sanic_qserver.endpoints.hooks import AfterSubmit, BeforeSubmit, Item, Refusal, Submission
+from sanic_qserver.errors import (
+    BadArguments,
+    ConfigError,
+    Conflict,
+    Forbidden,
+    GatewayError,
+    NotAuthenticated,
+    NotFound,
+    TooManyRequests,
+)
+from sanic_qserver.extension_api.caller import CallerManager
+from sanic_qserver.extension_api.host import ExtensionHost
+from sanic_qserver.policy.access import AccessPolicy, Attempt, RatePolicy, Verdict
+from sanic_qserver.scopes import Scope
+from sanic_qserver.structs.identity import Access, Credential, CredentialKind, Principal, Quota
+from sanic_qserver.structs.requests import NoParams, Params
+
+json_bytes = msgspec.json.encode
+"""Any value (dict, list, struct, dataclass) as JSON: what an endpoint returns."""
+
+__all__ = [
+    "Access",
+    "AccessPolicy",
+    "AfterSubmit",
+    "Answer",
+    "Attempt",
+    "AuthProvider",
+    "BadArguments",
+    "BeforeSubmit",
+    "Call",
+    "CallerManager",
+    "ConfigError",
+    "Conflict",
+    "Credential",
+    "CredentialKind",
+    "Endpoint",
+    "ExtensionHost",
+    "Forbidden",
+    "GatewayError",
+    "Item",
+    "NoParams",
+    "NotAuthenticated",
+    "NotFound",
+    "Params",
+    "Principal",
+    "Quota",
+    "RatePolicy",
+    "Refusal",
+    "Scope",
+    "Stamp",
+    "Stream",
+    "Submission",
+    "TooManyRequests",
+    "UploadedFile",
+    "Verdict",
+    "forward",
+    "json_bytes",
+]

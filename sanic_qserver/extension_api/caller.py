@@ -1,0 +1,44 @@
+"""RE Manager as one caller may use it: every call passes the same scope check, stamp and hooks as over HTTP."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import msgspec
+
+from sanic_qserver.endpoints.endpoint import Answer, Call, Endpoint, stamped
+from sanic_qserver.errors import BadArguments, ScopeMissing
+
+
+class CallerManager:
+    """Calls RE Manager for the caller of a request, with that caller's permissions and name."""
+
+    def __init__(self, call: Call, rows: Sequence[Endpoint]) -> None:
+        self._call = call
+        self._rows = rows
+
+    async def request(self, method: str, **params: Any) -> dict[str, Any]:
+        """RE Manager's reply to a method that the server's own table has.
+
+        Raises ScopeMissing (403) when the caller may not do this over HTTP either, BadArguments (400) for wrong
+        params, and what the RE Manager client raises. A refused operation is a reply with `success` False.
+        """
+        row = next((row for row in self._rows if row.method == method and row.params.__name__ != "NoParams"), None)
+        if row is None:
+            raise BadArguments(f"method: RE Manager's method '{method}' has no endpoint")
+        scopes = self._call.access.scopes
+        if row.scope is not None and row.scope not in scopes and not scopes.intersection(row.any_scope):
+            raise ScopeMissing(
+                f"Not enough permissions. '{method}' requires scopes ['{row.scope}']",
+                extra={"missing_scope": str(row.scope)},
+            )
+        try:
+            decoded = msgspec.convert(params, row.params)
+        except msgspec.ValidationError as error:
+            raise BadArguments(f"{method}: {error}") from None
+        access = self._call.access
+        answer = await row.serve(
+            replace(self._call, endpoint=row, params=stamped(decoded, row.stamp, access), unknown={}, files={})
+        )
+        reply: dict[str, Any] = msgspec.json.decode(answer.body if isinstance(answer, Answer) else answer)
+        return reply

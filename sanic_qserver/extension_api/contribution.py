@@ -1,0 +1,44 @@
+"""What one custom module adds. Taken as a whole once `register` has returned, or not at all."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from sanic_qserver.auth.provider import AuthProvider
+from sanic_qserver.endpoints.endpoint import Endpoint, Stream
+from sanic_qserver.endpoints.hooks import Hook
+from sanic_qserver.policy.access import AccessPolicy, RatePolicy
+from sanic_qserver.scopes import Scope
+
+if TYPE_CHECKING:
+    from sanic.blueprints import Blueprint, BlueprintGroup
+
+StatusListener = Callable[[dict[str, Any]], Awaitable[None] | None]
+StartStop = Callable[[], Awaitable[None] | None]
+
+
+@dataclass(frozen=True)
+class MountedBlueprint:
+    """A plain Sanic blueprint, the module it came from, and the scope that its routes ask for (None: public)."""
+
+    module: str
+    blueprint: "Blueprint | BlueprintGroup"
+    scope: Scope | None
+
+
+@dataclass
+class Contribution:
+    """Everything that one module added, in the order of registration."""
+
+    module: str
+    endpoints: list[Endpoint] = field(default_factory=list)
+    streams: list[Stream] = field(default_factory=list)
+    blueprints: list[MountedBlueprint] = field(default_factory=list)
+    providers: list[AuthProvider] = field(default_factory=list)
+    access_policies: list[Callable[[AccessPolicy], AccessPolicy]] = field(default_factory=list)
+    rate_policies: list[Callable[[RatePolicy], RatePolicy]] = field(default_factory=list)
+    before_submit: list[Hook] = field(default_factory=list)
+    after_submit: list[Hook] = field(default_factory=list)
+    on_status: list[Hook] = field(default_factory=list)
+    on_start: list[Hook] = field(default_factory=list)
+    on_stop: list[Hook] = field(default_factory=list)

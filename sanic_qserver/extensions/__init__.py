@@ -1,0 +1,1 @@
+"""Custom modules: found, imported, registered, contained. What they may use stands in `extension_api`."""

@@ -1,0 +1,154 @@
+"""Loads custom modules and gathers what they add. A module that fails adds nothing, and is reported.
+
+By default the standard server runs on without it, as the manual of the reference server says;
+`[extensions] required = true` makes the failure stop the start.
+"""
+
+import inspect
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from types import ModuleType
+from typing import Any, TypeVar
+
+from sanic_qserver.auth.provider import AuthProvider
+from sanic_qserver.config import Config
+from sanic_qserver.endpoints.endpoint import Endpoint, Stream
+from sanic_qserver.errors import ConfigError
+from sanic_qserver.extension_api.contribution import Contribution
+from sanic_qserver.extension_api.host import ExtensionHost, Surroundings
+from sanic_qserver.extensions.containment import ContainedProvider
+from sanic_qserver.extensions.names import Source, describe, import_module, make_importable, sources
+from sanic_qserver.extensions.paths import Claims
+from sanic_qserver.manager.client import ManagerClient
+from sanic_qserver.policy.access import AccessPolicy, RatePolicy
+from sanic_qserver.scopes import Scope
+
+Policy = TypeVar("Policy", AccessPolicy, RatePolicy)
+
+log = logging.getLogger("sanic_qserver.extensions")
+
+
+@dataclass
+class Extensions:
+    """What was loaded. `failures` are the texts of those that were not; `modules` the names of those that were."""
+
+    surroundings: Surroundings
+    contributions: list[Contribution] = field(default_factory=list)
+    failures: list[str] = field(default_factory=list)
+    files: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def modules(self) -> list[str]:
+        """The names of the modules that were loaded."""
+        return [contribution.module for contribution in self.contributions]
+
+    def all(self, kind: str) -> list[Any]:
+        """Everything of one kind (a field of Contribution), in the order of loading."""
+        return [one for contribution in self.contributions for one in getattr(contribution, kind)]
+
+    def providers(self) -> list[AuthProvider]:
+        """The login providers, contained."""
+        return [
+            ContainedProvider(contribution.module, provider, self.surroundings.config.hook_timeout_s)
+            for contribution in self.contributions
+            for provider in contribution.providers
+        ]
+
+    def access_policy(self, policy: AccessPolicy) -> AccessPolicy:
+        """The access policy, wrapped by those of the modules."""
+        return _wrapped(self, "access_policies", policy)
+
+    def rate_policy(self, policy: RatePolicy) -> RatePolicy:
+        """The rate policy, wrapped by those of the modules."""
+        return _wrapped(self, "rate_policies", policy)
+
+
+def _wrapped(loaded: Extensions, kind: str, policy: Policy) -> Policy:
+    """Each module's policy around the one before it.
+
+    Raises ConfigError, also when extensions are not required: without its policy the server may let too much pass.
+    """
+    for contribution in loaded.contributions:
+        for make in getattr(contribution, kind):
+            try:
+                policy = make(policy)
+            except Exception as error:
+                raise ConfigError(
+                    f"Extension '{contribution.module}' failed in its policy: {describe(error)}"
+                ) from error
+    return policy
+
+
+def load_extensions(
+    config: Config, manager: ManagerClient, endpoints: Sequence[Endpoint], streams: Sequence[Stream]
+) -> Extensions:
+    """Load all that the configuration names. Raises ConfigError for a failure when extensions are required."""
+    settings = config.extensions
+    if settings.blueprint_scope not in set(Scope):
+        raise ConfigError(f"[extensions] blueprint_scope: there is no scope '{settings.blueprint_scope}'")
+    loaded = Extensions(Surroundings(settings, manager))
+    claims = Claims.of_server(endpoints, streams)
+    make_importable(config)
+    for source in sources(config):
+        try:
+            module = import_module(source.module)
+            contribution = _register(source, module, loaded.surroundings)
+            claims.add(contribution)
+        except ConfigError as error:
+            _fail(loaded, source, error, is_required=settings.required)
+            continue
+        loaded.contributions.append(contribution)
+        loaded.files[source.module] = getattr(module, "__file__", None) or ""
+        log.info("Extension '%s' is loaded", source.name)
+    return loaded
+
+
+def _fail(loaded: Extensions, source: Source, error: ConfigError, *, is_required: bool) -> None:
+    if is_required:
+        raise ConfigError(f"{error} ([extensions] required = true)") from error
+    log.error("%s. The server runs without '%s'.", error, source.name, exc_info=error.__cause__)
+    loaded.failures.append(f"extension '{source.name}' is not loaded: {error}")
+
+
+def _register(source: Source, module: ModuleType, surroundings: Surroundings) -> Contribution:
+    host = ExtensionHost(source.module, surroundings)
+    try:
+        _registration(source, module)(host)
+    except ConfigError as error:
+        raise ConfigError(f"Extension '{source.name}': {error}") from error
+    except (Exception, SystemExit) as error:  # the edge to code that is not ours
+        raise ConfigError(f"Extension '{source.name}' failed in register(): {describe(error)}") from error
+    return host.contribution
+
+
+def _registration(source: Source, module: ModuleType) -> Callable[[ExtensionHost], None]:
+    """The module's `register`, or one made of what a bare module of today's deployments has."""
+    if source.is_blueprint:
+        return lambda host: host.add_blueprint(_attribute(module, source.attribute))
+    if source.attribute:
+        register = _attribute(module, source.attribute)
+    elif hasattr(module, "register"):
+        register = module.register
+    else:
+        return lambda host: _register_bare(module, host)
+    if not callable(register) or inspect.iscoroutinefunction(register):
+        raise ConfigError("register must be a plain function, called with the host")
+    return register  # type: ignore[no-any-return]
+
+
+def _attribute(module: ModuleType, name: str) -> Any:
+    if not hasattr(module, name):
+        raise ConfigError(f"module '{module.__name__}' has no '{name}'")
+    return getattr(module, name)
+
+
+def _register_bare(module: ModuleType, host: ExtensionHost) -> None:
+    reader = getattr(module, "spreadsheet_to_plan_list", None)
+    blueprints = list(getattr(module, "blueprints", ()))
+    if (one := getattr(module, "blueprint", None)) is not None and one not in blueprints:
+        blueprints.append(one)
+    for blueprint in blueprints:
+        host.add_blueprint(blueprint)
+    if reader is None and not blueprints:
+        raise ConfigError("the module has neither register(host) nor blueprint(s) nor spreadsheet_to_plan_list()")

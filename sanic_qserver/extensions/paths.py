@@ -1,0 +1,84 @@
+"""Which path belongs to whom: two modules that claim one are an error that names both."""
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+from sanic_qserver.endpoints.endpoint import Endpoint, Stream
+from sanic_qserver.errors import ConfigError
+from sanic_qserver.extension_api.contribution import Contribution
+
+Claim = tuple[str, str]  # verb and path; path parameters are all alike
+SERVER = "the server"
+RESERVED = ("/healthz", "/readyz", "/metrics", "/docs", "/openapi.json")
+
+
+class Claims:
+    """The owner of every (verb, path)."""
+
+    def __init__(self) -> None:
+        self.owners: dict[Claim, str] = {("GET", path): SERVER for path in RESERVED}
+        self.blueprint_names: dict[str, str] = {}
+
+    @classmethod
+    def of_server(cls, endpoints: Iterable[Endpoint], streams: Iterable[Stream]) -> "Claims":
+        """What the server serves itself."""
+        claims = cls()
+        rows = list(endpoints)
+        claims.owners.update(dict.fromkeys(_of_rows(rows, streams), SERVER))
+        claims.blueprint_names.update(dict.fromkeys((row.domain for row in rows), SERVER))
+        return claims
+
+    def add(self, contribution: Contribution) -> None:
+        """Claim all paths of a module. Raises ConfigError, naming both, for one that is taken; then claims none."""
+        claims = list(_of_rows(contribution.endpoints, contribution.streams))
+        for mounted in contribution.blueprints:
+            claims.extend(_of_blueprint(mounted.blueprint))
+        mine: set[Claim] = set()
+        for verb, path in claims:
+            owner = self.owners.get((verb, path), contribution.module if (verb, path) in mine else None)
+            if owner is not None:
+                raise ConfigError(f"'{contribution.module}' and {_quoted(owner)} both claim {verb} {path}")
+            mine.add((verb, path))
+        names = {name for mounted in contribution.blueprints for name in _names(mounted.blueprint)}
+        for name in names & self.blueprint_names.keys():
+            owner = _quoted(self.blueprint_names[name])
+            raise ConfigError(f"'{contribution.module}' and {owner} both have a blueprint '{name}'")
+        self.owners.update(dict.fromkeys(mine, contribution.module))
+        self.blueprint_names.update(dict.fromkeys(names, contribution.module))
+
+
+def _quoted(owner: str) -> str:
+    return owner if owner == SERVER else f"'{owner}'"
+
+
+def _same(path: str) -> str:
+    return re.sub(r"<[^>]*>", "<>", "/" + path.strip("/"))
+
+
+def _of_rows(endpoints: Iterable[Endpoint], streams: Iterable[Stream]) -> Iterator[Claim]:
+    pairs = [(verb, path, row.at_root) for row in endpoints for verb, path in ((row.verb, row.path), *row.aliases)]
+    pairs += [("GET", row.path, row.at_root) for row in streams]
+    for verb, path, at_root in pairs:
+        for prefix in ("/api", "") if at_root else ("/api",):
+            yield verb, _same(prefix + path)
+
+
+def _of_blueprint(blueprint: Any, prefix: str = "") -> Iterator[Claim]:
+    own = prefix + (blueprint.url_prefix or "")
+    if hasattr(blueprint, "blueprints"):
+        for one in blueprint.blueprints:
+            yield from _of_blueprint(one, own)
+        return
+    # Private, but the only place where a blueprint that is not registered yet says what it will serve.
+    for route in blueprint._future_routes:  # noqa: SLF001
+        version = route.version if route.version is not None else blueprint.version
+        where = f"/v{version}" if version is not None else ""
+        for verb in route.methods or ("GET",):
+            yield str(verb), _same(where + own + "/" + str(route.uri).lstrip("/"))
+
+
+def _names(blueprint: Any) -> Sequence[str]:
+    if hasattr(blueprint, "blueprints"):
+        return [name for one in blueprint.blueprints for name in _names(one)]
+    return [blueprint.name]

@@ -1,0 +1,225 @@
+"""Custom modules: found, imported, registered; what fails is contained and visible."""
+
+import logging
+import sys
+import textwrap
+
+import pytest
+
+from sanic_qserver.config import from_environment, load
+from sanic_qserver.errors import ConfigError
+from tests.conftest import KEY, app_of, until_connected
+
+HELLO = """
+from sanic_qserver.extension_api import Call, Endpoint, ExtensionHost, Params, Scope, json_bytes
+
+class Hello(Params, frozen=True, kw_only=True):
+    '''Greet the caller.'''
+    name: str = "world"
+
+async def hello(call: Call) -> bytes:
+    return json_bytes({"greeting": f"Hello, {call.params.name}", "by": call.access.principal.name})
+
+def register(host: ExtensionHost) -> None:
+    host.add_endpoint(Endpoint("GET", "/hello", Scope.READ_QUEUE, "", Hello, serve=hello))
+"""
+
+
+@pytest.fixture
+def write_module(tmp_path, monkeypatch):
+    """Write a module that is forgotten after the test."""
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    written = []
+
+    def write(name, text):
+        (tmp_path / f"{name}.py").write_text(textwrap.dedent(text))
+        written.append(name)
+        return name
+
+    yield write
+    for name in written:
+        sys.modules.pop(name, None)
+
+
+@pytest.fixture
+def make(make_config, tmp_path):
+    """The application with these modules."""
+
+    def make(*modules, **settings):
+        extensions = {"modules": modules, "paths": [str(tmp_path)], "entry_points": False, **settings}
+        return app_of(make_config(extensions=extensions))
+
+    return make
+
+
+@pytest.fixture
+async def serve(make, sanic_client):
+    """A client with the key, of a server with these modules."""
+
+    async def serve(*modules, **settings):
+        client = await sanic_client(make(*modules, **settings))
+        client.headers["Authorization"] = f"ApiKey {KEY}"
+        await until_connected(client)
+        return client
+
+    return serve
+
+
+def problem_of(reply):
+    assert reply.headers["content-type"] == "application/problem+json"
+    return reply.json()
+
+
+async def test_a_custom_endpoint_is_scoped_typed_and_documented(write_module, serve):
+    client = await serve(write_module("ext_hello", HELLO))
+    assert (await client.get("/api/hello?name=Ada")).json()["greeting"] == "Hello, Ada"
+    assert (await client.get("/hello", headers={"Authorization": ""})).status_code == 401
+    refused = await client.get("/api/hello", params={"nam": "x"})
+    assert refused.status_code == 400
+    assert "nam" in problem_of(refused)["detail"]
+    operation = (await client.get("/openapi.json")).json()["paths"]["/api/hello"]["get"]
+    assert operation["summary"] == "Greet the caller."
+
+
+def test_environment_names_take_commas_and_colons():
+    environment = {"QSERVER_CUSTOM_MODULES": "one-a,two:three", "QSERVER_HTTP_CUSTOM_ROUTERS": "m.bp"}
+    config = load(environment=environment)
+    assert config.extensions.modules == ("one-a", "two", "three")
+    assert config.extensions.blueprints == ("m.bp",)
+    assert from_environment({"QSERVER_CUSTOM_MODULE": "one"})["extensions"]["modules"] == ["one"]
+
+
+async def test_dashes_in_a_module_name_are_underscores(write_module, serve):
+    write_module("ext_with_dash", HELLO)
+    client = await serve("ext-with-dash")
+    assert (await client.get("/hello")).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("import no_such_module_at_all", "no_such_module_at_all"),
+        ("x = (\n", "SyntaxError"),
+        ("import sys\nsys.exit(3)", "SystemExit: 3"),
+        ("def register(host):\n    raise ValueError('no such file')", "ValueError: no such file"),
+        ("async def register(host): ...", "register must be a plain function"),
+        ("pass", "neither register(host) nor blueprint"),
+    ],
+)
+async def test_a_module_that_fails_leaves_the_standard_server_running(write_module, serve, caplog, text, said):
+    name = write_module("ext_broken", text)
+    with caplog.at_level(logging.ERROR, "sanic_qserver.extensions"):
+        client = await serve(name)
+    assert (await client.get("/api/status")).status_code == 200
+    (warning,) = (await client.get("/readyz")).json()["warnings"]
+    assert "ext_broken" in warning
+    assert said in warning
+    assert "ext_broken" in caplog.text
+
+
+async def test_the_failing_line_is_named(write_module, make):
+    name = write_module("ext_line", "a = 1\nb = 2\nraise RuntimeError('third line')\n")
+    app = make(name)
+    assert "ext_line.py:3" in app.ctx.services.warnings[0]
+
+
+def test_a_required_module_that_fails_stops_the_start(write_module, make):
+    with pytest.raises(ConfigError, match=r"ext_gone.*required = true"):
+        make("ext_gone", required=True)
+
+
+def test_two_modules_that_claim_one_path_are_an_error_naming_both(write_module, make):
+    one, two = write_module("ext_one", HELLO), write_module("ext_two", HELLO)
+    with pytest.raises(ConfigError, match=r"'ext_two' and 'ext_one' both claim GET /api/hello"):
+        make(one, two, required=True)
+    app = make(one, two)
+    assert "'ext_two' and 'ext_one' both claim" in app.ctx.services.warnings[0]
+    assert sum(row.path == "/hello" for row in app.ctx.rows) == 1
+
+
+def test_a_path_of_the_server_cannot_be_claimed(write_module, make):
+    name = write_module("ext_status", HELLO.replace("/hello", "/status"))
+    with pytest.raises(ConfigError, match="'ext_status' and the server both claim GET /api/status"):
+        make(name, required=True)
+
+
+def test_public_must_be_said(write_module, make):
+    name = write_module("ext_public", HELLO.replace("Scope.READ_QUEUE", "None"))
+    with pytest.raises(ConfigError, match=r"/hello: .*say public=True"):
+        make(name, required=True)
+
+
+BLUEPRINT = """
+from sanic import Blueprint, json
+blueprint = Blueprint("ext_site", url_prefix="/site")
+
+@blueprint.on_request(priority=10)
+async def early(request):
+    if request.args.get("early"):
+        return json({"leaked": True})
+
+@blueprint.get("/who")
+async def who(request):
+    return json({"who": request.ctx.access.principal.name})
+
+@blueprint.post("/raises")
+async def raises(request):
+    raise KeyError("a secret")
+
+@blueprint.websocket("/ws")
+async def ws(request, ws):
+    await ws.send("hello")
+"""
+
+
+async def test_a_bare_module_with_a_blueprint_is_served_behind_the_gate(write_module, serve):
+    client = await serve(write_module("ext_bare", BLUEPRINT))
+    assert (await client.get("/site/who")).json() == {"who": "UNAUTHENTICATED_SINGLE_USER"}
+    for path in ("/site/who", "/site/who?early=1", "/site/ws"):
+        assert (await client.get(path, headers={"Authorization": ""})).status_code == 401, path
+    assert (await client.get("/site/who?early=1")).json() == {"leaked": True}
+    failed = await client.post("/site/raises")
+    assert failed.status_code == 502
+    assert problem_of(failed)["extension"] == "ext_bare"
+    assert "secret" not in failed.text
+
+
+async def test_a_blueprint_is_taken_by_name(write_module, serve):
+    write_module("ext_router", BLUEPRINT.replace("blueprint", "router").replace("ext_site", "ext_named"))
+    client = await serve(blueprints=["ext_router.router"])
+    assert (await client.get("/site/who")).status_code == 200
+
+
+async def test_a_blueprint_may_be_declared_public(write_module, serve):
+    register = "\ndef register(host):\n    host.add_blueprint(blueprint, public=True)\n"
+    client = await serve(write_module("ext_open", BLUEPRINT.replace("ext_site", "ext_open_bp") + register))
+    assert (await client.get("/site/who", headers={"Authorization": ""})).json() == {"who": "UNAUTHENTICATED_PUBLIC"}
+    rows = [
+        route.ctx.row
+        for route in client.app.router.routes
+        if route.path.startswith("site/") and "OPTIONS" not in route.methods
+    ]
+    assert rows
+    assert all(row.scope is None for row in rows)
+
+
+async def test_one_module_serves_several_applications(write_module, serve, make):
+    name = write_module("ext_twice", BLUEPRINT.replace("ext_site", "ext_twice_bp"))
+    for _ in range(2):
+        client = await serve(name)
+        assert (await client.get("/site/who")).status_code == 200
+        assert (await client.get("/site/who", headers={"Authorization": ""})).status_code == 401
+
+
+async def test_options_are_decoded_into_a_struct(write_module, make):
+    text = """
+    import msgspec
+    class Options(msgspec.Struct):
+        limit: float
+    def register(host):
+        host.options_as(Options)
+    """
+    name = write_module("ext_options", text)
+    make(name, required=True, options={"ext_options": {"limit": 2.5}})
+    with pytest.raises(ConfigError, match=r"\[extensions.options.ext_options\].*limit"):
+        make(name, required=True, options={"ext_options": {"limit": "high"}})
