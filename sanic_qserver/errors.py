@@ -139,6 +139,12 @@ class UnsupportedMediaType(GatewayError):
     status, code, title = 415, "unsupported_media_type", "Unsupported media type"
 
 
+class UpgradeRequired(GatewayError):
+    """The path is a websocket's, and the request does not ask for one."""
+
+    status, code, title = 426, "upgrade_required", "Upgrade required"
+
+
 class UnreadableBody(GatewayError):
     """The body is not what its type says: broken JSON, not UTF-8, nested too deeply, not an object."""
 

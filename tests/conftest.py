@@ -3,6 +3,7 @@
 import asyncio
 import itertools
 import os
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from sanic_qserver.demo import Instrument, free_port
 KEY = "the-key-of-the-tests"
 Sanic.test_mode = True
 _numbers = itertools.count()
+_WITH_KEY: dict[str, Any] = {"auth": {"single_user_api_key": KEY}}
 
 
 @pytest.fixture(scope="session")
@@ -76,7 +78,7 @@ def make_config(instrument: Instrument) -> MakeConfig:
     """A configuration for the shared RE Manager. Sections are given as keywords: `console={"max_lines": 5}`."""
 
     def make(**sections: Any) -> Config:
-        settings: dict[str, Any] = {"auth": {"single_user_api_key": KEY}}
+        settings: dict[str, Any] = dict(_WITH_KEY)
         for name, section in sections.items():
             settings[name] = {**settings.get(name, {}), **section}
         return load(environment=instrument.environment, overrides=settings)
@@ -87,6 +89,62 @@ def make_config(instrument: Instrument) -> MakeConfig:
 def app_of(config: Config) -> Sanic:
     """The application, under a name of its own."""
     return create_app(config, name=f"test_{os.getpid()}_{next(_numbers)}")
+
+
+class Served:
+    """A server that runs in a thread of its own for many tests, and a plain client for it."""
+
+    def __init__(self, app: Sanic) -> None:
+        self.app = app
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.key = {"Authorization": f"ApiKey {KEY}"}
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
+        self._thread.start()
+        self._server = self.run(self._start())
+        self.client = httpx.Client(base_url=self.url, timeout=20)
+
+    def run(self, coroutine: Any) -> Any:
+        """The result of a coroutine, run in the server's loop."""
+        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(30)
+
+    @property
+    def sent(self) -> int:
+        """How many calls went to RE Manager."""
+        return int(self.app.ctx.services.manager.counts["sent"])
+
+    async def _start(self) -> Any:
+        server = await self.app.create_server("127.0.0.1", self.port, return_asyncio_server=True)
+        assert server is not None
+        for step in (server.startup, server.before_start, server.after_start):
+            await step()
+        while not self.app.ctx.services.manager.is_connected:
+            await asyncio.sleep(0.02)
+        return server
+
+    async def _stop(self) -> None:
+        await self._server.before_stop()
+        self._server.close()
+        for connection in list(self._server.connections):
+            connection.abort()
+        await self._server.after_stop()
+
+    def close(self) -> None:
+        """End server and thread."""
+        self.client.close()
+        self.run(self._stop())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+
+@pytest.fixture(scope="session")
+def served(instrument: Instrument) -> Iterator[Served]:
+    """A server with the shipped policies and the key, in front of the shared RE Manager, for the whole session."""
+    served = Served(app_of(load(environment=instrument.environment, overrides=_WITH_KEY)))
+    yield served
+    served.close()
 
 
 @pytest.fixture

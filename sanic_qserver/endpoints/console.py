@@ -17,7 +17,7 @@ _encode = msgspec.json.encode
 async def console_output(call: Call) -> bytes:
     """The last lines as text. `lines` is the manual's other name for `nlines`."""
     params = cast("ConsoleOutput", call.params)
-    count = params.nlines if params.lines is msgspec.UNSET else params.lines
+    count = params.nlines if params.lines is msgspec.UNSET else int(params.lines)
     return _encode({"success": True, "msg": "", "text": call.services.console.text(count)})
 
 

@@ -7,6 +7,7 @@ from sanic_qserver.endpoints.console import (
     console_output_update,
 )
 from sanic_qserver.endpoints.endpoint import Endpoint, Stamp, Stream
+from sanic_qserver.endpoints.monitor import info_messages, status_messages
 from sanic_qserver.endpoints.plans import plans
 from sanic_qserver.endpoints.queue import queue_mode_set
 from sanic_qserver.endpoints.runs import re_runs_fixed, read
@@ -146,4 +147,9 @@ ENDPOINTS: tuple[Endpoint, ...] = (
 )
 # fmt: on
 
-STREAMS: tuple[Stream, ...] = (Stream("/stream_console_output", Scope.READ_CONSOLE, console_messages),)
+STREAMS: tuple[Stream, ...] = (
+    Stream("/stream_console_output", Scope.READ_CONSOLE, console_messages),
+    Stream("/console_output/ws", Scope.READ_CONSOLE, console_messages, is_websocket=True),
+    Stream("/status/ws", Scope.READ_MONITOR, status_messages, is_websocket=True),
+    Stream("/info/ws", Scope.READ_MONITOR, info_messages, is_websocket=True),
+)

@@ -25,12 +25,14 @@ class Gate:
         self.rates = rates
         self._known: dict[tuple[CredentialKind, str, str], tuple[Access, int, float]] = {}
 
-    async def admit(self, request: Request, row: Endpoint | Stream) -> tuple[Access, Verdict]:
-        """Who asks, when they may do what the row does, now.
+    async def admit(
+        self, request: Request, row: Endpoint | Stream, credential: Credential | None = None
+    ) -> tuple[Access, Verdict]:
+        """Who asks, when they may do what the row does, now. `credential` stands for what the request carries.
 
         Raises NotAuthenticated (401), ScopeMissing (403) or TooManyRequests (429).
         """
-        access = await self.identify(request)
+        access = await self.identify(request, credential)
         if row.scope is not None and row.scope not in access.scopes:
             self.refuse(access, row.scope)
         verdict = await self.rates.admit(
@@ -38,9 +40,9 @@ class Gate:
         )
         return access, verdict
 
-    async def identify(self, request: Request) -> Access:
+    async def identify(self, request: Request, credential: Credential | None = None) -> Access:
         """Who asks, and what they may do."""
-        credential = credential_of(request)
+        credential = credential or credential_of(request)
         key = (credential.kind, credential.value, credential.scheme)
         now = time.monotonic()
         if (known := self._known.get(key)) is not None and known[1] == self.access.version and now < known[2]:

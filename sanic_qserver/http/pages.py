@@ -36,7 +36,7 @@ _DOCS = """<!doctype html>
 """
 # Swagger UI has no way to put a word before a key; whoever pastes the bare key means the same.
 _START = """SwaggerUIBundle({
-  url: "../openapi.json".replace("../", ""), dom_id: "#swagger-ui", deepLinking: true, filter: true,
+  url: "openapi.json", dom_id: "#swagger-ui", deepLinking: true, filter: true,
   persistAuthorization: true, validatorUrl: null, presets: [SwaggerUIBundle.presets.apis],
   requestInterceptor: (request) => {
     const key = request.headers.Authorization;

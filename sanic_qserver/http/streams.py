@@ -5,15 +5,17 @@ from collections.abc import AsyncIterator, Callable, Iterable
 
 from sanic import HTTPResponse, Request
 
-from sanic_qserver.endpoints.endpoint import Call, Endpoint, Stream
+from sanic_qserver.endpoints.endpoint import Stream
 from sanic_qserver.endpoints.services import Services
 from sanic_qserver.errors import GatewayError
 from sanic_qserver.http.application import App, Handler
 from sanic_qserver.http.decode import Decoder
 from sanic_qserver.http.errors import respond
 from sanic_qserver.http.gate import Gate
-from sanic_qserver.http.request_id import REQUEST_ID, request_id_of
+from sanic_qserver.http.request_id import REQUEST_ID
 from sanic_qserver.http.routing import PREFIXES
+from sanic_qserver.http.watchers import Watchers
+from sanic_qserver.http.websockets import call_of, websocket_handler
 
 # How a message is framed, and what is sent when nothing happened for a while, by content type.
 # The default has no separators: clients split where `}` meets `{`. Its heart beats with white space, which JSON allows.
@@ -27,10 +29,18 @@ FRAMINGS: dict[str, Framing] = {
 
 def mount_streams(app: App, rows: Iterable[Stream], gate: Gate, services: Services) -> None:
     """Give every stream its routes."""
+    app.enable_websocket()
+    watchers = Watchers()
+    app.before_server_stop(lambda _: watchers.stop())
+    app.config.WEBSOCKET_MAX_SIZE = 65_536  # What watchers send is ignored, but for a credential.
     for row in rows:
+        if row.is_websocket:
+            handler = websocket_handler(row, gate, services, watchers)
+        else:
+            handler = stream_handler(row, gate, services)
         for prefix in PREFIXES if row.at_root else PREFIXES[:1]:
             app.add_route(
-                stream_handler(row, gate, services),
+                handler,
                 prefix + row.path,
                 methods=["GET"],
                 name=f"{row.name}{'_api' if prefix else ''}",
@@ -51,16 +61,7 @@ def stream_handler(row: Stream, gate: Gate, services: Services) -> Handler:
             return respond(error, request)
         content_type = accepted(request.headers.get("accept", ""))
         frame, heartbeat = FRAMINGS[content_type]
-        call = Call(
-            endpoint=Endpoint("GET", row.path, row.scope, ""),
-            params=params,
-            access=access,
-            request_id=request_id_of(request),
-            services=services,
-            headers=request.headers,
-            path_args={},
-            address=request.client_ip,
-        )
+        call = call_of(request, row, params, access, services)
         headers = {REQUEST_ID: call.request_id, "Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
         response = await request.respond(headers={**headers, **verdict.headers}, content_type=content_type)
         # The headers go out with the first chunk: an empty one tells the watcher that it is connected.

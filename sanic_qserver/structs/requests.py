@@ -369,7 +369,8 @@ class ConsoleOutput(Params, frozen=True, kw_only=True):
     """Get the last lines of the console output as text."""
 
     nlines: Annotated[int, Meta(ge=0)] = 200
-    lines: Annotated[int, Meta(ge=0)] | UnsetType = UNSET
+    # The manual of 0.0.4 sends `lines`, as text: `http GET …/console_output lines=500`.
+    lines: Annotated[int, Meta(ge=0)] | Annotated[str, Meta(pattern="^[0-9]{1,9}$")] | UnsetType = UNSET
 
 
 class ConsoleOutputUid(Params, frozen=True, kw_only=True):

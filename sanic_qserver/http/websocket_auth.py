@@ -1,0 +1,98 @@
+"""Admission of websockets: the same gate as for HTTP, after the handshake, so that browsers see why they are refused.
+
+A credential may stand in the `Authorization` header (scheme in any case), in the query (`?api_key=`), or, when
+the handshake carries none and the anonymous may not enter, in the first message within 10 s:
+`{"type": "auth", "api_key": "…"}` or `{"type": "auth", "access_token": "…"}`. Success is silent.
+Scopes are checked whichever way the credential came.
+"""
+
+import msgspec
+from sanic import Request
+from sanic.server.websockets.impl import WebsocketImplProtocol
+
+from sanic_qserver.endpoints.endpoint import Stream
+from sanic_qserver.errors import GatewayError, NotAuthenticated, TooManyRequests
+from sanic_qserver.http.gate import Gate, credential_of
+from sanic_qserver.structs.identity import Access, Credential, CredentialKind
+
+FIRST_MESSAGE_S = 10.0
+
+# Close codes. Clients take the first two as final and do not connect again.
+NO_CREDENTIAL = 4401
+BAD_CREDENTIAL = 4001
+FORBIDDEN = 4403
+TOO_MANY = 4429
+BAD_REQUEST = 4400
+
+
+class _FirstMessage(msgspec.Struct, frozen=True, tag_field="type", tag="auth"):
+    api_key: str = ""
+    access_token: str = ""
+
+
+_decode = msgspec.json.Decoder(_FirstMessage).decode
+
+
+async def admit_websocket(request: Request, websocket: WebsocketImplProtocol, row: Stream, gate: Gate) -> Access | None:
+    """Who watches, when they may. None when they may not: then the websocket is closed and says why."""
+    credential = credential_of(request)
+    try:
+        access, _ = await gate.admit(request, row, credential)
+    except GatewayError as error:
+        if not (credential.kind is CredentialKind.ANONYMOUS and isinstance(error, NotAuthenticated)):
+            await refuse(websocket, error)
+            return None
+    else:
+        return access
+    first = await _credential_sent(request, websocket)
+    if first is None:
+        await close(websocket, NO_CREDENTIAL, "Not authenticated: no credential was sent")
+        return None
+    try:
+        access, _ = await gate.admit(request, row, first)
+    except GatewayError as error:
+        await refuse(websocket, error)
+        return None
+    return access
+
+
+async def _credential_sent(request: Request, websocket: WebsocketImplProtocol) -> Credential | None:
+    """The credential in the first message; None when there is none in time."""
+    text = await websocket.recv(FIRST_MESSAGE_S)
+    try:
+        message = _decode(text or b"")
+    except msgspec.MsgspecError:
+        return None
+    if message.api_key:
+        return Credential(
+            kind=CredentialKind.API_KEY, value=message.api_key, scheme="apikey", address=request.client_ip
+        )
+    if message.access_token:
+        return Credential(
+            kind=CredentialKind.BEARER, value=message.access_token, scheme="bearer", address=request.client_ip
+        )
+    return None
+
+
+async def refuse(websocket: WebsocketImplProtocol, error: GatewayError) -> None:
+    """Close with the code that stands for the error."""
+    await close(websocket, close_code(error), error.detail)
+
+
+def close_code(error: GatewayError) -> int:
+    """The websocket's close code for an error."""
+    if isinstance(error, NotAuthenticated):
+        return BAD_CREDENTIAL
+    if isinstance(error, TooManyRequests):
+        return TOO_MANY
+    return FORBIDDEN if error.status == 403 else BAD_REQUEST if error.status < 500 else 1013
+
+
+async def close(websocket: WebsocketImplProtocol, code: int, reason: str) -> None:
+    """Close. The reason is cut to what a close frame holds: 123 bytes (RFC 6455, section 5.5)."""
+    await websocket.close(code, reason.encode()[:123].decode(errors="ignore"))
+
+
+def subprotocols_of(request: Request) -> list[str] | None:  # noqa: ARG001  # for those who carry a credential there
+    """The subprotocols to offer in the handshake; None for none. One of them must be among the client's."""
+    return None

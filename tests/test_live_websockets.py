@@ -1,0 +1,139 @@
+"""The three classic websockets: frames as clients parse them, and who may watch.
+"""
+
+import asyncio
+import json
+
+import pytest
+from conftest import KEY, app_of, until_connected
+from watching import Watcher
+
+from sanic_qserver.http import websocket_auth
+
+PLAN = {"name": "count", "args": [["det1"]], "item_type": "plan"}
+PATHS = ("/console_output/ws", "/status/ws", "/info/ws")
+
+
+@pytest.fixture
+async def watch(client):
+    """Open a watcher of the client's server, with the key unless told otherwise."""
+    opened = []
+
+    async def watch(path, headers=None):
+        headers = {"Authorization": f"ApiKey {KEY}"} if headers is None else headers
+        watcher = await Watcher.connect(client.port, path, headers)
+        opened.append(watcher)
+        return watcher
+
+    yield watch
+    for watcher in opened:
+        await watcher.leave()
+
+
+async def test_the_console_websocket_sends_time_and_msg_only(client, watch):
+    for path in ("/api/console_output/ws", "/console_output/ws"):
+        watcher = await watch(path)
+        await asyncio.sleep(0.05)
+        await client.post("/api/queue/item/add", json={"item": PLAN})
+        message = json.loads(await watcher.recv())
+        assert set(message) == {"time", "msg"}
+        assert isinstance(message["time"], float)
+        assert isinstance(message["msg"], str)
+
+
+@pytest.mark.parametrize("path", ["/api/status/ws", "/api/info/ws", "/info/ws", "/status/ws"])
+async def test_the_status_comes_at_least_once_a_second(watch, path):
+    watcher = await watch(path)
+    messages = [json.loads(await watcher.recv(4)) for _ in range(2)]
+    for message in messages:
+        assert set(message) == {"time", "msg"}
+        assert isinstance(message["time"], float)
+        assert set(message["msg"]) == {"status"}
+        assert message["msg"]["status"]["manager_state"]
+
+
+@pytest.mark.parametrize("scheme", ["ApiKey", "apikey", "Apikey", "APIKEY"])
+async def test_the_scheme_may_be_in_any_case(watch, scheme):
+    watcher = await watch("/api/status/ws", {"Authorization": f"{scheme} {KEY}"})
+    assert "status" in await watcher.recv()
+
+
+async def test_a_key_in_the_query_admits(watch):
+    watcher = await watch(f"/api/status/ws?api_key={KEY}", {})
+    assert "status" in await watcher.recv()
+
+
+async def test_a_key_in_query_and_header_admits(watch):
+    watcher = await watch(f"/api/status/ws?api_key={KEY}", {"Authorization": f"ApiKey {KEY}"})
+    assert "status" in await watcher.recv()
+
+
+async def test_a_key_in_the_first_message_admits(watch):
+    watcher = await watch("/api/status/ws", {})
+    watcher.send(json.dumps({"type": "auth", "api_key": KEY}))
+    assert "status" in await watcher.recv()
+
+
+@pytest.mark.parametrize("message", [
+    {"type": "auth", "api_key": "wrong"},
+    {"type": "auth", "access_token": "wrong"},
+])  # fmt: skip
+async def test_a_wrong_credential_in_the_first_message_is_told(watch, message):
+    watcher = await watch("/api/status/ws", {})
+    watcher.send(json.dumps(message))
+    assert await watcher.closed() == 4001
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"type":"auth"}', '{"type":"other","api_key":"x"}'])
+async def test_a_first_message_without_a_credential_is_told(watch, text):
+    watcher = await watch("/api/status/ws", {})
+    watcher.send(text)
+    assert await watcher.closed() == 4401
+
+
+async def test_who_sends_no_credential_in_time_is_told(watch, monkeypatch):
+    monkeypatch.setattr(websocket_auth, "FIRST_MESSAGE_S", 0.1)
+    watcher = await watch("/api/console_output/ws", {})
+    assert await watcher.closed() == 4401
+
+
+async def test_a_wrong_key_in_the_header_is_told(watch):
+    watcher = await watch("/api/status/ws", {"Authorization": "ApiKey wrong"})
+    assert watcher.status == 101
+    assert await watcher.closed() == 4001
+
+
+async def test_a_key_without_the_scope_is_told(sanic_client, make_config, tmp_path):
+    policy = tmp_path / "permissions.yaml"
+    policy.write_text('roles: {unauthenticated_single_user: {scopes: ["read:status", "read:console"]}}')
+    client = await sanic_client(app_of(make_config(policy={"permissions": str(policy)})))
+    await until_connected(client)
+    for headers, first in (({"Authorization": f"ApiKey {KEY}"}, None), ({}, {"type": "auth", "api_key": KEY})):
+        watcher = await Watcher.connect(client.port, "/api/status/ws", headers)
+        if first:
+            watcher.send(json.dumps(first))
+        assert await watcher.closed() == 4403
+        await watcher.leave()
+
+
+async def test_credentials_are_welcome_where_none_are_needed(sanic_client, make_config):
+    client = await sanic_client(app_of(make_config(policy={"permissions": "policies/open.yaml"})))
+    for headers in ({}, {"Authorization": f"ApiKey {KEY}"}):
+        watcher = await Watcher.connect(client.port, "/api/status/ws", headers)
+        assert "status" in await watcher.recv()
+        await watcher.leave()
+
+
+async def test_a_plain_get_is_told_to_upgrade(client):
+    for path in PATHS:
+        reply = await client.get("/api" + path)
+        assert reply.status_code == 426
+        assert reply.headers["Upgrade"] == "websocket"
+
+
+async def test_what_a_watcher_sends_is_ignored(watch):
+    watcher = await watch("/api/status/ws")
+    for _ in range(20):
+        watcher.send("are you there?")
+    for _ in range(2):
+        assert "status" in await watcher.recv()
