@@ -9,7 +9,7 @@ from sanic_ext.extensions.http.extension import HTTPExtension
 
 from sanic_qserver.auth.provider import AuthProvider, Providers
 from sanic_qserver.auth.single_user import SingleUserKey
-from sanic_qserver.config import Config, resolve
+from sanic_qserver.config import Config
 from sanic_qserver.endpoints.services import Services
 from sanic_qserver.endpoints.submitting import hooked
 from sanic_qserver.endpoints.table import ENDPOINTS, STREAMS
@@ -22,13 +22,13 @@ from sanic_qserver.http.errors import ProblemHandler
 from sanic_qserver.http.gate import Gate
 from sanic_qserver.http.operations import mount_operations
 from sanic_qserver.http.pages import mount_pages
+from sanic_qserver.http.policies import mount_policies
 from sanic_qserver.http.routing import handler_of, mount, mount_options
 from sanic_qserver.http.streams import mount_streams
 from sanic_qserver.manager.client import ManagerClient
 from sanic_qserver.manager.console import Console
 from sanic_qserver.manager.publications import Publications
-from sanic_qserver.policy.access import NoRateLimits
-from sanic_qserver.policy.permissions import FilePermissions, load_permissions
+from sanic_qserver.policy.policies import Policies
 
 log = logging.getLogger("sanic_qserver")
 
@@ -40,8 +40,9 @@ def create_app(config: Config, *, name: str = "sanic_qserver") -> App:
 
     Raises ConfigError when the configuration or a policy holds a mistake.
     """
-    permissions = load_permissions(resolve(config, config.policy.permissions, "policies/permissions.yaml"))
-    _refuse_unsafe(config, is_loopback_only=permissions.only_on_loopback)
+    warnings: list[str] = []
+    policies = Policies(config, warnings)
+    _refuse_unsafe(config, is_loopback_only=policies.only_on_loopback)
     app = Sanic(name, error_handler=ProblemHandler(), configure_logging=False)
     _configure(app, config)
     manager = ManagerClient(config.manager)
@@ -56,14 +57,15 @@ def create_app(config: Config, *, name: str = "sanic_qserver") -> App:
         manager=manager,
         publications=Publications(config.manager),
         console=Console(config.console),
-        warnings=list(extensions.failures),
+        warnings=warnings,
         hooks=hooks,
     )
+    warnings.extend(extensions.failures)
     providers: Sequence[AuthProvider] = [SingleUserKey(config.auth.single_user_api_key), *extensions.providers()]
     gate = Gate(
         Providers(providers),
-        extensions.access_policy(FilePermissions(permissions)),
-        extensions.rate_policy(NoRateLimits()),
+        extensions.access_policy(policies.access),
+        extensions.rate_policy(policies.rates),
     )
     mount(app, endpoints, gate, services)
     mount_streams(app, streams, gate, services)
@@ -76,6 +78,8 @@ def create_app(config: Config, *, name: str = "sanic_qserver") -> App:
     app.ctx.gate = gate
     app.ctx.rows = (*endpoints, *streams)
     app.ctx.extensions = running
+    app.ctx.policies = policies
+    mount_policies(app, policies)
     _open_and_close(app, services, running)
     return app
 

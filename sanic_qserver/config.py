@@ -75,9 +75,16 @@ class AuthConfig(Section, frozen=True, kw_only=True):
 
 
 class PolicyConfig(Section, frozen=True, kw_only=True):
-    """Where the policies stand. A relative path counts from the folder of `config.toml`; "" means the shipped one."""
+    """Where the policies stand. A relative path counts from the folder of `config.toml`; "" means the shipped one.
+
+    `access` is the content of a permissions file in the configuration itself; `access_class` is `module:Class` of a
+    custom policy, made with `access_args`. At most one of `permissions`, `access` and `access_class` is set.
+    """
 
     permissions: str = ""
+    access: dict[str, Any] = field(default_factory=dict)
+    access_class: str = ""
+    access_args: dict[str, Any] = field(default_factory=dict)
 
 
 class ExtensionsConfig(Section, frozen=True, kw_only=True):
@@ -102,7 +109,7 @@ class Config(Section, frozen=True, kw_only=True):
     manager: ManagerConfig = field(default_factory=ManagerConfig)
     console: ConsoleConfig = ConsoleConfig()
     auth: AuthConfig = AuthConfig()
-    policy: PolicyConfig = PolicyConfig()
+    policy: PolicyConfig = field(default_factory=PolicyConfig)
     extensions: ExtensionsConfig = field(default_factory=ExtensionsConfig)
     source: str = ""
 

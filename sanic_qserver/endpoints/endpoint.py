@@ -98,7 +98,7 @@ class Endpoint:
 
     `scope` None means public, which must be said. `aliases` are further (verb, path) pairs with the same meaning.
     `changes` marks calls that change something: they are audited, may carry an `Idempotency-Key`, and a
-    time-out means that the outcome is unknown.
+    time-out means that the outcome is unknown. Any of `any_scope` admits as well as `scope`.
     """
 
     verb: str
@@ -153,6 +153,7 @@ class Stream:
     params: type[Params] = NoParams
     is_websocket: bool = False
     at_root: bool = True
+    any_scope: tuple[Scope, ...] = ()
 
     @property
     def summary(self) -> str:

@@ -10,7 +10,7 @@ from sanic_qserver.endpoints.endpoint import Endpoint, Stream
 from sanic_qserver.errors import NotAuthenticated, ScopeMissing
 from sanic_qserver.policy.access import AccessPolicy, Attempt, RatePolicy, Verdict
 from sanic_qserver.scopes import Scope
-from sanic_qserver.structs.identity import Access, Credential, CredentialKind
+from sanic_qserver.structs.identity import PUBLIC, Access, Credential, CredentialKind
 
 _CACHE_SIZE = 10_000
 _CACHE_S = 1.0  # A decision is used this long before the provider and the policy are asked again.
@@ -33,12 +33,24 @@ class Gate:
         Raises NotAuthenticated (401), ScopeMissing (403) or TooManyRequests (429).
         """
         access = await self.identify(request, credential)
-        if row.scope is not None and row.scope not in access.scopes:
+        if row.scope is not None and row.scope not in access.scopes and access.scopes.isdisjoint(row.any_scope):
             self.refuse(access, row.scope)
         verdict = await self.rates.admit(
             Attempt(access=access, path=row.path, scope=row.scope, address=request.client_ip)
         )
         return access, verdict
+
+    def still_admitted(self, access: Access, row: Endpoint | Stream) -> bool:
+        """Whether the policy of this moment would let them in again. For what stays open: streams, websockets.
+
+        Ask about once a second; it takes microseconds. Nothing is counted. That the credential ends is no reason
+        to close: the official client opens its websocket with a key of 60 s and deletes the key at once.
+        """
+        try:
+            now = self.access.access_of(access.principal)
+        except NotAuthenticated:
+            return False
+        return row.scope is None or row.scope in now.scopes or not now.scopes.isdisjoint(row.any_scope)
 
     async def identify(self, request: Request, credential: Credential | None = None) -> Access:
         """Who asks, and what they may do."""
@@ -62,7 +74,7 @@ class Gate:
         """Say which scope is missing: 401 to the anonymous, who may log in, 403 to the known."""
         held = sorted(map(str, access.scopes))
         detail = f"Not enough permissions. Requires scopes ['{scope}']. Request had scopes {held}"
-        if access.principal.name == "UNAUTHENTICATED_PUBLIC":
+        if access.principal.provider == PUBLIC.provider and access.principal.name == PUBLIC.name:
             raise NotAuthenticated(detail)
         raise ScopeMissing(detail, extra={"missing_scope": str(scope)})
 

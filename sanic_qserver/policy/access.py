@@ -1,7 +1,7 @@
 """The two protocols of policy: what a principal may do, and how often. Plus their "off" forms."""
 
 from collections.abc import Mapping
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from msgspec import Struct
 
@@ -60,6 +60,23 @@ class RatePolicy(Protocol):
 
     def leave(self, ticket: object) -> None:
         """Give the place back."""
+        ...
+
+
+@runtime_checkable
+class Background(Protocol):
+    """A policy that does something by itself: fetches, watches. Started and stopped with the server."""
+
+    async def start(self) -> None:
+        """Begin, on the running loop. What cannot be had yet is tried for again later."""
+        ...
+
+    async def stop(self) -> None:
+        """End, and wait for the end."""
+        ...
+
+    async def reload(self) -> None:
+        """Somebody asked for what is in force to be read anew (SIGHUP)."""
         ...
 
 

@@ -1,0 +1,79 @@
+"""The policies of one server: made from the configuration, started, stopped and reloaded together."""
+
+import importlib
+from typing import Any
+
+from sanic_qserver.config import Config, resolve
+from sanic_qserver.errors import ConfigError
+from sanic_qserver.policy.access import AccessPolicy, Background, NoRateLimits, RatePolicy
+from sanic_qserver.policy.sources import ConfigPermissions, FilePermissions
+from sanic_qserver.policy.watched import WatchedFile, Watcher
+
+
+class Policies:
+    """Who may do what, and how often. A custom policy may take the place of either before the start."""
+
+    def __init__(self, config: Config, warnings: list[str]) -> None:
+        """Raises ConfigError. `warnings` is where mistakes in changed files are told of, and taken back."""
+        self.access: AccessPolicy = _access_policy(config, warnings)
+        self.rates: RatePolicy = NoRateLimits()
+        self._watcher = Watcher([])
+
+    @property
+    def only_on_loopback(self) -> bool:
+        """Whether the access policy says that it must not be used beyond this machine."""
+        permissions = getattr(self.access, "permissions", None)
+        return bool(permissions is not None and permissions.file.only_on_loopback)
+
+    async def start(self) -> None:
+        """Begin what policies do by themselves, on the running loop."""
+        for part in self._parts():
+            await part.start()
+        self._watcher = Watcher(self._files())
+        await self._watcher.start()
+
+    async def stop(self) -> None:
+        """End it."""
+        await self._watcher.stop()
+        for part in self._parts():
+            await part.stop()
+
+    async def reload(self) -> None:
+        """Read everything anew, and believe the system clock from now on."""
+        for policy in (self.access, self.rates):
+            if (clock := getattr(policy, "clock", None)) is not None:
+                clock.anchor()
+        await self._watcher.reload()
+        for part in self._parts():
+            await part.reload()
+
+    def _files(self) -> list[WatchedFile[Any]]:
+        watched = (getattr(policy, "watched", None) for policy in (self.access, self.rates))
+        return [file for file in watched if isinstance(file, WatchedFile)]
+
+    def _parts(self) -> list[Background]:
+        return [policy for policy in (self.access, self.rates) if isinstance(policy, Background)]
+
+
+def _access_policy(config: Config, warnings: list[str]) -> AccessPolicy:
+    policy = config.policy
+    chosen = [name for name in ("permissions", "access", "access_class") if getattr(policy, name)]
+    if len(chosen) > 1:
+        raise ConfigError(f"[policy] {' and '.join(chosen)}: only one of these may be set")
+    if policy.access_class:
+        made: AccessPolicy = imported(policy.access_class, "[policy] access_class")(**policy.access_args)
+        return made
+    if policy.access:
+        return ConfigPermissions(policy.access, config.source)
+    return FilePermissions(resolve(config, policy.permissions, "policies/permissions.yaml"), warnings)
+
+
+def imported(path: str, setting: str) -> Any:
+    """The class or function that `package.module:name` stands for. Raises ConfigError, naming the setting."""
+    module, _, name = path.partition(":")
+    try:
+        return getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ConfigError(
+            f"{setting}: '{path}' cannot be imported ({error}); write it as package.module:Name"
+        ) from None

@@ -1,0 +1,142 @@
+"""Roles and the scopes they come to: the built-in ones, and what a site makes of them.
+
+The rules:
+1. A role starts from `scopes_set`, or else from its built-in scopes, or else from nothing.
+2. To these come the scopes of the roles it `inherits`, then `scopes_add`; then `scopes_remove` goes.
+3. `read:*` stands for every scope that begins so. A pattern never means a scope that ends in `:own`:
+   the full scope covers it already, and who removes the full scope would otherwise leave the other behind.
+"""
+
+from collections.abc import Iterator, Mapping
+from difflib import get_close_matches
+from fnmatch import fnmatchcase
+from functools import lru_cache
+
+from msgspec import UNSET, Struct, UnsetType
+
+from sanic_qserver.errors import ConfigError
+from sanic_qserver.scopes import Scope
+from sanic_qserver.structs.identity import Quota
+
+Words = tuple[str, ...] | str | None
+"""One word, several, or none."""
+
+SINGLE_USER_ROLE = "unauthenticated_single_user"
+PUBLIC_ROLE = "unauthenticated_public"
+
+_USER = (
+    "read:*",
+    "write:queue:*",
+    "write:manager:control",
+    "write:plan:control",
+    "write:execute",
+    "write:history:edit",
+    "user:apikeys",
+)
+BUILT_IN: Mapping[str, tuple[str, ...]] = {
+    SINGLE_USER_ROLE: ("read:*", "write:*", "user:apikeys"),
+    PUBLIC_ROLE: ("read:status",),
+    "admin": ("read:status", "user:apikeys", "admin:*"),
+    "expert": (*_USER, "write:permissions", "write:scripts", "write:config", "write:lock"),
+    "advanced": _USER,
+    "user": _USER,
+    "observer": ("read:*", "user:apikeys"),
+}
+"""The roles that every site has. The same as the reference server's, apart from `admin:*`."""
+
+
+class Role(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a role may do, as a policy file says it. `scopes` is the short name of `scopes_set`."""
+
+    scopes: Words | UnsetType = UNSET
+    scopes_set: Words | UnsetType = UNSET
+    scopes_add: Words = ()
+    scopes_remove: Words = ()
+    inherits: Words = ()
+    user_group: str = ""
+    quota: Quota | None = None
+
+
+NO_ROLE = Role(scopes_set=())
+
+
+class Step(Struct, frozen=True):
+    """One step on the way to a role's scopes: what was done, by which pattern, and where it is written.
+
+    `path` is the place in the policy file; empty for what is built in.
+    """
+
+    role: str
+    does: str
+    pattern: str
+    path: tuple[str | int, ...]
+
+
+def words(value: Words | UnsetType) -> tuple[str, ...]:
+    """One word, several or none, as a tuple."""
+    if value is UNSET or value is None:
+        return ()
+    return (value,) if isinstance(value, str) else tuple(value)
+
+
+@lru_cache(1024)
+def matching(pattern: str) -> frozenset[Scope]:
+    """The scopes that a pattern means."""
+    return frozenset(
+        scope for scope in Scope if scope == pattern or (fnmatchcase(scope, pattern) and not scope.endswith(":own"))
+    )
+
+
+def steps_of(name: str, roles: Mapping[str, Role | None]) -> Iterator[Step]:
+    """The steps to a role's own scopes, in order. Inherited roles are steps too: `pattern` is then their name."""
+    role = roles.get(name, Role()) or NO_ROLE
+    if role.scopes is not UNSET or role.scopes_set is not UNSET:
+        field = "scopes" if role.scopes is not UNSET else "scopes_set"
+        yield from _listed(name, "sets", field, words(getattr(role, field)))
+    else:
+        yield from (Step(name, "has built in", pattern, ()) for pattern in BUILT_IN.get(name, ()))
+    yield from _listed(name, "inherits", "inherits", words(role.inherits))
+    yield from _listed(name, "adds", "scopes_add", words(role.scopes_add))
+    yield from _listed(name, "removes", "scopes_remove", words(role.scopes_remove))
+
+
+def _listed(name: str, does: str, field: str, patterns: tuple[str, ...]) -> Iterator[Step]:
+    for number, pattern in enumerate(patterns):
+        yield Step(name, does, pattern, ("roles", name, field, number))
+
+
+def scopes_by_role(roles: Mapping[str, Role | None], source: str) -> dict[str, frozenset[Scope]]:
+    """What every role comes to. Raises ConfigError for an unknown scope or role, or roles that inherit in a circle."""
+    known: dict[str, frozenset[Scope]] = {}
+
+    def resolve(name: str, below: tuple[str, ...]) -> frozenset[Scope]:
+        if name in known:
+            return known[name]
+        if name in below:
+            raise ConfigError(f"{source}: roles.{name}.inherits: a circle: {' > '.join((*below, name))}")
+        scopes: set[Scope] = set()
+        for step in steps_of(name, roles):
+            if step.does == "inherits":
+                if step.pattern not in roles and step.pattern not in BUILT_IN:
+                    raise ConfigError(f"{source}: roles.{name}.inherits: there is no role '{step.pattern}'")
+                scopes |= resolve(step.pattern, (*below, name))
+                continue
+            meant = matching(step.pattern)
+            if not meant:
+                raise ConfigError(_unknown(step, source))
+            scopes = scopes - meant if step.does == "removes" else scopes | meant
+        known[name] = frozenset(scopes)
+        return known[name]
+
+    for name in (*BUILT_IN, *roles):
+        role = roles.get(name)
+        if role is not None and role.scopes is not UNSET and role.scopes_set is not UNSET:
+            raise ConfigError(f"{source}: roles.{name}: 'scopes' and 'scopes_set' are the same: give one")
+        resolve(name, ())
+    return known
+
+
+def _unknown(step: Step, source: str) -> str:
+    path = ".".join(map(str, step.path[:-1]))
+    near = get_close_matches(step.pattern, [str(scope) for scope in Scope], 1)
+    return f"{source}: {path}: '{step.pattern}' matches no scope" + (f"; did you mean '{near[0]}'?" if near else "")

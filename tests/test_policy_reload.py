@@ -1,0 +1,129 @@
+"""Policies that change, break and vanish while the server runs: what was in force stays in force."""
+
+import asyncio
+import os
+import signal
+
+import pytest
+from conftest import KEY, app_of
+
+WIDE = "roles:\n  unauthenticated_single_user:\n    scopes: ['read:*', 'write:*']\n    scopes_remove: [write:scripts]\n"
+NARROW = "roles:\n  unauthenticated_single_user:\n    scopes: ['read:status']\n"
+
+
+@pytest.fixture
+async def server(sanic_client, make_config, tmp_path):
+    """A server with a permissions file of its own; `server.file` is the file."""
+    file = tmp_path / "permissions.yaml"
+    file.write_text(WIDE)
+    client = await sanic_client(app_of(make_config(policy={"permissions": str(file)})))
+    client.headers["Authorization"] = f"ApiKey {KEY}"
+    client.file = file
+    return client
+
+
+async def scopes(server) -> set[str]:
+    access = server.app.ctx.gate.access
+    from sanic_qserver.structs.identity import SINGLE_USER
+
+    return set(access.access_of(SINGLE_USER).scopes)
+
+
+async def until(claim, seconds=5.0):
+    """Wait until the claim holds; generous, since the machine may be busy."""
+    end = asyncio.get_running_loop().time() + seconds
+    while not await claim():
+        assert asyncio.get_running_loop().time() < end, "it did not come true"
+        await asyncio.sleep(0.05)
+
+
+async def warnings(server) -> list[str]:
+    return (await server.get("/readyz")).json()["warnings"]
+
+
+async def test_a_change_takes_effect_without_a_restart(server):
+    assert (await server.get("/api/queue/get")).status_code == 200
+    server.file.write_text(NARROW)
+    started = asyncio.get_running_loop().time()
+
+    async def is_refused():
+        return (await server.get("/api/queue/get")).status_code == 403
+
+    await until(is_refused)
+    print(f"took effect after {asyncio.get_running_loop().time() - started:.2f} s")
+    assert await warnings(server) == []
+
+
+@pytest.mark.parametrize("broken", ["", "roles: [", "roles: {user: {scopes: [nonsense:scope]}}", "\x00\x01", "{}{"])
+async def test_a_broken_file_leaves_the_old_in_force_and_says_so(server, broken):
+    before = await scopes(server)
+    server.file.write_text(broken)
+
+    async def is_told():
+        return any(str(server.file) in warning for warning in await warnings(server))
+
+    await until(is_told)
+    assert await scopes(server) == before
+    server.file.write_text(NARROW)
+
+    async def is_well():
+        return not await warnings(server)
+
+    await until(is_well)
+    assert await scopes(server) == {"read:status"}
+
+
+async def test_a_file_that_cannot_be_read_leaves_the_old_in_force(server):
+    before = await scopes(server)
+    server.file.unlink()
+    server.file.mkdir()
+
+    async def is_told():
+        return bool(await warnings(server))
+
+    await until(is_told)
+    assert await scopes(server) == before
+
+
+async def test_a_file_that_was_cut_off_does_not_widen_access(server):
+    before = await scopes(server)
+    server.file.write_text(WIDE[: WIDE.index("    scopes_remove")])
+
+    async def is_told():
+        return any("cut off" in warning for warning in await warnings(server))
+
+    await until(is_told)
+    assert await scopes(server) == before
+    os.kill(os.getpid(), signal.SIGHUP)
+
+    async def is_meant():
+        return "write:scripts" in await scopes(server)
+
+    await until(is_meant)
+    assert await warnings(server) == []
+
+
+async def test_a_file_replaced_by_renaming_is_seen(server):
+    other = server.file.with_suffix(".new")
+    other.write_text(NARROW)
+    other.replace(server.file)
+
+    async def is_narrow():
+        return await scopes(server) == {"read:status"}
+
+    await until(is_narrow)
+
+
+async def test_what_is_open_is_not_admitted_any_more_when_the_policy_says_so(server):
+    from sanic_qserver.endpoints.table import STREAMS
+    from sanic_qserver.structs.identity import SINGLE_USER
+
+    gate = server.app.ctx.gate
+    access = gate.access.access_of(SINGLE_USER)
+    assert gate.still_admitted(access, STREAMS[0])
+    server.file.write_text(NARROW)
+
+    async def is_out():
+        return not gate.still_admitted(access, STREAMS[0])
+
+    await until(is_out)
