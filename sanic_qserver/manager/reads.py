@@ -82,6 +82,11 @@ class Reads:
         self._status_uids = _NO_UIDS
         self.counts = {"asked": 0, "sent": 0, "kept": 0}
 
+    @property
+    def kept_bytes(self) -> int:
+        """Size of the kept replies, without what was made from them."""
+        return self._kept_bytes
+
     def joined(self, method: str, params: Any = None, *, lane: str = "") -> "asyncio.Future[bytes]":
         """The reply to a read, perhaps shared with callers who asked for the same before it was sent."""
         return self._join((method, b"" if params is None else msgspec.json.encode(params)), params, lane)
@@ -171,7 +176,7 @@ class Reads:
 def _uids_of(reply: bytes) -> _Uids:
     try:
         return _decode_uids(reply)
-    except msgspec.DecodeError:  # RE Manager's encoder may write NaN, which JSON does not know. Such a reply is not kept.
+    except msgspec.DecodeError:  # RE Manager's encoder may write NaN, which JSON does not know: not kept then.
         return _NO_UIDS
 
 
