@@ -94,6 +94,13 @@ Serve = Callable[[Call], Awaitable[bytes | Body | Answer]]
 Source = Callable[[Call], AsyncIterator[bytes]]
 
 
+def bytes_of(answer: bytes | Body | Answer) -> bytes:
+    """The reply as JSON, however it was served."""
+    if isinstance(answer, bytes):
+        return answer
+    return answer.json if isinstance(answer, Body) else answer.body
+
+
 async def forward(call: Call) -> bytes:
     """Hand the params to RE Manager, and its reply, undecoded, to the client."""
     return await call.ask()

@@ -7,7 +7,7 @@ from typing import Any
 
 from msgspec import structs
 
-from sanic_qserver.endpoints.endpoint import Answer, Call, Endpoint, Serve
+from sanic_qserver.endpoints.endpoint import Answer, Call, Endpoint, Serve, bytes_of
 from sanic_qserver.endpoints.hooks import ITEM_FIELDS, Hooks, Refused, Submission, refusal_reply
 from sanic_qserver.manager.bodies import Body
 
@@ -40,8 +40,7 @@ def _around(serve: Serve, hooks: Hooks) -> Serve:
             return refusal_reply(submission.method, items, prepared)
         params = structs.replace(call.params, **{name: prepared if name == "items" else prepared[0]})
         answer = await serve(replace(call, params=params))
-        reply = answer.body if isinstance(answer, Answer) else answer.json if isinstance(answer, Body) else answer
-        await hooks.report(reply, submission)
+        await hooks.report(bytes_of(answer), submission)
         return answer
 
     return hooked_serve
