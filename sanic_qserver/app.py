@@ -20,7 +20,6 @@ from sanic_qserver.http.application import App
 from sanic_qserver.http.blueprints import mount_blueprints
 from sanic_qserver.http.errors import ProblemHandler
 from sanic_qserver.http.gate import Gate
-from sanic_qserver.http.metrics import Metrics
 from sanic_qserver.http.operations import mount_operations
 from sanic_qserver.http.pages import mount_pages
 from sanic_qserver.http.policies import mount_policies
@@ -28,8 +27,8 @@ from sanic_qserver.http.routing import handler_of, mount, mount_options
 from sanic_qserver.http.streams import mount_streams
 from sanic_qserver.manager.client import ManagerClient
 from sanic_qserver.manager.console import Console
+from sanic_qserver.manager.live import Live
 from sanic_qserver.manager.publications import Publications
-from sanic_qserver.manager.reads import Reads
 from sanic_qserver.policy.policies import Policies
 
 log = logging.getLogger("sanic_qserver")
@@ -47,19 +46,20 @@ def create_app(config: Config, *, name: str = "sanic_qserver") -> App:
     _refuse_unsafe(config, is_loopback_only=policies.only_on_loopback)
     app = Sanic(name, error_handler=ProblemHandler(), configure_logging=False)
     _configure(app, config)
-    manager = ManagerClient(config.manager, config.submissions)
+    manager = ManagerClient(config.manager)
     extensions = load_extensions(config, manager, ENDPOINTS, STREAMS)
     running = Running(extensions)
     hooks = running.hooks()
     endpoints = (*hooked(ENDPOINTS, hooks), *extensions.all("endpoints"))
     streams = (*STREAMS, *extensions.all("streams"))
     extensions.surroundings.rows = endpoints
+    publications = Publications(config.manager)
     services = Services(
         config=config,
         manager=manager,
-        reads=Reads(manager, config.reads),
-        publications=Publications(config.manager),
+        publications=publications,
         console=Console(config.console),
+        live=Live(config.live, publications, lambda: manager.request("status")),
         warnings=warnings,
         hooks=hooks,
     )
@@ -70,14 +70,12 @@ def create_app(config: Config, *, name: str = "sanic_qserver") -> App:
         extensions.access_policy(policies.access),
         extensions.rate_policy(policies.rates),
     )
-    metrics = Metrics(services)
-    services.metrics = metrics.text
-    mount(app, endpoints, gate, services, metrics)
+    mount(app, endpoints, gate, services)
     mount_streams(app, streams, gate, services)
     mount_blueprints(app, extensions.all("blueprints"), gate)
     mount_operations(app, services)
     ping = next(row for row in ENDPOINTS if row.path == "/ping")
-    mount_pages(app, endpoints, streams, handler_of(ping, gate, services, metrics))
+    mount_pages(app, endpoints, streams, handler_of(ping, gate, services))
     mount_options(app)
     app.ctx.services = services
     app.ctx.gate = gate
@@ -134,10 +132,12 @@ def _open_and_close(app: App, services: Services, running: Running) -> None:
         services.publications.listen(services.console.hear)
         services.manager.open()
         services.publications.open()
+        services.live.open()
         services.warnings.extend(await running.start())
 
     @app.after_server_stop
     async def close_all(_: App) -> None:
         await running.stop()
+        services.live.close()
         services.publications.close()
         await services.manager.close()

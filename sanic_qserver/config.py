@@ -59,20 +59,6 @@ class ManagerConfig(Section, frozen=True, kw_only=True):
     unknown_params: Literal["refuse", "forward"] = "refuse"
 
 
-class ReadsConfig(Section, frozen=True, kw_only=True):
-    """Which replies are kept under RE Manager's uid, and how they are sent."""
-
-    kept_bytes: Annotated[int, Meta(ge=0)] = 32_000_000
-    compress_from_bytes: Count = 2_000
-
-
-class SubmissionsConfig(Section, frozen=True, kw_only=True):
-    """How single adds go to RE Manager."""
-
-    group_commit: bool = True
-    max_batch: Annotated[int, Meta(ge=1, le=64)] = 64
-
-
 class ConsoleConfig(Section, frozen=True, kw_only=True):
     """How much console output is kept."""
 
@@ -80,6 +66,18 @@ class ConsoleConfig(Section, frozen=True, kw_only=True):
     max_lines: Count = 2000
     max_watcher_messages: Count = 1000
     heartbeat_s: Seconds = 10.0
+
+
+class LiveConfig(Section, frozen=True, kw_only=True):
+    """How changes are pushed to watchers, and how long one may wait for them."""
+
+    tick_s: Seconds = 0.02
+    poll_s: Seconds = 0.5
+    linger_s: Seconds = 60.0
+    stall_s: Seconds = 60.0
+    max_behind: Count = 1000
+    kept_events: Count = 2000
+    max_wait_s: Seconds = 60.0
 
 
 class AuthConfig(Section, frozen=True, kw_only=True):
@@ -121,9 +119,8 @@ class Config(Section, frozen=True, kw_only=True):
 
     server: ServerConfig = ServerConfig()
     manager: ManagerConfig = field(default_factory=ManagerConfig)
-    reads: ReadsConfig = ReadsConfig()
-    submissions: SubmissionsConfig = SubmissionsConfig()
     console: ConsoleConfig = ConsoleConfig()
+    live: LiveConfig = LiveConfig()
     auth: AuthConfig = AuthConfig()
     policy: PolicyConfig = field(default_factory=PolicyConfig)
     extensions: ExtensionsConfig = field(default_factory=ExtensionsConfig)

@@ -1,11 +1,12 @@
-"""The three classic websockets: frames as clients parse them, and who may watch."""
+"""The three classic websockets: frames as clients parse them, and who may watch.
+"""
 
 import asyncio
 import json
 
 import pytest
 from conftest import KEY, app_of, until_connected
-from watching import Watcher
+from watching import Watcher, all_leave
 
 from sanic_qserver.http import websocket_auth
 
@@ -16,17 +17,12 @@ PATHS = ("/console_output/ws", "/status/ws", "/info/ws")
 @pytest.fixture
 async def watch(client):
     """Open a watcher of the client's server, with the key unless told otherwise."""
-    opened = []
-
     async def watch(path, headers=None):
         headers = {"Authorization": f"ApiKey {KEY}"} if headers is None else headers
-        watcher = await Watcher.connect(client.port, path, headers)
-        opened.append(watcher)
-        return watcher
+        return await Watcher.connect(client.port, path, headers)
 
     yield watch
-    for watcher in opened:
-        await watcher.leave()
+    await all_leave()
 
 
 async def test_the_console_websocket_sends_time_and_msg_only(client, watch):

@@ -6,8 +6,35 @@ or vanishes, is needed here.
 
 import asyncio
 import base64
+import contextlib
 import os
+import socket
 import struct
+
+_opened = []
+
+
+async def all_leave():
+    """Close every connection that was made here."""
+    writers = [_opened.pop() for _ in range(len(_opened))]
+    for writer in writers:
+        writer.close()
+    for writer in writers:
+        with contextlib.suppress(OSError):
+            await writer.wait_closed()
+    await asyncio.sleep(0.01)  # The server notices.
+
+
+async def connection(port, receive_buffer=0):
+    """A connection to the server; with a small buffer, one who does not read is noticed soon."""
+    plain = socket.socket()
+    if receive_buffer:
+        plain.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+    plain.setblocking(False)  # noqa: FBT003  # its name
+    await asyncio.get_running_loop().sock_connect(plain, ("127.0.0.1", port))
+    reader, writer = await asyncio.open_connection(sock=plain, limit=receive_buffer or 2**20)
+    _opened.append(writer)
+    return reader, writer
 
 
 class Closed(Exception):
@@ -18,18 +45,12 @@ class Watcher:
     """A websocket client: handshake, text frames, close codes."""
 
     @classmethod
-    async def connect(cls, port, path, headers=None):
+    async def connect(cls, port, path, headers=None, receive_buffer=0):
         self = cls()
-        self.reader, self.writer = await asyncio.open_connection("127.0.0.1", port)
-        lines = [
-            f"GET {path} HTTP/1.1",
-            f"Host: 127.0.0.1:{port}",
-            "Upgrade: websocket",
-            "Connection: Upgrade",
-            f"Sec-WebSocket-Key: {base64.b64encode(os.urandom(16)).decode()}",
-            "Sec-WebSocket-Version: 13",
-            *(f"{name}: {value}" for name, value in (headers or {}).items()),
-        ]
+        self.reader, self.writer = await connection(port, receive_buffer)
+        lines = [f"GET {path} HTTP/1.1", f"Host: 127.0.0.1:{port}", "Upgrade: websocket", "Connection: Upgrade",
+                 f"Sec-WebSocket-Key: {base64.b64encode(os.urandom(16)).decode()}", "Sec-WebSocket-Version: 13",
+                 *(f"{name}: {value}" for name, value in (headers or {}).items())]
         self.writer.write(("\r\n".join(lines) + "\r\n\r\n").encode())
         head = await self.reader.readuntil(b"\r\n\r\n")
         self.status = int(head.split()[1])
@@ -68,5 +89,45 @@ class Watcher:
 
     async def leave(self):
         """Go without a word, as a browser tab that is closed."""
+        self.writer.close()
+        await asyncio.sleep(0.01)
+
+
+class Events:
+    """A reader of server-sent events, as a browser's EventSource reads them."""
+
+    @classmethod
+    async def connect(cls, port, path, headers=None):
+        self = cls()
+        self.reader, self.writer = await connection(port)
+        self.retry_ms = 0
+        self.last_id = ""
+        self._text = ""
+        lines = [f"GET {path} HTTP/1.1", f"Host: 127.0.0.1:{port}", "Accept: text/event-stream",
+                 *(f"{name}: {value}" for name, value in (headers or {}).items() if name != "Accept")]
+        self.writer.write(("\r\n".join(lines) + "\r\n\r\n").encode())
+        self.head = (await self.reader.readuntil(b"\r\n\r\n")).decode()
+        self.status = int(self.head.split()[1])
+        return self
+
+    async def next(self, timeout_s=10):
+        """The next event: its fields. Raises EOFError at the end of the stream."""
+        async with asyncio.timeout(timeout_s):
+            while True:
+                while "\n\n" not in self._text:
+                    size = int((await self.reader.readuntil(b"\r\n"))[:-2], 16)
+                    if size == 0:
+                        raise EOFError
+                    self._text += (await self.reader.readexactly(size)).decode()
+                    await self.reader.readexactly(2)
+                block, _, self._text = self._text.partition("\n\n")
+                fields = dict(line.partition(": ")[::2] for line in block.split("\n"))
+                self.retry_ms = int(fields.get("retry", self.retry_ms))
+                self.last_id = fields.get("id", self.last_id)
+                if "data" in fields:
+                    return fields
+
+    async def leave(self):
+        """Go without a word."""
         self.writer.close()
         await asyncio.sleep(0.01)

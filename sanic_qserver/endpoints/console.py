@@ -1,17 +1,17 @@
 """The rows of the console: answered from memory, RE Manager is not asked."""
 
-import asyncio
-from collections import deque
-from collections.abc import AsyncIterator
+import time
 from typing import cast
 
 import msgspec
 
 from sanic_qserver.endpoints.endpoint import Call
-from sanic_qserver.manager.publications import CONSOLE
+from sanic_qserver.manager.hub import Message, Outlet
 from sanic_qserver.structs.requests import ConsoleOutput, ConsoleOutputUpdate
 
 _encode = msgspec.json.encode
+CONSOLE_TOPIC = "console"
+_TOPICS = frozenset({CONSOLE_TOPIC})
 
 
 async def console_output(call: Call) -> bytes:
@@ -34,25 +34,16 @@ async def console_output_update(call: Call) -> bytes:
     return _encode({"success": True, "msg": "", "last_msg_uid": console.uid, "console_output_msgs": messages})
 
 
-async def console_messages(call: Call) -> AsyncIterator[bytes]:
+async def console_messages(call: Call) -> Outlet:
     """Stream the console output as it is published.
 
-    Nothing is replayed. A watcher that is slower than the output loses the oldest messages.
+    Nothing is replayed. A watcher that is slower than the output loses the oldest messages, and is told in the text.
     """
-    kept: deque[bytes] = deque(maxlen=call.services.config.console.max_watcher_messages)
-    arrived = asyncio.Event()
+    services = call.services
+    return Outlet(services.live.console, _TOPICS, _dropped, services.config.console.max_watcher_messages)
 
-    def hear(topic: str, payload: bytes) -> None:
-        if topic == CONSOLE:
-            kept.append(payload)
-            arrived.set()
 
-    end = call.services.publications.listen(hear)
-    try:
-        while True:
-            await arrived.wait()
-            arrived.clear()
-            while kept:
-                yield kept.popleft()
-    finally:
-        end()
+def _dropped(count: int, _: str) -> Message:
+    # As console output: clients parse these messages strictly.
+    text = f"[{count} messages were dropped: this watcher is slower than the output]\n"
+    return Message(CONSOLE_TOPIC, _encode({"time": time.time(), "msg": text}))

@@ -12,10 +12,10 @@ from typing import Any
 from msgspec import Struct, structs, to_builtins
 
 from sanic_qserver.endpoints.services import Services
-from sanic_qserver.manager.bodies import Body
 from sanic_qserver.manager.client import ManagerClient
+from sanic_qserver.manager.hub import Outlet
 from sanic_qserver.scopes import Scope
-from sanic_qserver.structs.identity import PUBLIC, Access
+from sanic_qserver.structs.identity import Access
 from sanic_qserver.structs.requests import NoParams, Params
 
 JSON = "application/json"
@@ -64,12 +64,6 @@ class Call:
         """The RE Manager client."""
         return self.services.manager
 
-    @property
-    def lane(self) -> str:
-        """Whose calls keep their order, and take turns with those of others, on the way to RE Manager."""
-        principal = self.access.principal
-        return principal.name if principal is not PUBLIC else f"{principal.name} {self.address}"
-
     async def ask(self, params: Params | None = None, method: str = "") -> bytes:
         """RE Manager's reply to the row's method with these params (default: the call's own).
 
@@ -78,7 +72,7 @@ class Call:
         sent: Any = self.params if params is None else params
         if self.unknown:
             sent = {**to_builtins(sent), **self.unknown}
-        return await self.services.manager.request(method or self.endpoint.method, sent, lane=self.lane)
+        return await self.services.manager.request(method or self.endpoint.method, sent)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,15 +84,9 @@ class UploadedFile:
     body: bytes
 
 
-Serve = Callable[[Call], Awaitable[bytes | Body | Answer]]
-Source = Callable[[Call], AsyncIterator[bytes]]
-
-
-def bytes_of(answer: bytes | Body | Answer) -> bytes:
-    """The reply as JSON, however it was served."""
-    if isinstance(answer, bytes):
-        return answer
-    return answer.json if isinstance(answer, Body) else answer.body
+Serve = Callable[[Call], Awaitable[bytes | Answer]]
+Source = Callable[[Call], AsyncIterator[bytes] | Awaitable[Outlet]]
+"""Where a stream's messages come from: an iterator for each watcher, or one channel for all (`manager/hub.py`)."""
 
 
 async def forward(call: Call) -> bytes:
@@ -158,7 +146,8 @@ _NAME = str.maketrans({"/": "_", "<": None, ">": None, ":": "_", "-": "_"})
 class Stream:
     """One row that never ends by itself: chunks over HTTP, or frames over a websocket.
 
-    `source` yields encoded messages, one JSON object each.
+    `source` gives encoded messages, one JSON object each. A websocket that `also_serves_http` answers a plain GET
+    with server-sent events.
     """
 
     path: str
@@ -166,6 +155,7 @@ class Stream:
     source: Source
     params: type[Params] = NoParams
     is_websocket: bool = False
+    also_serves_http: bool = False
     at_root: bool = True
     any_scope: tuple[Scope, ...] = ()
 

@@ -1,38 +1,38 @@
 """The streams that existing clients watch: status and other information, framed exactly as they parse it."""
 
-import asyncio
-from collections import deque
-from collections.abc import AsyncIterator
-
 from sanic_qserver.endpoints.endpoint import Call
-from sanic_qserver.manager.publications import INFO
+from sanic_qserver.manager.hub import Outlet
+from sanic_qserver.manager.watch import Snapshot
 
-_STATUS = b'"status"'
-
-
-async def status_messages(call: Call) -> AsyncIterator[bytes]:
-    """Stream the status: `{"time", "msg": {"status": …}}` on each change, and once a second."""
-    async for message in info_messages(call):
-        if _STATUS in message:
-            yield message
+_STATUS = frozenset({"status"})
+_INFO = frozenset({"status", "info"})
 
 
-async def info_messages(call: Call) -> AsyncIterator[bytes]:
+async def status_messages(call: Call) -> Outlet:
+    """Stream the status: `{"time", "msg": {"status": …}}` at once, on each change, and at least once a second."""
+    return await _follow(call, _STATUS)
+
+
+async def info_messages(call: Call) -> Outlet:
     """Stream what RE Manager tells about itself: `{"time", "msg": {<class>: …}}`, status among it."""
-    kept: deque[bytes] = deque(maxlen=call.services.config.console.max_watcher_messages)
-    arrived = asyncio.Event()
+    return await _follow(call, _INFO)
 
-    def hear(topic: str, payload: bytes) -> None:
-        if topic == INFO:
-            kept.append(payload)
-            arrived.set()
 
-    end = call.services.publications.listen(hear)
+async def _follow(call: Call, topics: frozenset[str]) -> Outlet:
+    status = call.services.live.status
+    end = status.follow(_nothing)
     try:
-        while True:
-            await arrived.wait()
-            arrived.clear()
-            while kept:
-                yield kept.popleft()
-    finally:
+        await status.first()
+    except BaseException:
         end()
+        raise
+    # Each status says all: a slow watcher needs the newest only, and no marker.
+    outlet = Outlet(status.info, topics, None, max_behind=2)
+    outlet.on_close(end)
+    if (message := status.frame_now()) is not None:
+        outlet.collect((message,))
+    return outlet
+
+
+def _nothing(_: Snapshot | None) -> None:
+    """Following keeps the status coming; the channel carries it."""

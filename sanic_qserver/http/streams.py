@@ -1,9 +1,13 @@
 """Streams over HTTP: the same messages as chunks, server-sent events or lines, as the client accepts."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable
+import math
+from collections.abc import AsyncIterator, Iterable, Mapping
+from dataclasses import dataclass
 
 from sanic import HTTPResponse, Request
+from sanic.response import BaseHTTPResponse
+from sanic.server import HttpProtocol
 
 from sanic_qserver.endpoints.endpoint import Stream
 from sanic_qserver.endpoints.services import Services
@@ -12,32 +16,53 @@ from sanic_qserver.http.application import App, Handler
 from sanic_qserver.http.decode import Decoder
 from sanic_qserver.http.errors import respond
 from sanic_qserver.http.gate import Gate
-from sanic_qserver.http.request_id import REQUEST_ID
+from sanic_qserver.http.request_id import REQUEST_ID, request_id_of
 from sanic_qserver.http.routing import PREFIXES
-from sanic_qserver.http.watchers import Watchers
-from sanic_qserver.http.websockets import call_of, websocket_handler
+from sanic_qserver.http.watchers import Watchers, Watching
+from sanic_qserver.http.websockets import call_of, wants_websocket, websocket_handler
+from sanic_qserver.manager.hub import Framing, Message, Outlet
+from sanic_qserver.structs.identity import Access
 
-# How a message is framed, and what is sent when nothing happened for a while, by content type.
-# The default has no separators: clients split where `}` meets `{`. Its heart beats with white space, which JSON allows.
-Framing = tuple[Callable[[bytes], bytes], bytes]
-FRAMINGS: dict[str, Framing] = {
-    "text/event-stream": (lambda message: b"data: " + message + b"\n\n", b": still here\n\n"),
-    "application/x-ndjson": (lambda message: message + b"\n", b"\n"),
-    "text/plain": (lambda message: message, b""),
+
+def chunk(data: bytes) -> bytes:
+    """One chunk of a chunked body (RFC 9112, section 7.1)."""
+    return b"%x\r\n%b\r\n" % (len(data), data)
+
+
+def event(message: Message) -> bytes:
+    """The message as a server-sent event: unnamed, so that `onmessage` gets them all."""
+    if message.id:
+        return b"id: %b\ndata: %b\n\n" % (message.id.encode(), message.body)
+    return b"data: " + message.body + b"\n\n"
+
+
+@dataclass(frozen=True)
+class Form:
+    """How a stream looks over HTTP: what begins it, frames it, and shows that it lives when nothing happens."""
+
+    framing: Framing
+    heartbeat: bytes = b""
+    opening: bytes = b""
+
+
+# The default has no separators and no heartbeat: clients split where `}` meets `{`, and not all bear white space.
+FORMS: dict[str, Form] = {
+    "text/event-stream": Form(Framing(event, chunk), b": still here\n\n", b"retry: 2000\n\n"),
+    "application/x-ndjson": Form(Framing(lambda message: message.body + b"\n", chunk), b"\n", b"\n"),
+    "text/plain": Form(Framing(lambda message: message.body, chunk)),
 }
 
 
 def mount_streams(app: App, rows: Iterable[Stream], gate: Gate, services: Services) -> None:
     """Give every stream its routes."""
     app.enable_websocket()
-    watchers = Watchers()
-    app.before_server_stop(lambda _: watchers.stop())
     app.config.WEBSOCKET_MAX_SIZE = 65_536  # What watchers send is ignored, but for a credential.
+    watchers = Watchers(gate)
+    app.ctx.watchers = watchers
+    app.after_server_start(lambda _: watchers.start())
+    app.before_server_stop(lambda _: watchers.stop())
     for row in rows:
-        if row.is_websocket:
-            handler = websocket_handler(row, gate, services, watchers)
-        else:
-            handler = stream_handler(row, gate, services)
+        handler = _handler_of(row, gate, services, watchers)
         for prefix in PREFIXES if row.at_root else PREFIXES[:1]:
             app.add_route(
                 handler,
@@ -48,7 +73,24 @@ def mount_streams(app: App, rows: Iterable[Stream], gate: Gate, services: Servic
             )
 
 
-def stream_handler(row: Stream, gate: Gate, services: Services) -> Handler:
+def _handler_of(row: Stream, gate: Gate, services: Services, watchers: Watchers) -> Handler:
+    over_http = stream_handler(row, gate, services, watchers)
+    if not row.is_websocket:
+        return over_http
+    over_websocket = websocket_handler(row, gate, services, watchers)
+
+    async def either(request: Request) -> HTTPResponse | None:
+        return await (over_websocket if wants_websocket(request) else over_http)(request)
+
+    chosen: Handler = either if row.also_serves_http else over_websocket
+    chosen.__name__ = row.name
+    chosen.is_websocket = True  # type: ignore[attr-defined]  # Sanic: None is a good answer
+    return chosen
+
+
+def stream_handler(
+    row: Stream, gate: Gate, services: Services, watchers: Watchers
+) -> Handler:
     """The way of one watcher: gate, then messages until it leaves or the server stops."""
     decoder = Decoder(row.params, max_nesting=services.config.server.max_nesting, forward_unknown=False)
     heartbeat_s = services.config.console.heartbeat_s
@@ -57,30 +99,80 @@ def stream_handler(row: Stream, gate: Gate, services: Services) -> Handler:
         try:
             access, verdict = await gate.admit(request, row)
             params, _ = decoder.decode(b"", request.query_string, "")
+            async with watchers.place(request, row, access):
+                source = row.source(call_of(request, row, params, access, services))
+                messages = source if isinstance(source, AsyncIterator) else await source
+                await answer(request, access, messages, verdict.headers)
         except GatewayError as error:
+            if request.responded:
+                raise
             return respond(error, request)
-        content_type = accepted(request.headers.get("accept", ""))
-        frame, heartbeat = FRAMINGS[content_type]
-        call = call_of(request, row, params, access, services)
-        headers = {REQUEST_ID: call.request_id, "Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
-        response = await request.respond(headers={**headers, **verdict.headers}, content_type=content_type)
-        # The headers go out with the first chunk: an empty one tells the watcher that it is connected.
-        await response.send(heartbeat)
-        async for message in with_heartbeat(row.source(call), heartbeat_s):
-            await response.send(heartbeat if message is None else frame(message))
-        await response.eof()
         return None
+
+    async def answer(
+        request: Request, access: Access, source: AsyncIterator[bytes] | Outlet, more: Mapping[str, str]
+    ) -> None:
+        form, content_type = form_of(request.headers.get("accept", ""), row)
+        headers = {REQUEST_ID: request_id_of(request), "Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
+        headers.update(more)
+        # Sanic ends a response that is silent for long; a stream may be.
+        protocol = request.transport.get_protocol()
+        assert isinstance(protocol, HttpProtocol)  # noqa: S101  # HTTP/1.1 is all that is served
+        transport = protocol.transport
+        assert transport is not None  # noqa: S101  # the request came over it
+        protocol.response_timeout = math.inf
+        response = await request.respond(headers=headers, content_type=content_type)
+        assert response is not None  # noqa: S101  # nothing answered before
+        await response.send(form.opening)  # The headers go out with it.
+        stopped = asyncio.Event()
+
+        async def stop(_: GatewayError) -> None:
+            stopped.set()
+
+        watching = Watching(access, row, stop)
+        watchers.add(watching)
+        try:
+            if isinstance(source, Outlet):
+                watching.scopes = source.scopes
+                source.attach(transport, form.framing)
+                await _beat(response, form.heartbeat, heartbeat_s, stopped)
+            else:
+                await _pump(source, response, form, heartbeat_s, stopped)
+            await response.eof()
+        finally:
+            watchers.remove(watching)
+            if isinstance(source, Outlet):
+                source.close()
 
     handle.__name__ = row.name
     return handle
 
 
-def accepted(accept: str) -> str:
-    """The content type of a stream for this `Accept` header; by default the reference server's."""
-    for content_type in FRAMINGS:
+def form_of(accept: str, row: Stream) -> tuple[Form, str]:
+    """The form of a stream for this `Accept` header, and its content type; by default the reference server's."""
+    for content_type, form in FORMS.items():
         if content_type in accept:
-            return content_type
-    return "text/plain"
+            return form, content_type
+    default = "text/event-stream" if row.is_websocket else "text/plain"
+    return FORMS[default], default
+
+
+async def _beat(response: BaseHTTPResponse, heartbeat: bytes, period_s: float, stopped: asyncio.Event) -> None:
+    while not stopped.is_set():
+        try:
+            async with asyncio.timeout(period_s):
+                await stopped.wait()
+        except TimeoutError:
+            await response.send(heartbeat)
+
+
+async def _pump(
+    source: AsyncIterator[bytes], response: BaseHTTPResponse, form: Form, period_s: float, stopped: asyncio.Event
+) -> None:
+    async for message in with_heartbeat(source, period_s):
+        if stopped.is_set():
+            return
+        await response.send(form.heartbeat if message is None else form.framing.frame(Message("", message)))
 
 
 async def with_heartbeat(source: AsyncIterator[bytes], period_s: float) -> AsyncIterator[bytes | None]:

@@ -1,27 +1,64 @@
-"""Who watches now: every open websocket and stream, so that all can be told when the server stops."""
+"""Who watches now: every open websocket and stream. They are counted, looked at again each second, and told at the end.
+
+Permissions may be taken away, and windows may shut, while somebody watches: then the stream ends and says so.
+"""
 
 import asyncio
-from typing import Protocol
+import dataclasses
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 
-CLOSE_S = 1.0
+from sanic import Request
+
+from sanic_qserver.endpoints.endpoint import Stream
+from sanic_qserver.errors import Forbidden, GatewayError, ShuttingDown
+from sanic_qserver.http.gate import Gate
+from sanic_qserver.policy.access import Attempt
+from sanic_qserver.scopes import Scope
+from sanic_qserver.structs.identity import Access
+
+log = logging.getLogger("sanic_qserver.http")
+
+STOP_S = 1.0
+_LOOK_S = 1.0
 
 
-class Watching(Protocol):
-    """One who watches."""
+@dataclasses.dataclass(eq=False)
+class Watching:
+    """One who watches: who it is, what is watched, and how it is ended (politely, with a reason)."""
 
-    async def stop(self) -> None:
-        """Tell the watcher that the server stops, and end."""
-        ...
+    access: Access
+    row: Stream
+    end: Callable[[GatewayError], Awaitable[None]]
+    scopes: frozenset[Scope] = frozenset()
+
+    def rows(self) -> list[Stream]:
+        """The row, once for each scope that the watcher needs beside the row's own."""
+        return [self.row, *(dataclasses.replace(self.row, scope=scope) for scope in self.scopes)]
 
 
 class Watchers:
     """Those who watch. One an application."""
 
-    def __init__(self) -> None:
+    def __init__(self, gate: Gate) -> None:
+        self.gate = gate
         self._open: set[Watching] = set()
+        self._task: asyncio.Task[None] | None = None
+        self._endings: set[asyncio.Future[None]] = set()
 
     def __len__(self) -> int:
         return len(self._open)
+
+    @asynccontextmanager
+    async def place(self, request: Request, row: Stream, access: Access) -> AsyncIterator[None]:
+        """Hold a place under the rules of concurrency. Raises TooManyRequests."""
+        attempt = Attempt(access=access, path=row.path, scope=row.scope, address=request.client_ip)
+        ticket = await self.gate.rates.enter(attempt)
+        try:
+            yield
+        finally:
+            self.gate.rates.leave(ticket)
 
     def add(self, watching: Watching) -> None:
         """Somebody came."""
@@ -31,7 +68,28 @@ class Watchers:
         """Somebody left."""
         self._open.discard(watching)
 
+    def start(self) -> None:
+        """Begin to look at permissions."""
+        self._task = asyncio.get_running_loop().create_task(self._keep_looking())
+
     async def stop(self) -> None:
-        """End all, politely, within `CLOSE_S`."""
-        if self._open:
-            await asyncio.wait([asyncio.ensure_future(one.stop()) for one in self._open], timeout=CLOSE_S)
+        """End all, politely, within `STOP_S`."""
+        if self._task is not None:
+            self._task.cancel()
+        endings = [self._end(one, ShuttingDown("The server is stopping")) for one in self._open]
+        if endings:
+            await asyncio.wait(endings, timeout=STOP_S)
+
+    async def _keep_looking(self) -> None:
+        while True:
+            await asyncio.sleep(_LOOK_S)
+            for watching in tuple(self._open):
+                if not all(self.gate.still_admitted(watching.access, row) for row in watching.rows()):
+                    self.remove(watching)
+                    self._end(watching, Forbidden("Not enough permissions any more"))
+
+    def _end(self, watching: Watching, why: GatewayError) -> "asyncio.Future[None]":
+        ending = asyncio.ensure_future(watching.end(why))
+        self._endings.add(ending)
+        ending.add_done_callback(self._endings.discard)
+        return ending

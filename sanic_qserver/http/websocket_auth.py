@@ -11,7 +11,7 @@ from sanic import Request
 from sanic.server.websockets.impl import WebsocketImplProtocol
 
 from sanic_qserver.endpoints.endpoint import Stream
-from sanic_qserver.errors import GatewayError, NotAuthenticated, TooManyRequests
+from sanic_qserver.errors import GatewayError, NotAuthenticated, ShuttingDown, TooManyRequests
 from sanic_qserver.http.gate import Gate, credential_of
 from sanic_qserver.structs.identity import Access, Credential, CredentialKind
 
@@ -85,6 +85,8 @@ def close_code(error: GatewayError) -> int:
         return BAD_CREDENTIAL
     if isinstance(error, TooManyRequests):
         return TOO_MANY
+    if isinstance(error, ShuttingDown):
+        return 1001
     return FORBIDDEN if error.status == 403 else BAD_REQUEST if error.status < 500 else 1013
 
 

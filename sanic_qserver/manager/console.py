@@ -13,12 +13,14 @@ from sanic_qserver.manager.publications import CONSOLE
 from sanic_qserver.manager.terminal import Terminal
 
 
-class _Published(msgspec.Struct):
+class Published(msgspec.Struct):
+    """One published message: POSIX time in seconds, and text."""
+
     time: float
     msg: str
 
 
-_decode = msgspec.json.Decoder(_Published).decode
+decode_message = msgspec.json.Decoder(Published).decode
 _EMPTY_UID = blake2b(b"", digest_size=16).hexdigest()
 
 
@@ -39,7 +41,7 @@ class Console:
         if topic != CONSOLE:
             return
         try:
-            message = _decode(payload)
+            message = decode_message(payload)
         except msgspec.MsgspecError:
             return
         self._forget_oldest()
