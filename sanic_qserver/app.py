@@ -20,6 +20,7 @@ from sanic_qserver.http.application import App
 from sanic_qserver.http.blueprints import mount_blueprints
 from sanic_qserver.http.errors import ProblemHandler
 from sanic_qserver.http.gate import Gate
+from sanic_qserver.http.metrics import Metrics
 from sanic_qserver.http.operations import mount_operations
 from sanic_qserver.http.pages import mount_pages
 from sanic_qserver.http.policies import mount_policies
@@ -29,6 +30,7 @@ from sanic_qserver.manager.client import ManagerClient
 from sanic_qserver.manager.console import Console
 from sanic_qserver.manager.live import Live
 from sanic_qserver.manager.publications import Publications
+from sanic_qserver.manager.reads import Reads
 from sanic_qserver.policy.policies import Policies
 
 log = logging.getLogger("sanic_qserver")
@@ -46,7 +48,7 @@ def create_app(config: Config, *, name: str = "sanic_qserver") -> App:
     _refuse_unsafe(config, is_loopback_only=policies.only_on_loopback)
     app = Sanic(name, error_handler=ProblemHandler(), configure_logging=False)
     _configure(app, config)
-    manager = ManagerClient(config.manager)
+    manager = ManagerClient(config.manager, config.submissions)
     extensions = load_extensions(config, manager, ENDPOINTS, STREAMS)
     running = Running(extensions)
     hooks = running.hooks()
@@ -54,9 +56,11 @@ def create_app(config: Config, *, name: str = "sanic_qserver") -> App:
     streams = (*STREAMS, *extensions.all("streams"))
     extensions.surroundings.rows = endpoints
     publications = Publications(config.manager)
+    reads = Reads(manager, config.reads)
     services = Services(
         config=config,
         manager=manager,
+        reads=reads,
         publications=publications,
         console=Console(config.console),
         live=Live(config.live, publications, lambda: manager.request("status")),
@@ -70,12 +74,14 @@ def create_app(config: Config, *, name: str = "sanic_qserver") -> App:
         extensions.access_policy(policies.access),
         extensions.rate_policy(policies.rates),
     )
-    mount(app, endpoints, gate, services)
+    metrics = Metrics(services)
+    services.metrics = metrics.text
+    mount(app, endpoints, gate, services, metrics)
     mount_streams(app, streams, gate, services)
     mount_blueprints(app, extensions.all("blueprints"), gate)
     mount_operations(app, services)
     ping = next(row for row in ENDPOINTS if row.path == "/ping")
-    mount_pages(app, endpoints, streams, handler_of(ping, gate, services))
+    mount_pages(app, endpoints, streams, handler_of(ping, gate, services, metrics))
     mount_options(app)
     app.ctx.services = services
     app.ctx.gate = gate

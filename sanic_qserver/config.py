@@ -59,6 +59,20 @@ class ManagerConfig(Section, frozen=True, kw_only=True):
     unknown_params: Literal["refuse", "forward"] = "refuse"
 
 
+class ReadsConfig(Section, frozen=True, kw_only=True):
+    """Which replies are kept under RE Manager's uid, and how they are sent."""
+
+    kept_bytes: Annotated[int, Meta(ge=0)] = 32_000_000
+    compress_from_bytes: Count = 2_000
+
+
+class SubmissionsConfig(Section, frozen=True, kw_only=True):
+    """How single adds go to RE Manager."""
+
+    group_commit: bool = True
+    max_batch: Annotated[int, Meta(ge=1, le=64)] = 64
+
+
 class ConsoleConfig(Section, frozen=True, kw_only=True):
     """How much console output is kept."""
 
@@ -119,6 +133,8 @@ class Config(Section, frozen=True, kw_only=True):
 
     server: ServerConfig = ServerConfig()
     manager: ManagerConfig = field(default_factory=ManagerConfig)
+    reads: ReadsConfig = ReadsConfig()
+    submissions: SubmissionsConfig = SubmissionsConfig()
     console: ConsoleConfig = ConsoleConfig()
     live: LiveConfig = LiveConfig()
     auth: AuthConfig = AuthConfig()

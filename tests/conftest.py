@@ -15,6 +15,7 @@ from sanic import Sanic
 from sanic_qserver.app import create_app
 from sanic_qserver.config import Config, load
 from sanic_qserver.demo import Instrument, free_port
+from sanic_qserver.http.protocol import DeadlineProtocol
 
 KEY = "the-key-of-the-tests"
 Sanic.test_mode = True
@@ -49,7 +50,7 @@ async def sanic_client() -> AsyncIterator[Serve]:
 
     async def serve(app: Sanic) -> Client:
         port = free_port()
-        server = await app.create_server("127.0.0.1", port, return_asyncio_server=True)
+        server = await app.create_server("127.0.0.1", port, return_asyncio_server=True, protocol=DeadlineProtocol)
         assert server is not None
         await server.startup()
         await server.before_start()
@@ -115,7 +116,9 @@ class Served:
         return int(self.app.ctx.services.manager.counts["sent"])
 
     async def _start(self) -> Any:
-        server = await self.app.create_server("127.0.0.1", self.port, return_asyncio_server=True)
+        server = await self.app.create_server(
+            "127.0.0.1", self.port, return_asyncio_server=True, protocol=DeadlineProtocol
+        )
         assert server is not None
         for step in (server.startup, server.before_start, server.after_start):
             await step()

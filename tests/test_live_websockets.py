@@ -1,5 +1,4 @@
-"""The three classic websockets: frames as clients parse them, and who may watch.
-"""
+"""The three classic websockets: frames as clients parse them, and who may watch."""
 
 import asyncio
 import json

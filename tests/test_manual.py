@@ -1,3 +1,4 @@
+# ruff: noqa: E501  # the commands stand here as they are printed in the manual
 """Every HTTP command of the manual that this project started from, as printed there, against `demo --open`.
 
 The tests run in order: they walk through the manual with one instrument, and look at RE Manager's own state.

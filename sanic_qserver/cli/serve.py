@@ -16,6 +16,7 @@ from sanic_qserver.cli.options import ConfigFile
 from sanic_qserver.config import Config, load
 from sanic_qserver.demo import is_taken
 from sanic_qserver.errors import ConfigError
+from sanic_qserver.http.protocol import DeadlineProtocol
 
 log = logging.getLogger("sanic_qserver")
 
@@ -45,11 +46,11 @@ def run(config: Config) -> None:
     if server.workers == 1:
         app = create_app(config)
         _say_where(config)
-        app.run(server.host, server.port, single_process=True, **_quiet(config))
+        app.run(server.host, server.port, single_process=True, **_options(config))
         return
     loader = AppLoader(factory=partial(create_app, config))
     app = loader.load()
-    app.prepare(server.host, server.port, workers=server.workers, **_quiet(config))
+    app.prepare(server.host, server.port, workers=server.workers, **_options(config))
     _say_where(config)
     Sanic.serve(primary=app, app_loader=loader)
 
@@ -78,8 +79,8 @@ def _say_where(config: Config) -> None:
     print(f"Serving RE Manager at {config.manager.control_address} on http://{host}:{config.server.port}", flush=True)
 
 
-def _quiet(config: Config) -> dict[str, Any]:
-    return {"motd": False, "access_log": config.server.access_log}
+def _options(config: Config) -> dict[str, Any]:
+    return {"motd": False, "access_log": config.server.access_log, "protocol": DeadlineProtocol}
 
 
 COMMANDS = (serve,)

@@ -12,10 +12,11 @@ from typing import Any
 from msgspec import Struct, structs, to_builtins
 
 from sanic_qserver.endpoints.services import Services
+from sanic_qserver.manager.bodies import Body
 from sanic_qserver.manager.client import ManagerClient
 from sanic_qserver.manager.hub import Outlet
 from sanic_qserver.scopes import Scope
-from sanic_qserver.structs.identity import Access
+from sanic_qserver.structs.identity import PUBLIC, Access
 from sanic_qserver.structs.requests import NoParams, Params
 
 JSON = "application/json"
@@ -64,6 +65,12 @@ class Call:
         """The RE Manager client."""
         return self.services.manager
 
+    @property
+    def lane(self) -> str:
+        """Whose calls keep their order, and take turns with those of others, on the way to RE Manager."""
+        principal = self.access.principal
+        return principal.name if principal is not PUBLIC else f"{principal.name} {self.address}"
+
     async def ask(self, params: Params | None = None, method: str = "") -> bytes:
         """RE Manager's reply to the row's method with these params (default: the call's own).
 
@@ -72,7 +79,7 @@ class Call:
         sent: Any = self.params if params is None else params
         if self.unknown:
             sent = {**to_builtins(sent), **self.unknown}
-        return await self.services.manager.request(method or self.endpoint.method, sent)
+        return await self.services.manager.request(method or self.endpoint.method, sent, lane=self.lane)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,9 +91,16 @@ class UploadedFile:
     body: bytes
 
 
-Serve = Callable[[Call], Awaitable[bytes | Answer]]
+Serve = Callable[[Call], Awaitable[bytes | Body | Answer]]
 Source = Callable[[Call], AsyncIterator[bytes] | Awaitable[Outlet]]
 """Where a stream's messages come from: an iterator for each watcher, or one channel for all (`manager/hub.py`)."""
+
+
+def bytes_of(answer: bytes | Body | Answer) -> bytes:
+    """The reply as JSON, however it was served."""
+    if isinstance(answer, bytes):
+        return answer
+    return answer.json if isinstance(answer, Body) else answer.body
 
 
 async def forward(call: Call) -> bytes:

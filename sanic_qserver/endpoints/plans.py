@@ -8,21 +8,27 @@ from typing import Any, cast
 import msgspec
 
 from sanic_qserver.endpoints.endpoint import Call
+from sanic_qserver.manager.bodies import Body
 from sanic_qserver.structs.requests import PlansAllowed, PlansExisting
 
 _LIST = re.compile(r"^(typing\.)?list\[.+\]$")
 
 
-async def plans(call: Call) -> bytes:
+async def plans(call: Call) -> bytes | Body:
     """Allowed or existing plans; with `reduced` in the simpler form of `reduced_plan`."""
     params = cast("PlansAllowed | PlansExisting", call.params)
-    wants_reduced = params.reduced is True
     sent = msgspec.structs.replace(params, reduced=msgspec.UNSET, reload=msgspec.UNSET)
-    reply = await call.ask(sent)
-    if not wants_reduced:
-        return reply
+    if call.unknown:
+        return await call.ask(sent)
+    method = call.endpoint.method
+    body = await call.services.reads.body(method, sent, lane=call.lane)
+    if params.reduced is not True:
+        return body
+    return body.made("reduced", lambda: Body(_reduced(body.json, method), body.uid, ("reduced " + body.tag, b"")))
+
+
+def _reduced(reply: bytes, key: str) -> bytes:
     decoded: dict[str, Any] = msgspec.json.decode(reply)
-    key = call.endpoint.method
     decoded[key] = {name: reduced_plan(plan) for name, plan in decoded.get(key, {}).items()}
     return msgspec.json.encode(decoded)
 

@@ -1,5 +1,6 @@
 """What the rows are served with: one object an application, made at start, closed at stop."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from sanic_qserver.config import Config
@@ -8,16 +9,22 @@ from sanic_qserver.manager.client import ManagerClient
 from sanic_qserver.manager.console import Console
 from sanic_qserver.manager.live import Live
 from sanic_qserver.manager.publications import Publications
+from sanic_qserver.manager.reads import Reads
 
 
 @dataclass
 class Services:
-    """The long-lived parts that rows use. `warnings` stand in `/readyz` until they are put right."""
+    """The long-lived parts that rows use.
+
+    `metrics` gives the text for Prometheus. `warnings` stand in `/readyz` until they are put right.
+    """
 
     config: Config
     manager: ManagerClient
+    reads: Reads
     publications: Publications
     console: Console
     live: Live
+    metrics: Callable[[], bytes] = bytes
     warnings: list[str] = field(default_factory=list)
     hooks: Hooks = NO_HOOKS

@@ -7,8 +7,9 @@ from typing import Any
 
 from msgspec import structs
 
-from sanic_qserver.endpoints.endpoint import Answer, Call, Endpoint, Serve
+from sanic_qserver.endpoints.endpoint import Answer, Call, Endpoint, Serve, bytes_of
 from sanic_qserver.endpoints.hooks import ITEM_FIELDS, Hooks, Refused, Submission, refusal_reply
+from sanic_qserver.manager.bodies import Body
 
 
 def hooked(rows: Iterable[Endpoint], hooks: Hooks) -> tuple[Endpoint, ...]:
@@ -24,7 +25,7 @@ def _submits(row: Endpoint) -> bool:
 
 def _around(serve: Serve, hooks: Hooks) -> Serve:
     @functools.wraps(serve)
-    async def hooked_serve(call: Call) -> bytes | Answer:
+    async def hooked_serve(call: Call) -> bytes | Body | Answer:
         name = ITEM_FIELDS[call.endpoint.method]
         sent: Any = getattr(call.params, name)
         if name == "items":
@@ -39,7 +40,7 @@ def _around(serve: Serve, hooks: Hooks) -> Serve:
             return refusal_reply(submission.method, items, prepared)
         params = structs.replace(call.params, **{name: prepared if name == "items" else prepared[0]})
         answer = await serve(replace(call, params=params))
-        await hooks.report(answer.body if isinstance(answer, Answer) else answer, submission)
+        await hooks.report(bytes_of(answer), submission)
         return answer
 
     return hooked_serve

@@ -7,11 +7,14 @@ from sanic_qserver.endpoints.console import (
     console_output_update,
 )
 from sanic_qserver.endpoints.endpoint import Endpoint, Stamp, Stream
+from sanic_qserver.endpoints.lists import listed, queue_item
+from sanic_qserver.endpoints.metrics import metrics
 from sanic_qserver.endpoints.monitor import info_messages, status_messages
 from sanic_qserver.endpoints.plans import plans
 from sanic_qserver.endpoints.queue import queue_mode_set
-from sanic_qserver.endpoints.runs import re_runs_fixed, read
+from sanic_qserver.endpoints.runs import re_runs_fixed, read, status
 from sanic_qserver.endpoints.spreadsheet import upload_spreadsheet
+from sanic_qserver.endpoints.submit import submit
 from sanic_qserver.endpoints.testing import server_sleep
 from sanic_qserver.scopes import Scope
 from sanic_qserver.structs import replies, requests
@@ -21,13 +24,14 @@ CALLER = Stamp.CALLER
 # fmt: off
 ENDPOINTS: tuple[Endpoint, ...] = (
     # Status
-    Endpoint("GET", "/", Scope.READ_STATUS, "status", requests.Ping, serve=read, reply=replies.StatusReply,
+    Endpoint("GET", "/", Scope.READ_STATUS, "status", requests.Ping, serve=status, reply=replies.StatusReply,
              at_root=False),  # At the root, `http/pages.py` answers browsers with a page, and others with ping.
-    Endpoint("GET", "/ping", Scope.READ_STATUS, "status", requests.Ping, serve=read, reply=replies.StatusReply),
-    Endpoint("GET", "/status", Scope.READ_STATUS, "status", requests.Status, serve=read, reply=replies.StatusReply),
-    Endpoint("GET", "/config/get", Scope.READ_CONFIG, "config_get", requests.ConfigGet, reply=replies.ConfigReply),
+    Endpoint("GET", "/ping", Scope.READ_STATUS, "status", requests.Ping, serve=status, reply=replies.StatusReply),
+    Endpoint("GET", "/status", Scope.READ_STATUS, "status", requests.Status, serve=status, reply=replies.StatusReply),
+    Endpoint("GET", "/config/get", Scope.READ_CONFIG, "config_get", requests.ConfigGet, serve=read,
+             reply=replies.ConfigReply),
     # Queue
-    Endpoint("GET", "/queue/get", Scope.READ_QUEUE, "queue_get", requests.QueueGet, serve=read,
+    Endpoint("GET", "/queue/get", Scope.READ_QUEUE, "queue_get", requests.QueueGet, serve=listed,
              reply=replies.QueueReply),
     Endpoint("POST", "/queue/autostart", Scope.WRITE_QUEUE_CONTROL, "queue_autostart", requests.QueueAutostart,
              changes=True, reply=replies.Reply),
@@ -42,7 +46,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     Endpoint("POST", "/queue/stop/cancel", Scope.WRITE_QUEUE_CONTROL, "queue_stop_cancel", requests.QueueStopCancel,
              changes=True, reply=replies.Reply),
     Endpoint("POST", "/queue/item/add", Scope.WRITE_QUEUE_EDIT, "queue_item_add", requests.QueueItemAdd, CALLER,
-             changes=True, reply=replies.ItemSizeReply),
+             serve=submit, changes=True, reply=replies.ItemSizeReply),
     Endpoint("POST", "/queue/item/add/batch", Scope.WRITE_QUEUE_EDIT, "queue_item_add_batch",
              requests.QueueItemAddBatch, CALLER, changes=True, reply=replies.BatchReply),
     Endpoint("POST", "/queue/item/execute", Scope.WRITE_EXECUTE, "queue_item_execute", requests.QueueItemExecute,
@@ -50,7 +54,9 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     Endpoint("POST", "/queue/item/update", Scope.WRITE_QUEUE_EDIT, "queue_item_update", requests.QueueItemUpdate,
              CALLER, changes=True, reply=replies.ItemSizeReply),
     Endpoint("GET", "/queue/item/get", Scope.READ_QUEUE, "queue_item_get", requests.QueueItemGet,
-             aliases=(("POST", "/queue/item/get"),), reply=replies.ItemReply),
+             serve=read, aliases=(("POST", "/queue/item/get"),), reply=replies.ItemReply),
+    Endpoint("GET", "/queue/item/<uid>", Scope.READ_QUEUE, "queue_get", requests.QueueItemRead, serve=queue_item,
+             reply=replies.QueueItemReply),
     Endpoint("POST", "/queue/item/remove", Scope.WRITE_QUEUE_EDIT, "queue_item_remove", requests.QueueItemRemove,
              changes=True, reply=replies.ItemSizeReply),
     Endpoint("POST", "/queue/item/remove/batch", Scope.WRITE_QUEUE_EDIT, "queue_item_remove_batch",
@@ -63,7 +69,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
              requests.QueueUploadSpreadsheet, serve=upload_spreadsheet, changes=True, reads_form=True,
              reply=replies.BatchReply),
     # History
-    Endpoint("GET", "/history/get", Scope.READ_HISTORY, "history_get", requests.HistoryGet, serve=read,
+    Endpoint("GET", "/history/get", Scope.READ_HISTORY, "history_get", requests.HistoryGet, serve=listed,
              reply=replies.HistoryReply),
     Endpoint("POST", "/history/clear", Scope.WRITE_HISTORY_EDIT, "history_clear", requests.HistoryClear,
              changes=True, reply=replies.Reply),
@@ -95,7 +101,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     Endpoint("GET", "/re/runs/closed", Scope.READ_MONITOR, "re_runs", requests.ReRunsFixed, serve=re_runs_fixed,
              reply=replies.RunsReply),
     Endpoint("GET", "/re/metadata", Scope.READ_MONITOR, "re_metadata", requests.ReMetadata,
-             reply=replies.MetadataReply),
+             serve=read, reply=replies.MetadataReply),
     # Plans and devices
     Endpoint("GET", "/plans/allowed", Scope.READ_RESOURCES, "plans_allowed", requests.PlansAllowed, Stamp.USER_GROUP,
              serve=plans, aliases=(("POST", "/plans/allowed"),), reply=replies.PlansAllowedReply),
@@ -110,7 +116,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     Endpoint("POST", "/permissions/reload", Scope.WRITE_CONFIG, "permissions_reload", requests.PermissionsReload,
              aliases=(("GET", "/permissions/reload"),), changes=True, reply=replies.Reply),
     Endpoint("GET", "/permissions/get", Scope.READ_CONFIG, "permissions_get", requests.PermissionsGet,
-             reply=replies.PermissionsReply),
+             serve=read, reply=replies.PermissionsReply),
     Endpoint("POST", "/permissions/set", Scope.WRITE_PERMISSIONS, "permissions_set", requests.PermissionsSet,
              changes=True, reply=replies.Reply),
     # Functions, scripts, tasks
@@ -119,9 +125,9 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     Endpoint("POST", "/script/upload", Scope.WRITE_SCRIPTS, "script_upload", requests.ScriptUpload,
              changes=True, reply=replies.TaskReply),
     Endpoint("GET", "/task/status", Scope.READ_MONITOR, "task_status", requests.TaskStatus,
-             reply=replies.TaskStatusReply),
+             serve=read, reply=replies.TaskStatusReply),
     Endpoint("GET", "/task/result", Scope.READ_MONITOR, "task_result", requests.TaskResult,
-             reply=replies.TaskResultReply),
+             serve=read, reply=replies.TaskResultReply),
     Endpoint("POST", "/kernel/interrupt", Scope.WRITE_QUEUE_CONTROL, "kernel_interrupt", requests.KernelInterrupt,
              changes=True, reply=replies.Reply),
     # Lock
@@ -137,6 +143,8 @@ ENDPOINTS: tuple[Endpoint, ...] = (
              changes=True, reply=replies.Reply),
     Endpoint("GET", "/test/server/sleep", Scope.READ_TESTING, "", requests.ServerSleep, serve=server_sleep,
              reply=replies.Reply),
+    # Operation
+    Endpoint("GET", "/metrics", Scope.ADMIN_METRICS, "", requests.Metrics, serve=metrics),
     # Console
     Endpoint("GET", "/console_output", Scope.READ_CONSOLE, "", requests.ConsoleOutput, serve=console_output,
              reply=replies.ConsoleReply),

@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from sanic_qserver.endpoints.endpoint import Answer, Call, Endpoint, stamped
+from sanic_qserver.endpoints.endpoint import Call, Endpoint, bytes_of, stamped
 from sanic_qserver.errors import BadArguments, ScopeMissing
 
 
@@ -40,5 +40,5 @@ class CallerManager:
         answer = await row.serve(
             replace(self._call, endpoint=row, params=stamped(decoded, row.stamp, access), unknown={}, files={})
         )
-        reply: dict[str, Any] = msgspec.json.decode(answer.body if isinstance(answer, Answer) else answer)
+        reply: dict[str, Any] = msgspec.json.decode(bytes_of(answer))
         return reply

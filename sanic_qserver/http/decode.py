@@ -106,8 +106,14 @@ class Decoder:
         except msgspec.ValidationError as error:
             raise _bad(error, name) from None
 
+    def _is_optional(self, name: str) -> bool:
+        return name in self.fields and not self.fields[name].required
+
     def _refuse(self, error: msgspec.ValidationError, values: dict[str, Any]) -> Decoded:
         """Say what is wrong, or let unknown fields pass to a newer RE Manager when the site wants it."""
+        nulls = {name for name, value in values.items() if value is None and self._is_optional(name)}
+        if nulls:  # The official client sends null for what it does not set: the same as not sent.
+            return self.from_values({name: value for name, value in values.items() if name not in nulls})
         unknown = sorted(set(values) - set(self.fields))
         if not unknown:
             raise _bad(error) from None

@@ -1,28 +1,34 @@
 """Rows -> blueprints and routes: one visible loop, one closure."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from time import perf_counter
 from typing import Any
 
 from sanic import Blueprint, HTTPResponse, Request
 
-from sanic_qserver.endpoints.endpoint import JSON, Answer, Call, Endpoint, UploadedFile, stamped
+from sanic_qserver.endpoints.endpoint import JSON, Answer, Call, Endpoint, Stamp, UploadedFile, stamped
 from sanic_qserver.endpoints.services import Services
 from sanic_qserver.errors import BodyTooLarge, GatewayError
 from sanic_qserver.http.application import App, Handler
 from sanic_qserver.http.decode import Decoder
 from sanic_qserver.http.errors import respond
 from sanic_qserver.http.gate import Gate
+from sanic_qserver.http.metrics import Metrics
+from sanic_qserver.http.reply import Reply
+from sanic_qserver.http.representations import represent
 from sanic_qserver.http.request_id import REQUEST_ID, request_id_of
+from sanic_qserver.manager.bodies import Body
 
 PREFIXES = ("/api", "")
+_NO_FILES: Mapping[str, UploadedFile] = {}
 
 
-def mount(app: App, rows: Iterable[Endpoint], gate: Gate, services: Services) -> None:
+def mount(app: App, rows: Iterable[Endpoint], gate: Gate, services: Services, metrics: Metrics) -> None:
     """Give every row its routes, under `/api` and at the root, as one blueprint a domain."""
     blueprints: dict[str, Blueprint] = {}
     for row in rows:
         blueprint = blueprints.setdefault(row.domain, Blueprint(row.domain))
-        handler = handler_of(row, gate, services)
+        handler = handler_of(row, gate, services, metrics)
         for number, (verb, path) in enumerate(((row.verb, row.path), *row.aliases)):
             for prefix in PREFIXES if row.at_root else PREFIXES[:1]:
                 blueprint.add_route(
@@ -59,7 +65,7 @@ def _options_of(verbs: set[str]) -> Handler:
     return options
 
 
-def handler_of(row: Endpoint, gate: Gate, services: Services) -> Handler:
+def handler_of(row: Endpoint, gate: Gate, services: Services, metrics: Metrics) -> Handler:
     """The way of one request: gate, decode, stamp, serve, answer."""
     manager = services.config.manager
     decoder = Decoder(
@@ -68,36 +74,43 @@ def handler_of(row: Endpoint, gate: Gate, services: Services) -> Handler:
         forward_unknown=manager.unknown_params == "forward" and bool(row.method),
     )
 
+    count = metrics.of(row)
+    compress_from_bytes = services.config.reads.compress_from_bytes
+    decode, serve, stamp, reads_form = decoder.decode, row.serve, row.stamp, row.reads_form
+
     async def handle(request: Request, **path_args: str) -> HTTPResponse:
+        started_at = perf_counter()
+        request_headers = request.headers
         try:
             access, verdict = await gate.admit(request, row)
-            files: dict[str, UploadedFile] = {}
-            if row.reads_form and _is_multipart(request):
+            files = _NO_FILES
+            if reads_form and _is_multipart(request):
                 (params, unknown), files = _read_form(request, decoder)
             else:
-                params, unknown = decoder.decode(
-                    request.body, request.query_string, request.headers.get("content-type", "")
-                )
-            call = Call(
-                endpoint=row,
-                params=stamped(params, row.stamp, access),
-                access=access,
-                request_id=request_id_of(request),
-                services=services,
-                headers=request.headers,
-                path_args=path_args,
-                address=request.client_ip,
-                unknown=unknown,
-                files=files,
-            )
-            answer = await row.serve(call)
+                params, unknown = decode(request.body, request.query_string, request_headers.get("content-type", ""))
+            if stamp is not Stamp.NOTHING:
+                params = stamped(params, stamp, access)
+            request_id = request_id_of(request)
+            call = Call(row, params, access, request_id, services, request_headers, path_args,
+                        request.client_ip, unknown, files)  # fmt: skip
+            answer = await serve(call)
         except GatewayError as error:
-            return respond(error, request)
-        headers = {REQUEST_ID: call.request_id, **verdict.headers}
-        if isinstance(answer, Answer):
+            response = respond(error, request)
+            count(response.status, started_at)
+            return response
+        headers = {REQUEST_ID: request_id, **verdict.headers}
+        status, content_type = 200, JSON
+        if type(answer) is bytes:
+            body = answer
+        elif isinstance(answer, Body):
+            status, body, more = await represent(answer, request_headers, compress_from_bytes)
+            headers.update(more)
+        else:
+            assert isinstance(answer, Answer)  # noqa: S101  # what Serve says
+            status, body, content_type = answer.status, answer.body, answer.content_type
             headers.update(answer.headers)
-            return HTTPResponse(answer.body, answer.status, headers=headers, content_type=answer.content_type)
-        return HTTPResponse(answer, 200, headers=headers, content_type=JSON)
+        count(status, started_at)
+        return Reply(body, status, headers, content_type)
 
     handle.__name__ = row.name
     return handle

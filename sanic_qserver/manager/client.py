@@ -13,83 +13,57 @@ The rules:
 import asyncio
 import itertools
 import logging
-from collections import deque
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any
 
 import msgspec
 import zmq
 from zmq.utils.monitor import recv_monitor_message
 
-from sanic_qserver.config import ManagerConfig
-from sanic_qserver.errors import GatewayError, ManagerLost, ManagerTimeout, ManagerUnavailable, Overloaded, ShuttingDown
-from sanic_qserver.manager.methods import READS, deadline_s
+from sanic_qserver.config import ManagerConfig, SubmissionsConfig
+from sanic_qserver.errors import GatewayError, ManagerUnavailable, ShuttingDown
+from sanic_qserver.manager.entries import Entry, Waiting
+from sanic_qserver.manager.failures import lost, timed_out, too_many, unavailable, waited
+from sanic_qserver.manager.fair_queue import FairQueue
+from sanic_qserver.manager.methods import deadline_s
+from sanic_qserver.manager.rate import Rate
+from sanic_qserver.manager.sockets import WATCHED, codec, dealer
+from sanic_qserver.manager.submissions import folder
 
 log = logging.getLogger("sanic_qserver.manager")
 
 _DRAIN_AT_ONCE = 64  # Replies taken per wake-up before other tasks of the loop get their turn.
 _ZOMBIE_S = 600.0  # A place in the window is given back after this, should a reply be lost without a disconnect.
-_WATCHED = (
-    zmq.EVENT_HANDSHAKE_SUCCEEDED
-    | zmq.EVENT_HANDSHAKE_FAILED_AUTH
-    | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
-    | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
-    | zmq.EVENT_DISCONNECTED
-)
-
-
-class Entry:
-    """One call on its way: waiting, then in flight."""
-
-    __slots__ = ("deadline_s", "future", "id", "method", "payload", "timer")
-
-    def __init__(self, method: str, payload: bytes, deadline: float, future: "asyncio.Future[bytes]") -> None:
-        self.id = b""
-        self.method = method
-        self.payload = payload
-        self.deadline_s = deadline
-        self.future = future
-        self.timer: asyncio.TimerHandle | None = None
-
-
-class Waiting(Protocol):
-    """The order in which waiting calls are sent."""
-
-    def __len__(self) -> int: ...
-    def append(self, entry: Entry, /) -> None:
-        """Put a call at the end of its line."""
-        ...
-
-    def appendleft(self, entry: Entry, /) -> None:
-        """Put a call back that could not be sent yet."""
-        ...
-
-    def popleft(self) -> Entry:
-        """The call whose turn it is."""
-        ...
+_deadline = deadline_s
 
 
 class ManagerClient:
     """Calls RE Manager. `open` and `close` it on the running loop; `request` is all that others need."""
 
-    def __init__(self, config: ManagerConfig, waiting: Waiting | None = None) -> None:
+    def __init__(self, config: ManagerConfig, submissions: SubmissionsConfig | None = None) -> None:
         self.config = config
         self.is_connected = False
         self.last_failure = ""
         self.counts = {"sent": 0, "answered": 0, "timed_out": 0, "lost": 0, "late": 0, "refused": 0}
-        self._waiting: Waiting = deque() if waiting is None else waiting
+        self._encode, self._to_json = codec(config.encoding)
+        self._folds = submissions is not None and submissions.group_commit
+        self._waiting: Waiting = FairQueue(
+            folder(self._encode),
+            writes_at_once=max(1, config.window // 2),
+            max_batch=submissions.max_batch if submissions is not None else 1,
+        )
+        self.rate = Rate()
         self._in_flight: dict[bytes, Entry] = {}
         self._ids = itertools.count(1)
         self._is_open = False
         self._disconnected_at = 0.0
-        self._encode, self._to_json = _codec(config.encoding)
 
     def open(self) -> None:
         """Create the sockets and start connecting. RE Manager may be absent; it is tried for again and again."""
         self._loop = asyncio.get_running_loop()
         self._context = zmq.Context()
-        self._socket = _dealer(self._context, self.config)
-        self._monitor = self._socket.get_monitor_socket(_WATCHED)
+        self._socket = dealer(self._context, self.config)
+        self._monitor = self._socket.get_monitor_socket(WATCHED)
         self._socket_fd = int(self._socket.getsockopt(zmq.FD))
         self._monitor_fd = int(self._monitor.getsockopt(zmq.FD))
         self._disconnected_at = self._loop.time()
@@ -123,59 +97,76 @@ class ManagerClient:
         """Calls that were sent and not answered, late ones included."""
         return len(self._in_flight)
 
-    async def request(self, method: str, params: Any = None, *, deadline_s: float | None = None) -> bytes:
+    async def request(
+        self, method: str, params: Any = None, *, deadline_s: float | None = None, lane: str = ""
+    ) -> bytes:
         """Send one call and wait for RE Manager's reply: a JSON object, as bytes.
 
         Raises ManagerTimeout or ManagerLost (it was sent: the outcome is unknown), Overloaded,
         ManagerUnavailable or ShuttingDown (it was not sent).
         """
-        return await self.submit(method, params, deadline_s=deadline_s)
+        return await self.submit(method, params, deadline_s=deadline_s, lane=lane)
 
-    def submit(self, method: str, params: Any = None, *, deadline_s: float | None = None) -> "asyncio.Future[bytes]":
-        """As `request`, but returns at once with the future of the reply. Calls are sent in the order of submission."""
-        if not self._is_open:
-            raise ShuttingDown("The connection to RE Manager is closed")
+    def submit(
+        self, method: str, params: Any = None, *, deadline_s: float | None = None, lane: str = ""
+    ) -> "asyncio.Future[bytes]":
+        """As `request`, but returns at once with the future of the reply.
+
+        `lane` names who asks. Calls of a lane are sent in the order of submission (reads apart from writes); lanes
+        take turns.
+        """
         self._refuse_when_hopeless()
         payload = self._encode({"method": method, "params": {} if params is None else params})
-        entry = Entry(method, payload, deadline_s or _deadline(method, self.config), self._loop.create_future())
-        if self.is_connected and not self._waiting and len(self._in_flight) < self.config.window and self._send(entry):
-            self._after_send()
-            return entry.future
+        deadline = deadline_s or _deadline(method, self.config)
+        return self._wait(Entry(method, payload, deadline, self._loop.create_future(), lane))
+
+    def add(self, item: Any, user: Any, user_group: Any, *, lane: str = "") -> "asyncio.Future[bytes]":
+        """Add one item at the back of the queue, perhaps together with those that wait next to it."""
+        method = "queue_item_add"
+        params = {"item": item, "user": user, "user_group": user_group}
+        if not self._folds:
+            return self.submit(method, params, lane=lane)
+        self._refuse_when_hopeless()
+        params["item"] = encoded = msgspec.Raw(self._encode(item))
+        payload = self._encode({"method": method, "params": params})
+        entry = Entry(method, payload, _deadline(method, self.config), self._loop.create_future(), lane)
+        entry.submission = (encoded, user, user_group)
+        entry.fold = (user, user_group)
+        return self._wait(entry)
+
+    def _wait(self, entry: Entry) -> "asyncio.Future[bytes]":
         self._waiting.append(entry)
-        entry.timer = self._loop.call_later(self.config.queue_wait_s, self._waited_too_long, entry)
+        self._send_waiting()
+        if not entry.sent_at:
+            self._start_waiting(entry)
         return entry.future
 
+    def _start_waiting(self, entry: Entry) -> None:
+        entry.timer = self._loop.call_later(self.config.queue_wait_s, self._waited_too_long, entry)
+
     def _refuse_when_hopeless(self) -> None:
+        if not self._is_open:
+            raise ShuttingDown("The connection to RE Manager is closed")
         if len(self._waiting) >= self.config.queue_limit:
             self.counts["refused"] += 1
-            raise Overloaded(
-                f"{len(self._waiting)} calls wait for RE Manager already; this one was not sent",
-                headers={"Retry-After": "1"},
-            )
+            raise too_many(len(self._waiting), self._retry_after)
         if not self.is_connected and self._loop.time() - self._disconnected_at > self.config.queue_wait_s:
             self.counts["refused"] += 1
             raise self._unavailable()
 
+    @property
+    def _retry_after(self) -> str:
+        return self.rate.retry_after(len(self._waiting))
+
     def _unavailable(self) -> ManagerUnavailable:
-        why = f" ({self.last_failure})" if self.last_failure else ""
-        return ManagerUnavailable(
-            f"There is no connection to RE Manager at {self.config.control_address}{why}; the call was not sent",
-            headers={"Retry-After": "2"},
-        )
+        return unavailable(self.config.control_address, self.last_failure)
 
     def _waited_too_long(self, entry: Entry) -> None:
-        if entry.future.done():
+        self._waiting.drop(entry)
+        if entry.is_settled:
             return
         self.counts["refused"] += 1
-        if self.is_connected:
-            entry.future.set_exception(
-                Overloaded(
-                    f"The call waited {self.config.queue_wait_s:g} s for RE Manager and was not sent",
-                    headers={"Retry-After": "2"},
-                )
-            )
-        else:
-            entry.future.set_exception(self._unavailable())
+        entry.fail(waited(self.config.queue_wait_s, self._retry_after) if self.is_connected else self._unavailable())
 
     def _send(self, entry: Entry) -> bool:
         """Put one call on the socket. False when the socket takes none now."""
@@ -184,9 +175,12 @@ class ManagerClient:
             self._socket.send_multipart((entry.id, b"", entry.payload), zmq.NOBLOCK)
         except zmq.Again:
             return False
-        if entry.timer is not None:
-            entry.timer.cancel()
+        entry.end_timer()
         entry.payload = b""
+        now = self._loop.time()
+        for part in entry.parts:
+            part.sent_at = now
+        entry.sent_at = now
         self._in_flight[entry.id] = entry
         entry.timer = self._loop.call_later(entry.deadline_s, self._timed_out, entry)
         self.counts["sent"] += 1
@@ -194,14 +188,18 @@ class ManagerClient:
 
     def _send_waiting(self) -> None:
         sent = False
-        while self._waiting and self.is_connected and len(self._in_flight) < self.config.window:
+        while self.is_connected and len(self._in_flight) < self.config.window:
             entry = self._waiting.popleft()
-            if entry.future.done():  # Refused or given up by its caller while it waited: it is not sent.
-                if entry.timer is not None:
-                    entry.timer.cancel()
+            if entry is None:
+                break
+            if entry.is_settled:  # Given up by its caller while it waited: it is not sent.
+                entry.end_timer()
+                self._waiting.left(entry)
                 continue
             if not self._send(entry):
-                self._waiting.appendleft(entry)
+                self._waiting.left(entry)
+                for part in reversed(entry.parts):
+                    self._waiting.appendleft(part)
                 break
             sent = True
         if sent:
@@ -214,17 +212,13 @@ class ManagerClient:
 
     def _timed_out(self, entry: Entry) -> None:
         entry.timer = self._loop.call_later(_ZOMBIE_S, self._forget, entry)
-        if not entry.future.done():
+        if not entry.is_settled:
             self.counts["timed_out"] += 1
-            entry.future.set_exception(
-                ManagerTimeout(
-                    f"Request timeout: RE Manager did not answer '{entry.method}' within {entry.deadline_s:g} s"
-                    + _outcome(entry.method)
-                )
-            )
+            entry.fail(timed_out(entry))
 
     def _forget(self, entry: Entry) -> None:
-        self._in_flight.pop(entry.id, None)
+        if self._in_flight.pop(entry.id, None) is not None:
+            self._waiting.left(entry)
         self._send_waiting()
 
     def _on_readable(self) -> None:
@@ -245,18 +239,21 @@ class ManagerClient:
         if entry is None:
             self.counts["late"] += 1
             return
-        if entry.timer is not None:
-            entry.timer.cancel()
-        if entry.future.done():
-            self.counts["late"] += 1
-            return
-        self.counts["answered"] += 1
+        entry.end_timer()
+        self.rate.answered(entry.sent_at, self._loop.time(), len(entry.parts))
         try:
-            entry.future.set_result(self._to_json(frames[-1]))
+            if entry.is_settled:
+                self.counts["late"] += 1
+                return
+            self.counts["answered"] += 1
+            for again in reversed(entry.answer(self._to_json(frames[-1]))):
+                self._waiting.appendleft(again)
+                self._start_waiting(again)
         except msgspec.DecodeError as error:
-            entry.future.set_exception(
-                GatewayError(f"RE Manager's reply is not {self.config.encoding}: {error}. Check [manager] encoding.")
-            )
+            encoding = self.config.encoding
+            entry.fail(GatewayError(f"RE Manager's reply is not {encoding}: {error}. Check [manager] encoding."))
+        finally:
+            self._waiting.left(entry)
 
     def _on_monitor(self) -> None:
         while self._is_open and int(self._monitor.getsockopt(zmq.EVENTS)) & zmq.POLLIN:
@@ -283,57 +280,20 @@ class ManagerClient:
         self._on_readable()
         for entry in list(self._in_flight.values()):
             self.counts["lost"] += 1
-            self._fail(
-                entry,
-                ManagerLost(
-                    f"Request timeout: the connection to RE Manager was lost before it answered '{entry.method}'"
-                    + _outcome(entry.method)
-                ),
-            )
+            self._waiting.left(entry)
+            self._fail(entry, lost(entry))
         self._in_flight.clear()
 
     def _fail_all(self, make: Callable[[], GatewayError]) -> None:
-        while self._waiting:
-            self._fail(self._waiting.popleft(), make())
         for entry in self._in_flight.values():
+            self._waiting.left(entry)
             self._fail(entry, make())
         self._in_flight.clear()
+        while (waiting := self._waiting.popleft()) is not None:
+            self._waiting.left(waiting)
+            self._fail(waiting, make())
 
     def _fail(self, entry: Entry, error: GatewayError) -> None:
-        if entry.timer is not None:
-            entry.timer.cancel()
-        if not entry.future.done():
-            entry.future.set_exception(error)
+        entry.end_timer()
+        entry.fail(error)
 
-
-_deadline = deadline_s
-
-
-def _outcome(method: str) -> str:
-    return "" if method in READS else ". The outcome is unknown: look at the state before trying again"
-
-
-def _dealer(context: "zmq.Context[zmq.Socket[bytes]]", config: ManagerConfig) -> "zmq.Socket[bytes]":
-    socket = context.socket(zmq.DEALER)
-    socket.setsockopt(zmq.LINGER, 0)
-    # Without it a call made while RE Manager is away is executed later behind everybody's back (verified).
-    socket.setsockopt(zmq.IMMEDIATE, 1)
-    socket.setsockopt(zmq.RECONNECT_IVL, 100)
-    socket.setsockopt(zmq.RECONNECT_IVL_MAX, 1000)
-    # Notices a peer that vanished without closing (power, network). Long enough for a stopped process.
-    socket.setsockopt(zmq.HEARTBEAT_IVL, 5_000)
-    socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, 60_000)
-    if config.public_key:
-        public, secret = zmq.curve_keypair()
-        socket.setsockopt(zmq.CURVE_SERVERKEY, config.public_key.encode("ascii"))
-        socket.setsockopt(zmq.CURVE_PUBLICKEY, public)
-        socket.setsockopt(zmq.CURVE_SECRETKEY, secret)
-    return socket
-
-
-def _codec(encoding: str) -> tuple[Callable[[Any], bytes], Callable[[bytes], bytes]]:
-    """How a call is encoded, and how a reply becomes JSON (unchanged, if it is JSON already)."""
-    if encoding == "json":
-        return msgspec.json.encode, bytes
-    decode = msgspec.msgpack.Decoder().decode
-    return msgspec.msgpack.encode, lambda reply: msgspec.json.encode(decode(reply))

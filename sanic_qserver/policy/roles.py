@@ -34,7 +34,7 @@ _USER = (
     "user:apikeys",
 )
 BUILT_IN: Mapping[str, tuple[str, ...]] = {
-    SINGLE_USER_ROLE: ("read:*", "write:*", "user:apikeys"),
+    SINGLE_USER_ROLE: ("read:*", "write:*", "user:apikeys", "admin:metrics"),
     PUBLIC_ROLE: ("read:status",),
     "admin": ("read:status", "user:apikeys", "admin:*"),
     "expert": (*_USER, "write:permissions", "write:scripts", "write:config", "write:lock"),

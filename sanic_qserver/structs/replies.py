@@ -121,6 +121,14 @@ class ItemReply(Reply, kw_only=True):
     item: dict[str, Any] | None
 
 
+class QueueItemReply(Reply, kw_only=True):
+    """One item, and its position in the queue (null for the running one)."""
+
+    item: dict[str, Any]
+    position: int | None
+    is_running: bool
+
+
 class ItemSizeReply(Reply, kw_only=True):
     """One item, and the size of the queue after the call (null on failure)."""
 

@@ -68,8 +68,20 @@ class ConfigGet(Params, frozen=True, kw_only=True):
     """Get the configuration of RE Manager, with the connection data of the IPython kernel."""
 
 
-class QueueGet(Reloadable, frozen=True, kw_only=True):
-    """Get all items of the queue, and the running item."""
+class Part(Reloadable, frozen=True, kw_only=True):
+    """Base of reads of long lists: from `offset` on, at most `limit` items, of each only the named `fields`."""
+
+    offset: Annotated[int, Meta(ge=0)] | UnsetType = UNSET
+    limit: Annotated[int, Meta(ge=0)] | UnsetType = UNSET
+    fields: list[str] | UnsetType = UNSET
+
+
+class QueueGet(Part, frozen=True, kw_only=True):
+    """Get the items of the queue, and the running item."""
+
+
+class QueueItemRead(Params, frozen=True, kw_only=True):
+    """Get one item of the queue, or the running one, by the uid in the path."""
 
 
 class QueueAutostart(EnvironmentLocked, frozen=True, kw_only=True):
@@ -187,8 +199,10 @@ class QueueUploadSpreadsheet(Params, frozen=True, kw_only=True):
     data_type: str | UnsetType = UNSET
 
 
-class HistoryGet(Reloadable, frozen=True, kw_only=True):
-    """Get the plans that ran, with their results."""
+class HistoryGet(Part, frozen=True, kw_only=True):
+    """Get the plans that ran, with their results; `since` a POSIX time, or after the item with that uid."""
+
+    since: float | str | UnsetType = UNSET
 
 
 class HistoryClear(QueueLocked, frozen=True, kw_only=True):
@@ -363,6 +377,10 @@ class ServerSleep(Params, frozen=True, kw_only=True):
     """Answer after `time` seconds (0 to 60), to test a client's time-out."""
 
     time: Annotated[float, Meta(ge=0, le=60)]
+
+
+class Metrics(Params, frozen=True, kw_only=True):
+    """Get the server's metrics in the text format of Prometheus."""
 
 
 class ConsoleOutput(Params, frozen=True, kw_only=True):
