@@ -42,8 +42,9 @@ class DeadlineProtocol(WebSocketProtocol):
         if http.stage is Stage.REQUEST:
             # The object that was `request` before this one: another for each request of a connection.
             return http.request or self
-        if http.request_body and http.request is not None:
-            route = http.request.route
-            is_streamed = route is not None and getattr(route.handler, "is_stream", False)
-            return None if is_streamed else http.request
+        # Before the first request of a connection Sanic has not set these attributes yet.
+        request = getattr(http, "request", None)
+        if request is not None and getattr(http, "request_body", None):
+            is_streamed = request.route is not None and getattr(request.route.handler, "is_stream", False)
+            return None if is_streamed else request
         return None

@@ -296,4 +296,3 @@ class ManagerClient:
     def _fail(self, entry: Entry, error: GatewayError) -> None:
         entry.end_timer()
         entry.fail(error)
-
