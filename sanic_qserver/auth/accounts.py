@@ -1,0 +1,137 @@
+"""What needs the database of logins, in one object: sessions, keys, attempts, and the tasks that keep them fresh.
+
+Imported only when there are logins or a database: it brings SQLAlchemy.
+"""
+
+import asyncio
+import logging
+import os
+import secrets
+from collections.abc import Callable
+from pathlib import Path
+
+from sanic_qserver.auth.api_keys import ApiKeys
+from sanic_qserver.auth.attempts import Attempts
+from sanic_qserver.auth.database import Database
+from sanic_qserver.auth.one_time import StoredOneTime
+from sanic_qserver.auth.remembered import Remembered
+from sanic_qserver.auth.sessions import Sessions
+from sanic_qserver.auth.store import Store
+from sanic_qserver.auth.tokens import Tokens
+from sanic_qserver.config import Config
+from sanic_qserver.errors import ConfigError, GatewayError
+
+log = logging.getLogger("sanic_qserver.auth")
+
+_POLL_S = 0.4  # With the gate's memory of 0.5 s a revocation is known everywhere within a second.
+_WRITE_ACTIVITY_S = 30.0
+_PURGE_S = 3600.0
+
+
+class Accounts:
+    """One a process. `open` makes or updates the tables and starts the tasks; `close` ends them."""
+
+    def __init__(self, config: Config, clock: Callable[[], float]) -> None:
+        self._config = config
+        self._clock = clock
+        self.database = Database(config.database, database_url(config))
+        self.store = Store(self.database, clock)
+        self.remembered = Remembered(clock)
+        tokens = config.auth.tokens
+        self.tokens = Tokens(_secrets(config), issuer=tokens.issuer, audience=tokens.audience, clock=clock)
+        self.sessions = Sessions(self.store, self.tokens, self.remembered, config.auth, clock)
+        self.keys = ApiKeys(self.store, self.remembered, tokens.max_api_keys, clock)
+        self.attempts = Attempts(self.database, config.auth.attempts, clock)
+        self.one_time = StoredOneTime(self.database, clock)
+        self.seen: dict[str, float] = {}
+        self._epoch = 0
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def open(self) -> None:
+        """Raises ConfigError when the database cannot be opened."""
+        await self.database.upgrade()
+        self._epoch = await self.store.epoch()
+        self.remembered.heard()
+        self._tasks = [asyncio.create_task(self._watch()), asyncio.create_task(self._keep_house())]
+
+    async def close(self) -> None:
+        """Stop the tasks, write what is left."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        try:
+            await self._write_activity()
+        except GatewayError:
+            log.warning("The last use of some API keys was not written: the database does not answer")
+        await self.database.close()
+
+    async def _watch(self) -> None:
+        """Hear of revocations that other workers made."""
+        is_away = False
+        while True:
+            try:
+                found = await self.store.epoch()
+            except GatewayError:
+                if not is_away:
+                    log.error("The database of logins does not answer")
+                is_away = True
+            else:
+                is_away = False
+                self.remembered.heard()
+                if found != self._epoch:
+                    self._epoch = found
+                    self.remembered.forget()
+            await asyncio.sleep(_POLL_S)
+
+    async def _keep_house(self) -> None:
+        purge_at = 0.0
+        while True:
+            await asyncio.sleep(_WRITE_ACTIVITY_S)
+            try:
+                await self._write_activity()
+                if self._clock() >= purge_at:
+                    await self.store.purge(self._config.auth.attempts.forget_after_s)
+                    purge_at = self._clock() + _PURGE_S
+            except GatewayError:
+                continue  # `_watch` has said that the database is away.
+
+    async def _write_activity(self) -> None:
+        keys, (people, self.seen) = self.keys.used(), (self.seen, {})
+        if keys or people:
+            await self.store.write_activity(keys, people)
+
+
+def database_url(config: Config) -> str:
+    """The configured URL, or a file beside `config.toml`."""
+    return config.database.url or f"sqlite:///{config.folder / 'sanic_qserver.sqlite'}"
+
+
+def _secrets(config: Config) -> tuple[str, ...]:
+    """The configured keys of tokens, or one that is made once and kept beside an SQLite database."""
+    if config.auth.tokens.secret_keys:
+        return config.auth.tokens.secret_keys
+    url = database_url(config)
+    file = Path(url.partition("///")[2].partition("?")[0] + ".secret")
+    if not url.startswith("sqlite") or ":memory:" in url:
+        raise ConfigError(
+            "[auth.tokens] secret_keys: give one (openssl rand -hex 32), so that all workers and replicas agree"
+        )
+    try:
+        return (_kept_secret(file),)
+    except OSError as error:
+        raise ConfigError(f"[auth.tokens] secret_keys: none given, and {file}: {error.strerror}") from None
+
+
+def _kept_secret(file: Path) -> str:
+    """Read the secret, or make it: written whole before it gets its name, so that nobody reads half of it."""
+    if not file.exists():
+        made = file.with_name(f"{file.name}.{os.getpid()}.{secrets.token_hex(4)}")
+        with os.fdopen(os.open(made, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as writer:
+            writer.write(secrets.token_hex(32))
+        try:
+            os.link(made, file)
+        except FileExistsError:
+            pass  # Another worker was first: its secret stands.
+        finally:
+            made.unlink()
+    return file.read_text("utf-8").strip()

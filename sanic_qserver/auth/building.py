@@ -1,0 +1,101 @@
+"""Configuration -> providers. Each kind's module is imported when the configuration names it."""
+
+import importlib
+import inspect
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from sanic_qserver import login_config as kinds
+from sanic_qserver.auth.logins import ExternalLogin, Logins, PasswordLogin
+from sanic_qserver.auth.provider import AuthProvider
+from sanic_qserver.auth.single_user import SingleUserKey
+from sanic_qserver.config import Config
+from sanic_qserver.errors import ConfigError
+
+if TYPE_CHECKING:
+    from sanic_qserver.auth.accounts import Accounts
+    from sanic_qserver.auth.passwords import Passwords
+
+RESERVED = frozenset({"service", "__anonymous__"})
+
+
+class _Workshop:
+    """What providers are made with. Passwords are hashed in one pool for all of them."""
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        self.closers: list[Callable[[], None]] = []
+        self._passwords: Passwords | None = None
+
+    @property
+    def passwords(self) -> "Passwords":
+        if self._passwords is None:
+            from sanic_qserver.auth.passwords import Passwords  # noqa: PLC0415  # argon2, when it is needed
+
+            self._passwords = Passwords(self.config.auth.passwords)
+            self.closers.append(self._passwords.close)
+        return self._passwords
+
+
+def logins_of(config: Config, clock: Callable[[], float] = time.time) -> Logins:
+    """The logins that the configuration asks for. Raises ConfigError."""
+    _check_names(config)
+    workshop = _Workshop(config)
+    made = [_made(provider, workshop) for provider in config.auth.providers]
+    accounts = _accounts(config, clock)
+    recognisers: list[AuthProvider] = []
+    if accounts is not None:
+        recognisers += [accounts.sessions, accounts.keys]
+    single_user = None
+    if not config.auth.providers:
+        single_user = SingleUserKey(config.auth.single_user_api_key)
+        recognisers.append(single_user)
+    recognisers += [one for one in made if isinstance(one, AuthProvider)]
+    ways = {one.name: one for one in made if isinstance(one, (PasswordLogin, ExternalLogin))}
+    logins = Logins(config, ways, recognisers, accounts, single_user, clock)
+    for close in workshop.closers:
+        logins.on_close(close)
+    return logins
+
+
+def _accounts(config: Config, clock: Callable[[], float]) -> "Accounts | None":
+    if not config.auth.providers and not config.database.url:
+        return None
+    from sanic_qserver.auth.accounts import Accounts  # noqa: PLC0415  # brings SQLAlchemy: 0.5 s, 25 MB
+
+    return Accounts(config, clock)
+
+
+def _check_names(config: Config) -> None:
+    names = [provider.name for provider in config.auth.providers]
+    for name in names:
+        if name in RESERVED or names.count(name) > 1:
+            raise ConfigError(f"[[auth.providers]] name '{name}' is taken")
+
+
+def _made(config: kinds.AnyProvider, workshop: _Workshop) -> object:
+    match config:
+        case kinds.Dictionary():
+            from sanic_qserver.auth.dictionary import DictionaryLogin  # noqa: PLC0415
+
+            return DictionaryLogin(config, workshop.passwords)
+        case kinds.Custom():
+            return _custom(config)
+        case _:
+            raise ConfigError(f"[[auth.providers]] {config.name}: this kind is not ready")
+
+
+def _custom(config: kinds.Custom) -> object:
+    module, _, name = config.import_path.partition(":")
+    where = f"[[auth.providers]] {config.name}: import_path '{config.import_path}'"
+    try:
+        made: Any = getattr(importlib.import_module(module), name)(**config.options)
+    except (ImportError, AttributeError, TypeError, ValueError) as error:
+        raise ConfigError(f"{where}: {error}") from None
+    if not any(isinstance(made, kind) for kind in (AuthProvider, PasswordLogin, ExternalLogin)):
+        raise ConfigError(f"{where}: it has neither identify, nor login, nor authorize_url and finish")
+    for method in ("identify", "login", "finish"):
+        if hasattr(made, method) and not inspect.iscoroutinefunction(getattr(made, method)):
+            raise ConfigError(f"{where}: {method} must be `async`")
+    return made

@@ -1,0 +1,93 @@
+"""The tables, as SQLAlchemy sees them. Migrations make them; instants are POSIX times in seconds."""
+
+from sqlalchemy import JSON, Boolean, Column, Double, ForeignKey, Index, Integer, MetaData, String, Table, Text
+from sqlalchemy import UniqueConstraint
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+principals = Table(
+    "principals",
+    metadata,
+    Column("uuid", String(36), primary_key=True),
+    Column("is_service", Boolean, nullable=False),
+    Column("note", Text, nullable=False),
+    Column("created_at", Double, nullable=False),
+    Column("latest_activity", Double),
+)
+
+identities = Table(
+    "identities",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=True),
+    Column("principal_uuid", String(36), ForeignKey("principals.uuid", ondelete="CASCADE"), nullable=False),
+    Column("provider", String(64), nullable=False),
+    Column("name", String(255), nullable=False),
+    Column("displayed_name", Text, nullable=False),
+    Column("email", Text, nullable=False),
+    Column("groups", JSON, nullable=False),
+    Column("claims", JSON, nullable=False),
+    Column("latest_login", Double),
+    UniqueConstraint("provider", "name"),
+    Index("ix_identities_principal_uuid", "principal_uuid"),
+)
+
+sessions = Table(
+    "sessions",
+    metadata,
+    Column("uuid", String(36), primary_key=True),
+    Column("identity_id", Integer, ForeignKey("identities.id", ondelete="CASCADE"), nullable=False),
+    Column("created_at", Double, nullable=False),
+    Column("expires_at", Double, nullable=False),
+    Column("generation", Integer, nullable=False),
+    Column("refreshed_at", Double, nullable=False),
+    Column("revoked_at", Double),
+    Index("ix_sessions_identity_id", "identity_id"),
+    Index("ix_sessions_expires_at", "expires_at"),
+)
+
+api_keys = Table(
+    "api_keys",
+    metadata,
+    Column("hash", String(64), primary_key=True),
+    Column("first_eight", String(8), nullable=False),
+    Column("identity_id", Integer, ForeignKey("identities.id", ondelete="CASCADE"), nullable=False),
+    Column("scopes", JSON, nullable=False),
+    Column("note", Text),
+    Column("created_at", Double, nullable=False),
+    Column("expires_at", Double),
+    Column("latest_activity", Double),
+    Index("ix_api_keys_identity_id", "identity_id"),
+)
+
+# Things that are used once and soon: tickets, pending logins of browsers and terminals. The id is a hash.
+one_time = Table(
+    "one_time",
+    metadata,
+    Column("id", String(80), primary_key=True),
+    Column("value", JSON, nullable=False),
+    Column("expires_at", Double, nullable=False),
+    Index("ix_one_time_expires_at", "expires_at"),
+)
+
+attempts = Table(
+    "attempts",
+    metadata,
+    Column("id", String(80), primary_key=True),
+    Column("failures", Integer, nullable=False),
+    Column("failed_at", Double, nullable=False),
+)
+
+# One row. Grows in the transaction of each revocation: workers that see it change ask the database anew.
+epoch = Table(
+    "epoch",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("value", Integer, nullable=False),
+)
