@@ -6,12 +6,12 @@ from collections.abc import Callable
 
 import msgspec
 
+from sanic_qserver.auth.records import INHERIT, KeyRecord, Known
 from sanic_qserver.auth.remembered import Remembered
-from sanic_qserver.auth.store import KeyRecord, Known, Store
+from sanic_qserver.auth.store import Store
 from sanic_qserver.structs.auth_replies import NewApiKey, time_text
 from sanic_qserver.structs.identity import Credential, CredentialKind, Principal
 
-INHERIT = "inherit"
 _SECRET_BYTES = 36
 _LONGEST = 512
 

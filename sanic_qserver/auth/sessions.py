@@ -8,8 +8,9 @@ from collections.abc import Callable
 
 import msgspec
 
+from sanic_qserver.auth.records import Known
 from sanic_qserver.auth.remembered import Remembered
-from sanic_qserver.auth.store import Known, Store
+from sanic_qserver.auth.store import Store
 from sanic_qserver.auth.tokens import Tokens, TokenType
 from sanic_qserver.errors import AccessTokenExpired, InvalidAccessToken, SessionExpired
 from sanic_qserver.login_config import AuthConfig

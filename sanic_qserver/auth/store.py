@@ -8,36 +8,18 @@ import uuid
 from collections.abc import Callable
 from typing import Any
 
-from msgspec import Struct
 from sqlalchemy import ColumnElement, Row, and_, delete, func, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from sanic_qserver.auth.database import Database
+from sanic_qserver.auth.records import KeyRecord, Known
 from sanic_qserver.auth.tables import api_keys, epoch, identities, one_time, principals, sessions, attempts
 from sanic_qserver.errors import Conflict, NotFound
 from sanic_qserver.structs.auth_replies import ApiKeyInfo, IdentityInfo, PrincipalInfo, SessionInfo, time_text
 from sanic_qserver.structs.identity import Principal
 
 _ACTIVITY_S = 60.0  # Last use is written at most this often.
-
-
-class Known(Struct, frozen=True, kw_only=True):
-    """An identity with its number in the database."""
-
-    id: int
-    principal: Principal
-
-
-class KeyRecord(Struct, frozen=True, kw_only=True):
-    """A key as it is stored. `scopes` is ("inherit",) or a list."""
-
-    hash: str
-    first_eight: str
-    scopes: tuple[str, ...]
-    note: str | None
-    created_at: float
-    expires_at: float | None
 
 
 class Store:
@@ -88,6 +70,13 @@ class Store:
             insert(principals).values(uuid=made, is_service=is_service, note=note, created_at=self._clock())
         )
         return made
+
+    async def known(self, principal: Principal) -> Known | None:
+        """The identity of somebody who asks; None for one who was never written down."""
+        mine = and_(identities.c.provider == principal.provider, identities.c.name == principal.name)
+        async with self.database.begin() as connection:
+            row = (await connection.execute(_identity().where(mine))).one_or_none()
+        return None if row is None else Known(id=row.id, principal=_principal(row))
 
     async def add_service(self, name: str, note: str) -> str:
         """Make a service account and return its uuid. Raises Conflict when the name is taken."""

@@ -1,0 +1,22 @@
+"""What every way to log in ends with: a session, if the policy lets the person in."""
+
+import msgspec
+
+from sanic_qserver.endpoints.endpoint import Answer, Call
+from sanic_qserver.structs.auth_replies import TokenReply
+from sanic_qserver.structs.identity import Principal
+
+NO_STORE = {"Cache-Control": "no-store", "Pragma": "no-cache"}
+
+
+def private(body: object, cookies: tuple[str, ...] = (), status: int = 200) -> Answer:
+    """An answer that no cache may keep."""
+    return Answer(msgspec.json.encode(body), status, headers=NO_STORE, cookies=cookies)
+
+
+async def open_session(call: Call, principal: Principal) -> tuple[str, TokenReply]:
+    """A session for somebody who has just proved who they are. Raises NotAuthenticated for one who may not enter."""
+    logins = call.services.logins
+    logins.access_of(principal)
+    known = await logins.accounts.store.remember(principal)
+    return await logins.accounts.sessions.open(known)
