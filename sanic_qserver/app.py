@@ -1,14 +1,13 @@
 """create_app(config) -> App: wires everything, opens and closes what has to be opened and closed."""
 
 import logging
-from collections.abc import Sequence
 
 from sanic import Sanic
 from sanic_ext import Extend
 from sanic_ext.extensions.http.extension import HTTPExtension
 
-from sanic_qserver.auth.provider import AuthProvider, Providers
-from sanic_qserver.auth.single_user import SingleUserKey
+from sanic_qserver.auth.building import logins_of
+from sanic_qserver.auth.provider import Providers
 from sanic_qserver.config import Config
 from sanic_qserver.endpoints.services import Services
 from sanic_qserver.endpoints.submitting import hooked
@@ -18,6 +17,7 @@ from sanic_qserver.extensions.loading import load_extensions
 from sanic_qserver.extensions.running import Running
 from sanic_qserver.http.application import App
 from sanic_qserver.http.blueprints import mount_blueprints
+from sanic_qserver.http.browsers import Browsers
 from sanic_qserver.http.errors import ProblemHandler
 from sanic_qserver.http.gate import Gate
 from sanic_qserver.http.metrics import Metrics
@@ -57,8 +57,10 @@ def create_app(config: Config, *, name: str = "sanic_qserver") -> App:
     extensions.surroundings.rows = endpoints
     publications = Publications(config.manager)
     reads = Reads(manager, config.reads)
+    logins = logins_of(config)
     services = Services(
         config=config,
+        logins=logins,
         manager=manager,
         reads=reads,
         publications=publications,
@@ -68,12 +70,12 @@ def create_app(config: Config, *, name: str = "sanic_qserver") -> App:
         hooks=hooks,
     )
     warnings.extend(extensions.failures)
-    providers: Sequence[AuthProvider] = [SingleUserKey(config.auth.single_user_api_key), *extensions.providers()]
-    gate = Gate(
-        Providers(providers),
-        extensions.access_policy(policies.access),
-        extensions.rate_policy(policies.rates),
-    )
+    providers = Providers([*logins.recognisers, *extensions.providers()])
+    access = extensions.access_policy(policies.access)
+    logins.ask(access.access_of)
+    logins.on_revocation(providers.forget)
+    browsers = Browsers(logins, config.server.allow_origins)
+    gate = Gate(providers, access, extensions.rate_policy(policies.rates), browsers)
     metrics = Metrics(services)
     services.metrics = metrics.text
     mount(app, endpoints, gate, services, metrics)
@@ -135,6 +137,7 @@ def _refuse_unsafe(config: Config, *, is_loopback_only: bool) -> None:
 def _open_and_close(app: App, services: Services, running: Running) -> None:
     @app.before_server_start
     async def open_all(_: App) -> None:
+        await services.logins.open()
         services.publications.listen(services.console.hear)
         services.manager.open()
         services.publications.open()
@@ -145,5 +148,6 @@ def _open_and_close(app: App, services: Services, running: Running) -> None:
     async def close_all(_: App) -> None:
         await running.stop()
         services.live.close()
+        await services.logins.close()
         services.publications.close()
         await services.manager.close()

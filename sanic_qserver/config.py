@@ -11,17 +11,13 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import msgspec
-from msgspec import Meta, Struct, field
+from msgspec import Meta, field
 
 from sanic_qserver.errors import ConfigError
+from sanic_qserver.login_config import AuthConfig, DatabaseConfig
+from sanic_qserver.structs.section import Count, Seconds, Section
 
 PACKAGE = Path(__file__).resolve().parent
-Seconds = Annotated[float, Meta(gt=0)]
-Count = Annotated[int, Meta(ge=1)]
-
-
-class Section(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Base of all parts of the configuration: a typing mistake is refused, with its path."""
 
 
 class ServerConfig(Section, frozen=True, kw_only=True):
@@ -94,12 +90,6 @@ class LiveConfig(Section, frozen=True, kw_only=True):
     max_wait_s: Seconds = 60.0
 
 
-class AuthConfig(Section, frozen=True, kw_only=True):
-    """Who may come in. Without logins there is one API key: this one, or one made at start."""
-
-    single_user_api_key: str = ""
-
-
 class PolicyConfig(Section, frozen=True, kw_only=True):
     """Where the policies stand. A relative path counts from the folder of `config.toml`; "" means the shipped one.
 
@@ -137,7 +127,8 @@ class Config(Section, frozen=True, kw_only=True):
     submissions: SubmissionsConfig = SubmissionsConfig()
     console: ConsoleConfig = ConsoleConfig()
     live: LiveConfig = LiveConfig()
-    auth: AuthConfig = AuthConfig()
+    auth: AuthConfig = field(default_factory=AuthConfig)
+    database: DatabaseConfig = DatabaseConfig()
     policy: PolicyConfig = field(default_factory=PolicyConfig)
     extensions: ExtensionsConfig = field(default_factory=ExtensionsConfig)
     source: str = ""
@@ -158,6 +149,8 @@ ENVIRONMENT: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("QSERVER_ZMQ_PUBLIC_KEY", ("manager", "public_key")),
     ("QSERVER_ZMQ_ENCODING", ("manager", "encoding")),
     ("QSERVER_HTTP_SERVER_SINGLE_USER_API_KEY", ("auth", "single_user_api_key")),
+    ("QSERVER_HTTP_SERVER_SECRET_KEYS", ("auth", "secret_keys")),
+    ("QSERVER_HTTP_SERVER_DATABASE_URI", ("database", "url")),
     ("QSERVER_HTTP_SERVER_HOST", ("server", "host")),
     ("QSERVER_HTTP_SERVER_PORT", ("server", "port")),
     ("QSERVER_HTTP_SERVER_ALLOW_ORIGINS", ("server", "allow_origins")),
@@ -168,6 +161,7 @@ ENVIRONMENT: tuple[tuple[str, tuple[str, ...]], ...] = (
 # Settings that are lists, and what stands between their members.
 _SEPARATORS: Mapping[tuple[str, str], str] = {
     ("server", "allow_origins"): r"\s+",
+    ("auth", "secret_keys"): r"[\s;]+",
     ("extensions", "modules"): r"[\s,:]+",
     ("extensions", "blueprints"): r"[\s,:]+",
 }

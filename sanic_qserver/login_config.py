@@ -161,9 +161,8 @@ class AttemptsConfig(Section, frozen=True, kw_only=True):
 
 
 class TokensConfig(Section, frozen=True, kw_only=True):
-    """Ages of what is given out at login. `secret_keys`: the first signs, all are accepted."""
+    """Ages of what is given out at login, and how much of it somebody may have."""
 
-    secret_keys: tuple[str, ...] = ()
     issuer: str = "sanic-qserver"
     audience: str = "sanic-qserver"
     access_token_s: Seconds = 900.0
@@ -183,9 +182,13 @@ class BrowserConfig(Section, frozen=True, kw_only=True):
 
 
 class AuthConfig(Section, frozen=True, kw_only=True):
-    """Who may come in. Without logins there is one API key: this one, or one made at start."""
+    """Who may come in. Without logins there is one API key: this one, or one made at start.
+
+    `secret_keys` sign tokens: the first signs, all are accepted. None: one is made and kept beside the database.
+    """
 
     single_user_api_key: str = ""
+    secret_keys: tuple[Annotated[str, Meta(min_length=8)], ...] = ()
     providers: tuple[AnyProvider, ...] = ()
     tokens: TokensConfig = field(default_factory=TokensConfig)
     passwords: PasswordsConfig = PasswordsConfig()

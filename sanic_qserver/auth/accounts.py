@@ -73,7 +73,7 @@ class Accounts:
                 found = await self.store.epoch()
             except GatewayError:
                 if not is_away:
-                    log.error("The database of logins does not answer")
+                    log.error("The database of logins does not answer")  # noqa: TRY400  # the trace says nothing
                 is_away = True
             else:
                 is_away = False
@@ -108,18 +108,16 @@ def database_url(config: Config) -> str:
 
 def _secrets(config: Config) -> tuple[str, ...]:
     """The configured keys of tokens, or one that is made once and kept beside an SQLite database."""
-    if config.auth.tokens.secret_keys:
-        return config.auth.tokens.secret_keys
+    if config.auth.secret_keys:
+        return config.auth.secret_keys
     url = database_url(config)
     file = Path(url.partition("///")[2].partition("?")[0] + ".secret")
     if not url.startswith("sqlite") or ":memory:" in url:
-        raise ConfigError(
-            "[auth.tokens] secret_keys: give one (openssl rand -hex 32), so that all workers and replicas agree"
-        )
+        raise ConfigError("[auth] secret_keys: give one (openssl rand -hex 32), so that all workers and replicas agree")
     try:
         return (_kept_secret(file),)
     except OSError as error:
-        raise ConfigError(f"[auth.tokens] secret_keys: none given, and {file}: {error.strerror}") from None
+        raise ConfigError(f"[auth] secret_keys: none given, and {file}: {error.strerror}") from None
 
 
 def _kept_secret(file: Path) -> str:

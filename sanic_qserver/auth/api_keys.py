@@ -34,7 +34,12 @@ class ApiKeys:
         now = self._clock()
         expires_at = None if age_s is None else now + age_s
         record = KeyRecord(
-            hash=hash_of(secret), first_eight=secret[:8], scopes=scopes, note=note, created_at=now, expires_at=expires_at
+            hash=hash_of(secret),
+            first_eight=secret[:8],
+            scopes=scopes,
+            note=note,
+            created_at=now,
+            expires_at=expires_at,
         )
         await self._store.add_key(known, record, self._limit)
         return NewApiKey(

@@ -10,6 +10,7 @@ from sanic_qserver import login_config as kinds
 from sanic_qserver.auth.logins import ExternalLogin, Logins, PasswordLogin
 from sanic_qserver.auth.provider import AuthProvider
 from sanic_qserver.auth.single_user import SingleUserKey
+from sanic_qserver.auth.tickets import Tickets
 from sanic_qserver.config import Config
 from sanic_qserver.errors import ConfigError
 
@@ -54,6 +55,7 @@ def logins_of(config: Config, clock: Callable[[], float] = time.time) -> Logins:
     recognisers += [one for one in made if isinstance(one, AuthProvider)]
     ways = {one.name: one for one in made if isinstance(one, (PasswordLogin, ExternalLogin))}
     logins = Logins(config, ways, recognisers, accounts, single_user, clock)
+    recognisers.append(Tickets(logins.one_time))
     for close in workshop.closers:
         logins.on_close(close)
     return logins

@@ -137,7 +137,9 @@ def _upgrade(connection: Connection) -> None:
     try:
         command.upgrade(config, "head")
     except CommandError:
-        raise ConfigError(f"[database] url: its tables have revision {found}, which this version does not know") from None
+        raise ConfigError(
+            f"[database] url: its tables have revision {found}, which this version does not know"
+        ) from None
 
 
 def _is_away(error: DBAPIError) -> bool:

@@ -104,6 +104,11 @@ class Logins:
         assert self._admit is not None  # noqa: S101  # `create_app` gives it
         return self._admit(principal)
 
+    def on_revocation(self, forget: Callable[[], None]) -> None:
+        """Call this whenever a session or key was taken away, here or by another worker."""
+        if self._accounts is not None:
+            self._accounts.remembered.listen(forget)
+
     def on_close(self, action: Callable[[], None]) -> None:
         """Do this when the server stops."""
         self._close.append(action)

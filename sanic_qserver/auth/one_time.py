@@ -94,7 +94,11 @@ class StoredOneTime:
 
         from sanic_qserver.auth.tables import one_time  # noqa: PLC0415
 
-        query = delete(one_time).where(one_time.c.id == key_of(kind, secret)).returning(one_time.c.value, one_time.c.expires_at)
+        query = (
+            delete(one_time)
+            .where(one_time.c.id == key_of(kind, secret))
+            .returning(one_time.c.value, one_time.c.expires_at)
+        )
         async with self._database.begin() as connection:
             row = (await connection.execute(query)).one_or_none()
         return dict(row.value) if row is not None and row.expires_at > self._clock() else None

@@ -13,6 +13,10 @@ class AuthProvider(Protocol):
 
     A Principal means "mine and good"; None means "not mine, ask the next";
     NotAuthenticated means "mine and bad", and nobody else is asked.
+
+    One that looks at nothing but kind, scheme and value of a credential says so with `sees_only_value = True`: then its
+    answer is used again for a second. Without it, it is asked at each request that comes to it. One that knows some
+    kinds of credentials only may name them in `kinds`, and is not asked about others.
     """
 
     async def identify(self, credential: Credential) -> Principal | None:
@@ -25,14 +29,27 @@ class Providers:
 
     def __init__(self, providers: Sequence[AuthProvider]) -> None:
         self.providers = list(providers)
+        self.version = 0
 
-    async def identify(self, credential: Credential) -> Principal:
-        """Who sent this. Raises NotAuthenticated when nobody knows the credential."""
+    def forget(self) -> None:
+        """Something was revoked: answers of before do not count any more."""
+        self.version += 1
+
+    async def identify(self, credential: Credential) -> tuple[Principal, bool]:
+        """Who sent this, and whether the same credential from elsewhere would be answered the same.
+
+        Raises NotAuthenticated when nobody knows the credential.
+        """
+        is_same_for_all = True
         for provider in self.providers:
+            kinds = getattr(provider, "kinds", None)
+            if kinds is not None and credential.kind not in kinds:
+                continue
+            is_same_for_all = is_same_for_all and getattr(provider, "sees_only_value", False)
             if (principal := await provider.identify(credential)) is not None:
-                return principal
+                return principal, is_same_for_all
         if credential.kind is CredentialKind.ANONYMOUS:
-            return PUBLIC
+            return PUBLIC, is_same_for_all
         if credential.kind is CredentialKind.API_KEY:
             raise InvalidApiKey
         if credential.kind is CredentialKind.BEARER:

@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from sanic_qserver.auth.database import Database
 from sanic_qserver.auth.records import KeyRecord, Known
-from sanic_qserver.auth.tables import api_keys, epoch, identities, one_time, principals, sessions, attempts
+from sanic_qserver.auth.tables import api_keys, attempts, epoch, identities, one_time, principals, sessions
 from sanic_qserver.errors import Conflict, NotFound
 from sanic_qserver.structs.auth_replies import ApiKeyInfo, IdentityInfo, PrincipalInfo, SessionInfo, time_text
 from sanic_qserver.structs.identity import Principal
@@ -85,7 +85,13 @@ class Store:
                 made = await self._new_principal(connection, is_service=True, note=note)
                 await connection.execute(
                     insert(identities).values(
-                        principal_uuid=made, provider="service", name=name, displayed_name="", email="", groups=[], claims={}
+                        principal_uuid=made,
+                        provider="service",
+                        name=name,
+                        displayed_name="",
+                        email="",
+                        groups=[],
+                        claims={},
                     )
                 )
         except IntegrityError:
@@ -121,7 +127,9 @@ class Store:
         people = (await connection.execute(select(principals).where(principals.c.uuid.in_(uuids)))).all()
         names = (await connection.execute(select(identities).where(identities.c.principal_uuid.in_(uuids)))).all()
         owner = {row.id: row.principal_uuid for row in names}
-        keys = (await connection.execute(select(api_keys).where(api_keys.c.identity_id.in_(owner), _live(api_keys, now)))).all()
+        keys = (
+            await connection.execute(select(api_keys).where(api_keys.c.identity_id.in_(owner), _live(api_keys, now)))
+        ).all()
         open_ = (
             await connection.execute(
                 select(sessions).where(
@@ -152,10 +160,17 @@ class Store:
         async with self.database.begin() as connection:
             await connection.execute(
                 insert(sessions).values(
-                    uuid=made, identity_id=known.id, created_at=now, expires_at=expires_at, generation=0, refreshed_at=now
+                    uuid=made,
+                    identity_id=known.id,
+                    created_at=now,
+                    expires_at=expires_at,
+                    generation=0,
+                    refreshed_at=now,
                 )
             )
-            open_ = (await connection.execute(select(sessions.c.uuid).where(mine).order_by(sessions.c.created_at))).scalars()
+            open_ = (
+                await connection.execute(select(sessions.c.uuid).where(mine).order_by(sessions.c.created_at))
+            ).scalars()
             if surplus := list(open_)[:-limit]:
                 await connection.execute(update(sessions).where(sessions.c.uuid.in_(surplus)).values(revoked_at=now))
                 await self._raise_epoch(connection)
@@ -164,9 +179,17 @@ class Store:
     async def session(self, session_uuid: str) -> tuple[Principal, Row[Any]] | None:
         """Who a live session belongs to, and its row. None when it is revoked, over, or was never there."""
         query = (
-            _identity(sessions.c.uuid, sessions.c.created_at, sessions.c.expires_at, sessions.c.generation, sessions.c.refreshed_at)
+            _identity(
+                sessions.c.uuid,
+                sessions.c.created_at,
+                sessions.c.expires_at,
+                sessions.c.generation,
+                sessions.c.refreshed_at,
+            )
             .join(sessions, sessions.c.identity_id == identities.c.id)
-            .where(sessions.c.uuid == session_uuid, sessions.c.revoked_at.is_(None), sessions.c.expires_at > self._clock())
+            .where(
+                sessions.c.uuid == session_uuid, sessions.c.revoked_at.is_(None), sessions.c.expires_at > self._clock()
+            )
         )
         async with self.database.begin() as connection:
             row = (await connection.execute(query)).one_or_none()
@@ -175,9 +198,13 @@ class Store:
     async def turn_session(self, session_uuid: str, generation: int) -> bool:
         """Go from this generation of refresh tokens to the next. False when somebody else did it first."""
         now = self._clock()
-        mine = and_(sessions.c.uuid == session_uuid, sessions.c.generation == generation, sessions.c.revoked_at.is_(None))
+        mine = and_(
+            sessions.c.uuid == session_uuid, sessions.c.generation == generation, sessions.c.revoked_at.is_(None)
+        )
         async with self.database.begin() as connection:
-            done = await connection.execute(update(sessions).where(mine).values(generation=generation + 1, refreshed_at=now))
+            done = await connection.execute(
+                update(sessions).where(mine).values(generation=generation + 1, refreshed_at=now)
+            )
         return bool(done.rowcount)
 
     async def revoke_session(self, session_uuid: str, owner_uuid: str | None = None) -> bool:
@@ -200,7 +227,9 @@ class Store:
         count = select(func.count()).select_from(api_keys)
         async with self.database.begin() as connection:
             now = self._clock()
-            await connection.execute(delete(api_keys).where(api_keys.c.identity_id.in_(owned), api_keys.c.expires_at <= now))
+            await connection.execute(
+                delete(api_keys).where(api_keys.c.identity_id.in_(owned), api_keys.c.expires_at <= now)
+            )
             if (await connection.execute(count.where(api_keys.c.identity_id.in_(owned)))).scalar_one() >= limit:
                 raise Conflict(f"There are {limit} API keys already, which is the most. Delete one first")
             await connection.execute(
@@ -218,7 +247,14 @@ class Store:
     async def key(self, hash_: str) -> tuple[Principal, Row[Any]] | None:
         """Who a live key belongs to, and its row."""
         query = (
-            _identity(api_keys.c.hash, api_keys.c.first_eight, api_keys.c.scopes, api_keys.c.note, api_keys.c.expires_at, api_keys.c.latest_activity)
+            _identity(
+                api_keys.c.hash,
+                api_keys.c.first_eight,
+                api_keys.c.scopes,
+                api_keys.c.note,
+                api_keys.c.expires_at,
+                api_keys.c.latest_activity,
+            )
             .join(api_keys, api_keys.c.identity_id == identities.c.id)
             .where(api_keys.c.hash == hash_, _live(api_keys, self._clock()))
         )

@@ -35,7 +35,7 @@ class Tokens:
         keys = [_key(secret) for secret in secrets]
         self._signing = keys[0]
         self._kid = str(keys[0].kid)
-        self._keys = KeySet(keys)
+        self._keys = KeySet([*keys])
         self._issuer = issuer
         self._audience = audience
         self._clock = clock

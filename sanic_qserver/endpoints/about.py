@@ -8,7 +8,6 @@ from sanic_qserver.endpoints.endpoint import Answer, Call
 from sanic_qserver.errors import GatewayError
 from sanic_qserver.scopes import Scope
 from sanic_qserver.structs.auth_replies import AboutReply, ProviderInfo
-from sanic_qserver.structs.requests import NoParams
 
 _LINKS = {
     "whoami": "/api/auth/whoami",
@@ -28,7 +27,7 @@ async def about(call: Call) -> bytes | Answer:
     if Scope.READ_STATUS not in call.access.scopes:
         return ours
     try:
-        status = (await call.ask(NoParams(), "status")).strip()
+        status = (await call.services.reads.joined("status", lane=call.lane)).strip()
     except GatewayError:
         return ours
     return ours if status == b"{}" else status[:-1] + b"," + ours[1:]

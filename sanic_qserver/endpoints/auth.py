@@ -1,4 +1,4 @@
-"""The rows of login: tokens, sessions, who is asking. What they may do is the policy's; how they log in, a provider's."""
+"""The rows of login: tokens, sessions, who is asking. How people log in is the providers' business."""
 
 import re
 from typing import Any, cast
@@ -31,6 +31,8 @@ from sanic_qserver.structs.identity import PUBLIC, SINGLE_USER, Principal
 
 _STATELESS = UUID("6f6b0b0e-3d5c-4c7e-9a62-2f7f5f7d9b10")  # The namespace of those who have no record.
 _LINE = re.compile(r"[\x00-\x1f\x7f]")
+
+
 def caller_of(call: Call) -> Principal:
     """Who asks. Raises NotAuthenticated for the public."""
     if call.access.principal == PUBLIC:

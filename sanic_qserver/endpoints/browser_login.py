@@ -144,11 +144,14 @@ async def _to_provider(call: Call, more: dict[str, str]) -> Answer:
     redirect_uri = _redirect_uri(call, way)
     url = await way.authorize_url(redirect_uri=redirect_uri, state=state, nonce=nonce, verifier=verifier)
     value = {
-        "provider": way.name, "nonce": nonce, "verifier": verifier, "bound": bound, "redirect_uri": redirect_uri, **more,
+        "provider": way.name, "redirect_uri": redirect_uri, "nonce": nonce, "verifier": verifier, "bound": bound,
+        **more,
     }  # fmt: skip
     await logins.accounts.one_time.put("login", state, value, logins.clock() + PENDING_S)
     cookie = cookie_text(LOGIN_COOKIE, bound, PENDING_S, secure=is_secure(call))
-    return Answer(b"", 303 if call.endpoint.verb == "POST" else 302, headers={**NO_STORE, "Location": url}, cookies=(cookie,))
+    return Answer(
+        b"", 303 if call.endpoint.verb == "POST" else 302, headers={**NO_STORE, "Location": url}, cookies=(cookie,)
+    )
 
 
 def _redirect_uri(call: Call, way: ExternalLogin) -> str:

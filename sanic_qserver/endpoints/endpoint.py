@@ -7,7 +7,7 @@ and the tests over every row. Nothing here knows Sanic or 0MQ.
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any
+from typing import Any, ClassVar
 
 from msgspec import Struct, structs, to_builtins
 
@@ -33,12 +33,13 @@ class Stamp(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A reply that is more than RE Manager's bytes."""
+    """A reply that is more than RE Manager's bytes. `cookies` are values of `Set-Cookie`."""
 
     body: bytes = b""
     status: int = 200
     content_type: str = JSON
     headers: Mapping[str, str] = field(default_factory=dict)
+    cookies: tuple[str, ...] = ()
 
 
 @dataclass(slots=True)
@@ -59,6 +60,7 @@ class Call:
     address: str = ""
     unknown: Mapping[str, Any] = field(default_factory=dict)
     files: Mapping[str, "UploadedFile"] = field(default_factory=dict)
+    query: str = ""
 
     @property
     def manager(self) -> ManagerClient:
@@ -130,6 +132,7 @@ class Endpoint:
     reads_form: bool = False
     at_root: bool = True
     any_scope: tuple[Scope, ...] = ()
+    ignores_credential: bool = False
 
     @property
     def summary(self) -> str:
@@ -171,6 +174,7 @@ class Stream:
     is_websocket: bool = False
     also_serves_http: bool = False
     at_root: bool = True
+    ignores_credential: ClassVar[bool] = False
     any_scope: tuple[Scope, ...] = ()
 
     @property

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from sanic_qserver.auth.logins import Logins
 from sanic_qserver.config import Config
 from sanic_qserver.endpoints.hooks import NO_HOOKS, Hooks
 from sanic_qserver.manager.client import ManagerClient
@@ -20,6 +21,7 @@ class Services:
     """
 
     config: Config
+    logins: Logins
     manager: ManagerClient
     reads: Reads
     publications: Publications

@@ -1,5 +1,7 @@
 """THE list of what is served, and who may call it. Grep a path and you land on its row."""
 
+from sanic_qserver.endpoints.about import about
+from sanic_qserver.endpoints.auth_table import AUTH_ENDPOINTS
 from sanic_qserver.endpoints.console import (
     console_messages,
     console_output,
@@ -18,13 +20,15 @@ from sanic_qserver.endpoints.submit import submit
 from sanic_qserver.endpoints.testing import server_sleep
 from sanic_qserver.scopes import Scope
 from sanic_qserver.structs import replies, requests
+from sanic_qserver.structs.auth_replies import AboutReply
+from sanic_qserver.structs.auth_requests import About
 
 CALLER = Stamp.CALLER
 
 # fmt: off
 ENDPOINTS: tuple[Endpoint, ...] = (
     # Status
-    Endpoint("GET", "/", Scope.READ_STATUS, "status", requests.Ping, serve=status, reply=replies.StatusReply,
+    Endpoint("GET", "/", None, "status", About, serve=about, reply=AboutReply,
              at_root=False),  # At the root, `http/pages.py` answers browsers with a page, and others with ping.
     Endpoint("GET", "/ping", Scope.READ_STATUS, "status", requests.Ping, serve=status, reply=replies.StatusReply),
     Endpoint("GET", "/status", Scope.READ_STATUS, "status", requests.Status, serve=status, reply=replies.StatusReply),
@@ -152,6 +156,8 @@ ENDPOINTS: tuple[Endpoint, ...] = (
              serve=console_output_uid, reply=replies.ConsoleUidReply),
     Endpoint("GET", "/console_output_update", Scope.READ_CONSOLE, "", requests.ConsoleOutputUpdate,
              serve=console_output_update, reply=replies.ConsoleUpdateReply),
+    # Logins, sessions, API keys: see auth_table
+    *AUTH_ENDPOINTS,
 )
 # fmt: on
 

@@ -56,7 +56,7 @@ def respond(error: Exception, request: Request) -> HTTPResponse:
         known = GatewayError("An unexpected error occurred; the server's log has it under this request id")
     elif known.status >= 500:
         log.warning("%s %s -> %d %s, request %s", request.method, request.path, known.status, known.detail, request_id)
-    headers = {REQUEST_ID: request_id, **known.headers}
+    headers = {REQUEST_ID: request_id, "X-Content-Type-Options": "nosniff", **known.headers}
     if isinstance(known, NotAuthenticated):
         headers.setdefault("WWW-Authenticate", 'ApiKey, Bearer realm="sanic-qserver"')
     return HTTPResponse(

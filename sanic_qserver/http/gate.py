@@ -1,13 +1,14 @@
 """The gate: who is it, may they, how often. For every row alike, HTTP or websocket; nothing reaches a row past it."""
 
 import time
-from urllib.parse import parse_qs
 
 from sanic import Request
 
 from sanic_qserver.auth.provider import Providers
 from sanic_qserver.endpoints.endpoint import Endpoint, Stream
 from sanic_qserver.errors import NotAuthenticated, ScopeMissing
+from sanic_qserver.http.browsers import AMBIENT, Browsers
+from sanic_qserver.http.credentials import credential_of
 from sanic_qserver.policy.access import AccessPolicy, Attempt, RatePolicy, Verdict
 from sanic_qserver.scopes import Scope
 from sanic_qserver.structs.identity import PUBLIC, Access, Credential, CredentialKind
@@ -19,20 +20,28 @@ _CACHE_S = 1.0  # A decision is used this long before the provider and the polic
 class Gate:
     """Admits requests. One an application."""
 
-    def __init__(self, providers: Providers, access: AccessPolicy, rates: RatePolicy) -> None:
+    def __init__(self, providers: Providers, access: AccessPolicy, rates: RatePolicy, browsers: Browsers) -> None:
         self.providers = providers
+        self.browsers = browsers
         self.access = access
         self.rates = rates
-        self._known: dict[tuple[CredentialKind, str, str], tuple[Access, int, float]] = {}
+        self._known: dict[tuple[CredentialKind, str, str], tuple[Access, tuple[int, int], float]] = {}
 
     async def admit(
         self, request: Request, row: Endpoint | Stream, credential: Credential | None = None
     ) -> tuple[Access, Verdict]:
         """Who asks, when they may do what the row does, now. `credential` stands for what the request carries.
 
-        Raises NotAuthenticated (401), ScopeMissing (403) or TooManyRequests (429).
+        Raises NotAuthenticated (401), ScopeMissing or Forbidden (403), or TooManyRequests (429).
         """
-        access = await self.identify(request, credential)
+        if row.ignores_credential:
+            credential = Credential(kind=CredentialKind.ANONYMOUS, address=request.client_ip)
+        credential = credential or credential_of(request)
+        access = await self.identify(credential)
+        if credential.kind in AMBIENT:
+            self.browsers.check(request, credential, access)
+        elif credential.kind is CredentialKind.TICKET and isinstance(row, Endpoint):
+            raise NotAuthenticated("A ticket opens websockets and streams only")
         if row.scope is not None and row.scope not in access.scopes and access.scopes.isdisjoint(row.any_scope):
             self.refuse(access, row.scope)
         verdict = await self.rates.admit(
@@ -52,22 +61,22 @@ class Gate:
             return False
         return row.scope is None or row.scope in now.scopes or not now.scopes.isdisjoint(row.any_scope)
 
-    async def identify(self, request: Request, credential: Credential | None = None) -> Access:
-        """Who asks, and what they may do."""
-        credential = credential or credential_of(request)
+    async def identify(self, credential: Credential) -> Access:
+        """Who this is, and what they may do. Asked anew each second, and whenever policy or revocations change."""
         key = (credential.kind, credential.value, credential.scheme)
         now = time.monotonic()
-        if (known := self._known.get(key)) is not None and known[1] == self.access.version and now < known[2]:
+        version = (self.access.version, self.providers.version)
+        if (known := self._known.get(key)) is not None and known[1] == version and now < known[2]:
             return known[0]
-        version = self.access.version
-        principal = await self.providers.identify(credential)
+        principal, is_same_for_all = await self.providers.identify(credential)
         access = self.access.access_of(principal)
-        until = now + _CACHE_S
-        if access.expires_at is not None:
-            until = min(until, now + access.expires_at - time.time())
-        if len(self._known) >= _CACHE_SIZE:
-            self._known.clear()
-        self._known[key] = (access, version, until)
+        if is_same_for_all:
+            until = now + _CACHE_S
+            if access.expires_at is not None:
+                until = min(until, now + access.expires_at - time.time())
+            if len(self._known) >= _CACHE_SIZE:
+                self._known.clear()
+            self._known[key] = (access, version, until)
         return access
 
     def refuse(self, access: Access, scope: Scope) -> None:
@@ -77,24 +86,3 @@ class Gate:
         if access.principal.provider == PUBLIC.provider and access.principal.name == PUBLIC.name:
             raise NotAuthenticated(detail)
         raise ScopeMissing(detail, extra={"missing_scope": str(scope)})
-
-
-def credential_of(request: Request) -> Credential:
-    """What the caller sent. `?api_key=` wins over the header, as in the reference server."""
-    if request.query_string and "api_key=" in request.query_string:
-        key = parse_qs(request.query_string).get("api_key", [""])[0]
-        if key:
-            return Credential(kind=CredentialKind.API_KEY, value=key, scheme="apikey", address=request.client_ip)
-    header = request.headers.get("authorization")
-    if not header:
-        return Credential(kind=CredentialKind.ANONYMOUS, address=request.client_ip, headers=request.headers)
-    scheme, _, value = header.partition(" ")
-    scheme = scheme.lower()
-    kinds = {"apikey": CredentialKind.API_KEY, "bearer": CredentialKind.BEARER}
-    return Credential(
-        kind=kinds.get(scheme, CredentialKind.OTHER),
-        value=value.strip(),
-        scheme=scheme,
-        address=request.client_ip,
-        headers=request.headers,
-    )

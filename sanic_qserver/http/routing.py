@@ -10,6 +10,7 @@ from sanic_qserver.endpoints.endpoint import JSON, Answer, Call, Endpoint, Stamp
 from sanic_qserver.endpoints.services import Services
 from sanic_qserver.errors import BodyTooLarge, GatewayError
 from sanic_qserver.http.application import App, Handler
+from sanic_qserver.http.browsers import NOSNIFF
 from sanic_qserver.http.decode import Decoder
 from sanic_qserver.http.errors import respond
 from sanic_qserver.http.gate import Gate
@@ -92,13 +93,13 @@ def handler_of(row: Endpoint, gate: Gate, services: Services, metrics: Metrics) 
                 params = stamped(params, stamp, access)
             request_id = request_id_of(request)
             call = Call(row, params, access, request_id, services, request_headers, path_args,
-                        request.client_ip, unknown, files)  # fmt: skip
+                        request.client_ip, unknown, files, request.query_string)  # fmt: skip
             answer = await serve(call)
         except GatewayError as error:
             response = respond(error, request)
             count(response.status, started_at)
             return response
-        headers = {REQUEST_ID: request_id, **verdict.headers}
+        headers = {REQUEST_ID: request_id, **NOSNIFF, **verdict.headers}
         status, content_type = 200, JSON
         if type(answer) is bytes:
             body = answer
@@ -109,11 +110,20 @@ def handler_of(row: Endpoint, gate: Gate, services: Services, metrics: Metrics) 
             assert isinstance(answer, Answer)  # noqa: S101  # what Serve says
             status, body, content_type = answer.status, answer.body, answer.content_type
             headers.update(answer.headers)
+            if answer.cookies:
+                count(status, started_at)
+                return _with_cookies(Reply(body, status, headers, content_type), answer.cookies)
         count(status, started_at)
         return Reply(body, status, headers, content_type)
 
     handle.__name__ = row.name
     return handle
+
+
+def _with_cookies(reply: Reply, cookies: tuple[str, ...]) -> Reply:
+    for cookie in cookies:
+        reply.headers.add("Set-Cookie", cookie)
+    return reply
 
 
 def _is_multipart(request: Request) -> bool:

@@ -1,8 +1,9 @@
 """Admission of websockets: the same gate as for HTTP, after the handshake, so that browsers see why they are refused.
 
-A credential may stand in the `Authorization` header (scheme in any case), in the query (`?api_key=`), or, when
-the handshake carries none and the anonymous may not enter, in the first message within 10 s:
-`{"type": "auth", "api_key": "…"}` or `{"type": "auth", "access_token": "…"}`. Success is silent.
+A credential may stand wherever `credentials` looks (header, query, subprotocol, cookie), or, when the handshake
+carries none and the anonymous may not enter, in the first message within 10 s: `{"type": "auth", "api_key": "…"}`,
+with `access_token` or `ticket` in its place. Success is silent. The page's origin must be this server's or an allowed
+one: browsers send cookies along with anybody's handshake.
 Scopes are checked whichever way the credential came.
 """
 
@@ -12,7 +13,8 @@ from sanic.server.websockets.impl import WebsocketImplProtocol
 
 from sanic_qserver.endpoints.endpoint import Stream
 from sanic_qserver.errors import GatewayError, NotAuthenticated, ShuttingDown, TooManyRequests
-from sanic_qserver.http.gate import Gate, credential_of
+from sanic_qserver.http.credentials import PROTOCOL, credential, credential_of
+from sanic_qserver.http.gate import Gate
 from sanic_qserver.structs.identity import Access, Credential, CredentialKind
 
 FIRST_MESSAGE_S = 10.0
@@ -28,6 +30,7 @@ BAD_REQUEST = 4400
 class _FirstMessage(msgspec.Struct, frozen=True, tag_field="type", tag="auth"):
     api_key: str = ""
     access_token: str = ""
+    ticket: str = ""
 
 
 _decode = msgspec.json.Decoder(_FirstMessage).decode
@@ -35,11 +38,18 @@ _decode = msgspec.json.Decoder(_FirstMessage).decode
 
 async def admit_websocket(request: Request, websocket: WebsocketImplProtocol, row: Stream, gate: Gate) -> Access | None:
     """Who watches, when they may. None when they may not: then the websocket is closed and says why."""
-    credential = credential_of(request)
+    if not gate.browsers.is_known_origin(request):
+        await close(websocket, FORBIDDEN, "The page that opened this websocket is not of an allowed origin")
+        return None
     try:
-        access, _ = await gate.admit(request, row, credential)
+        sent = credential_of(request)
     except GatewayError as error:
-        if not (credential.kind is CredentialKind.ANONYMOUS and isinstance(error, NotAuthenticated)):
+        await refuse(websocket, error)
+        return None
+    try:
+        access, _ = await gate.admit(request, row, sent)
+    except GatewayError as error:
+        if not (sent.kind is CredentialKind.ANONYMOUS and isinstance(error, NotAuthenticated)):
             await refuse(websocket, error)
             return None
     else:
@@ -57,20 +67,18 @@ async def admit_websocket(request: Request, websocket: WebsocketImplProtocol, ro
 
 
 async def _credential_sent(request: Request, websocket: WebsocketImplProtocol) -> Credential | None:
-    """The credential in the first message; None when there is none in time."""
+    """The credential in the first message; None when there is none in time, or one too long to be good."""
     text = await websocket.recv(FIRST_MESSAGE_S)
     try:
         message = _decode(text or b"")
-    except msgspec.MsgspecError:
+        if message.api_key:
+            return credential(request, CredentialKind.API_KEY, message.api_key)
+        if message.access_token:
+            return credential(request, CredentialKind.BEARER, message.access_token)
+        if message.ticket:
+            return credential(request, CredentialKind.TICKET, message.ticket)
+    except (msgspec.MsgspecError, GatewayError):
         return None
-    if message.api_key:
-        return Credential(
-            kind=CredentialKind.API_KEY, value=message.api_key, scheme="apikey", address=request.client_ip
-        )
-    if message.access_token:
-        return Credential(
-            kind=CredentialKind.BEARER, value=message.access_token, scheme="bearer", address=request.client_ip
-        )
     return None
 
 
@@ -95,6 +103,10 @@ async def close(websocket: WebsocketImplProtocol, code: int, reason: str) -> Non
     await websocket.close(code, reason.encode()[:123].decode(errors="ignore"))
 
 
-def subprotocols_of(request: Request) -> list[str] | None:  # noqa: ARG001  # for those who carry a credential there
-    """The subprotocols to offer in the handshake; None for none. One of them must be among the client's."""
-    return None
+def subprotocols_of(request: Request) -> list[str] | None:
+    """The subprotocols to offer in the handshake; None for none. One of them must be among the client's.
+
+    Who sends a credential as a subprotocol sends `qserver` too: that one is chosen, so that no secret comes back.
+    """
+    offered = request.headers.get("sec-websocket-protocol", "")
+    return [PROTOCOL] if PROTOCOL in (name.strip() for name in offered.split(",")) else None

@@ -18,7 +18,7 @@ class TokenReply(Struct, frozen=True, kw_only=True):
     expires_in: float
     refresh_token: str
     refresh_token_expires_in: float
-    token_type: Literal["bearer"] = "bearer"
+    token_type: Literal["bearer"] = "bearer"  # noqa: S105  # a kind, not a secret
 
 
 class IdentityInfo(Struct, frozen=True, kw_only=True):

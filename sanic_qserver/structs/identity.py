@@ -16,13 +16,15 @@ class CredentialKind(StrEnum):
     API_KEY = "api_key"
     BEARER = "bearer"
     COOKIE = "cookie"
+    TICKET = "ticket"
     OTHER = "other"
 
 
 class Credential(Struct, frozen=True, kw_only=True):
     """What the caller sent. `scheme` is the word before the value in `Authorization`, lower case.
 
-    `address` is the peer's IP (behind a configured proxy, the client's), `headers` have lower-case names.
+    `address` is the client's IP, as configured proxies tell it; `peer` is that of the connection itself.
+    `headers` have lower-case names.
     The value is a secret: it never goes into a log, and `repr` hides it.
     """
 
@@ -30,6 +32,7 @@ class Credential(Struct, frozen=True, kw_only=True):
     value: str = ""
     scheme: str = ""
     address: str = ""
+    peer: str = ""
     headers: Mapping[str, str] = field(default_factory=dict)
 
     def __repr__(self) -> str:

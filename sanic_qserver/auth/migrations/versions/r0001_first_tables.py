@@ -22,7 +22,9 @@ def upgrade() -> None:
     op.create_table(
         "identities",
         sa.Column("id", sa.Integer, primary_key=True, autoincrement=True),
-        sa.Column("principal_uuid", sa.String(36), sa.ForeignKey("principals.uuid", ondelete="CASCADE"), nullable=False),
+        sa.Column(
+            "principal_uuid", sa.String(36), sa.ForeignKey("principals.uuid", ondelete="CASCADE"), nullable=False
+        ),
         sa.Column("provider", sa.String(64), nullable=False),
         sa.Column("name", sa.String(255), nullable=False),
         sa.Column("displayed_name", sa.Text, nullable=False),
