@@ -39,7 +39,9 @@ async def test_a_login_may_come_as_a_multipart_form(visitor):
     assert response.status_code == 200, response.text
 
 
-@pytest.mark.parametrize(("name", "password"), [("bob", "wrong"), ("nobody", "x"), ("", "x"), ("bob", ""), ("b\nob", "x")])
+@pytest.mark.parametrize(
+    ("name", "password"), [("bob", "wrong"), ("nobody", "x"), ("", "x"), ("bob", ""), ("b\nob", "x")]
+)
 async def test_a_wrong_login_does_not_tell_what_is_wrong(visitor, name, password):
     response = await visitor.post(TOKEN, data={"username": name, "password": password})
     assert response.status_code == 401
