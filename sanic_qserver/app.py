@@ -10,6 +10,7 @@ from sanic_qserver.auth.building import logins_of
 from sanic_qserver.auth.provider import Providers
 from sanic_qserver.config import Config
 from sanic_qserver.endpoints.services import Services
+from sanic_qserver.endpoints.spreadsheets.readers import SheetReaders, sheet_limits
 from sanic_qserver.endpoints.submitting import hooked
 from sanic_qserver.endpoints.table import ENDPOINTS, STREAMS
 from sanic_qserver.errors import ConfigError
@@ -68,6 +69,7 @@ def create_app(config: Config, *, name: str = "sanic_qserver") -> App:
         live=Live(config.live, publications, lambda: manager.request("status")),
         warnings=warnings,
         hooks=hooks,
+        sheet_readers=SheetReaders(extensions.all("sheet_readers"), sheet_limits(config.spreadsheets)),
     )
     warnings.extend(extensions.failures)
     providers = Providers([*logins.recognisers, *extensions.providers()])

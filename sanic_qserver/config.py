@@ -103,6 +103,19 @@ class PolicyConfig(Section, frozen=True, kw_only=True):
     access_args: dict[str, Any] = field(default_factory=dict)
 
 
+class SpreadsheetsConfig(Section, frozen=True, kw_only=True):
+    """What an uploaded spreadsheet may be at most, and how its plans are handed to RE Manager."""
+
+    max_bytes: Count = 20_000_000
+    max_rows: Count = 20_000
+    max_columns: Count = 200
+    max_cell_chars: Count = 10_000
+    max_unpacked_bytes: Count = 200_000_000
+    max_memory_bytes: Annotated[int, Meta(ge=200_000_000)] = 1_000_000_000
+    timeout_s: Seconds = 30.0
+    batch_size: Count = 500
+
+
 class ExtensionsConfig(Section, frozen=True, kw_only=True):
     """Custom modules: which are loaded, from where, and what happens when one fails."""
 
@@ -130,6 +143,7 @@ class Config(Section, frozen=True, kw_only=True):
     auth: AuthConfig = field(default_factory=AuthConfig)
     database: DatabaseConfig = DatabaseConfig()
     policy: PolicyConfig = field(default_factory=PolicyConfig)
+    spreadsheets: SpreadsheetsConfig = SpreadsheetsConfig()
     extensions: ExtensionsConfig = field(default_factory=ExtensionsConfig)
     source: str = ""
 

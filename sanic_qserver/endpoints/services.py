@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from sanic_qserver.auth.logins import Logins
 from sanic_qserver.config import Config
 from sanic_qserver.endpoints.hooks import NO_HOOKS, Hooks
+from sanic_qserver.endpoints.spreadsheets.readers import SheetReaders
 from sanic_qserver.manager.client import ManagerClient
 from sanic_qserver.manager.console import Console
 from sanic_qserver.manager.live import Live
@@ -30,3 +31,4 @@ class Services:
     metrics: Callable[[], bytes] = bytes
     warnings: list[str] = field(default_factory=list)
     hooks: Hooks = NO_HOOKS
+    sheet_readers: SheetReaders = field(default_factory=SheetReaders)

@@ -15,7 +15,7 @@ from sanic_qserver.endpoints.monitor import info_messages, status_messages
 from sanic_qserver.endpoints.plans import plans
 from sanic_qserver.endpoints.queue import queue_mode_set
 from sanic_qserver.endpoints.runs import re_runs_fixed, read, status
-from sanic_qserver.endpoints.spreadsheet import upload_spreadsheet
+from sanic_qserver.endpoints.spreadsheets.upload import upload_spreadsheet
 from sanic_qserver.endpoints.submit import submit
 from sanic_qserver.endpoints.testing import server_sleep
 from sanic_qserver.scopes import Scope
@@ -71,7 +71,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
              requests.QueueItemMoveBatch, changes=True, reply=replies.ItemsSizeReply),
     Endpoint("POST", "/queue/upload/spreadsheet", Scope.WRITE_QUEUE_EDIT, "queue_item_add_batch",
              requests.QueueUploadSpreadsheet, serve=upload_spreadsheet, changes=True, reads_form=True,
-             reply=replies.BatchReply),
+             reply=replies.SpreadsheetReply),
     # History
     Endpoint("GET", "/history/get", Scope.READ_HISTORY, "history_get", requests.HistoryGet, serve=listed,
              reply=replies.HistoryReply),

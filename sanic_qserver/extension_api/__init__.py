@@ -9,6 +9,8 @@ import msgspec
 from sanic_qserver.auth.provider import AuthProvider
 from sanic_qserver.endpoints.endpoint import Answer, Call, Endpoint, Stamp, Stream, UploadedFile, forward
 from sanic_qserver.endpoints.hooks import AfterSubmit, BeforeSubmit, Item, Refusal, Submission
+from sanic_qserver.endpoints.spreadsheets.grid import BadSheet
+from sanic_qserver.endpoints.spreadsheets.readers import SpreadsheetFile
 from sanic_qserver.errors import (
     BadArguments,
     ConfigError,
@@ -37,6 +39,7 @@ __all__ = [
     "Attempt",
     "AuthProvider",
     "BadArguments",
+    "BadSheet",
     "BeforeSubmit",
     "Call",
     "CallerManager",
@@ -58,6 +61,7 @@ __all__ = [
     "RatePolicy",
     "Refusal",
     "Scope",
+    "SpreadsheetFile",
     "Stamp",
     "Stream",
     "Submission",

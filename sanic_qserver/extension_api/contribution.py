@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from sanic_qserver.auth.provider import AuthProvider
 from sanic_qserver.endpoints.endpoint import Endpoint, Stream
 from sanic_qserver.endpoints.hooks import Hook
+from sanic_qserver.endpoints.spreadsheets.readers import SheetReader
 from sanic_qserver.policy.access import AccessPolicy, RatePolicy
 from sanic_qserver.scopes import Scope
 
@@ -37,6 +38,7 @@ class Contribution:
     providers: list[AuthProvider] = field(default_factory=list)
     access_policies: list[Callable[[AccessPolicy], AccessPolicy]] = field(default_factory=list)
     rate_policies: list[Callable[[RatePolicy], RatePolicy]] = field(default_factory=list)
+    sheet_readers: list[SheetReader] = field(default_factory=list)
     before_submit: list[Hook] = field(default_factory=list)
     after_submit: list[Hook] = field(default_factory=list)
     on_status: list[Hook] = field(default_factory=list)

@@ -14,6 +14,7 @@ from sanic_qserver.auth.provider import AuthProvider
 from sanic_qserver.config import ExtensionsConfig
 from sanic_qserver.endpoints.endpoint import Answer, Call, Endpoint, Stream
 from sanic_qserver.endpoints.hooks import AfterSubmit, BeforeSubmit, Hook, is_async, limited
+from sanic_qserver.endpoints.spreadsheets.readers import Read, SheetReader
 from sanic_qserver.errors import ConfigError
 from sanic_qserver.extension_api.caller import CallerManager
 from sanic_qserver.extension_api.contribution import Contribution, MountedBlueprint, StartStop, StatusListener
@@ -134,6 +135,17 @@ class ExtensionHost:
     def add_rate_policy(self, make: Callable[[RatePolicy], RatePolicy]) -> None:
         """Decide how often principals may do it. As `add_access_policy`."""
         self.contribution.rate_policies.append(make)
+
+    def add_spreadsheet_reader(
+        self, read: Read, *, endings: Sequence[str] = (), data_types: Sequence[str] = ()
+    ) -> None:
+        """Read uploaded spreadsheets with these endings (`.xlsx`) and of these `data_type`s; none named: all.
+
+        `read` gives items, or None to decline. Plain functions run in threads. Readers are asked in the order of
+        registration, before the default one.
+        """
+        wanted = tuple(ending.lower() for ending in endings)
+        self.contribution.sheet_readers.append(SheetReader(self.name, read, wanted, tuple(data_types)))
 
     def before_submit(self, hook: Before) -> Before:
         """See every item before RE Manager does; change it, or refuse it with Refusal. May be used as a decorator."""

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 from sanic_qserver.auth.provider import AuthProvider
 from sanic_qserver.config import Config
 from sanic_qserver.endpoints.endpoint import Endpoint, Stream
+from sanic_qserver.endpoints.spreadsheets.readers import SpreadsheetFile
 from sanic_qserver.errors import ConfigError
 from sanic_qserver.extension_api.contribution import Contribution
 from sanic_qserver.extension_api.host import ExtensionHost, Surroundings
@@ -144,11 +145,24 @@ def _attribute(module: ModuleType, name: str) -> Any:
 
 
 def _register_bare(module: ModuleType, host: ExtensionHost) -> None:
-    reader = getattr(module, "spreadsheet_to_plan_list", None)
+    convert = getattr(module, "spreadsheet_to_plan_list", None)
     blueprints = list(getattr(module, "blueprints", ()))
     if (one := getattr(module, "blueprint", None)) is not None and one not in blueprints:
         blueprints.append(one)
     for blueprint in blueprints:
         host.add_blueprint(blueprint)
-    if reader is None and not blueprints:
+    if convert is not None:
+        host.add_spreadsheet_reader(_reader_of(convert))
+    elif not blueprints:
         raise ConfigError("the module has neither register(host) nor blueprint(s) nor spreadsheet_to_plan_list()")
+
+
+def _reader_of(convert: Callable[..., Any]) -> Callable[[SpreadsheetFile], Any]:
+    """A reader made of a function of today's deployments. It is called by keywords; None declines."""
+
+    def read(file: SpreadsheetFile) -> Any:
+        return convert(
+            spreadsheet_file=file.open(), file_name=file.name, data_type=file.data_type or None, user=file.user
+        )
+
+    return read

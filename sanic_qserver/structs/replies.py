@@ -148,6 +148,25 @@ class BatchReply(Reply, kw_only=True):
     qsize: int | None
 
 
+class SheetRowReply(Struct, kw_only=True):
+    """What became of one row. `sheet` and `row` are null where a custom reader does not say."""
+
+    number: int
+    sheet: str | None
+    row: int | None
+    success: bool
+    msg: str
+    item_uid: str | None
+
+
+class SpreadsheetReply(BatchReply, kw_only=True):
+    """The reply to a batch, and what became of each row of the sheet. After a `dry_run` nothing has a uid."""
+
+    rows: list[SheetRowReply]
+    skipped_rows: list[int] = []
+    dry_run: bool = False
+
+
 class ItemsSizeReply(Reply, kw_only=True):
     """Several items, and the size of the queue after the call."""
 

@@ -194,9 +194,19 @@ class QueueItemMoveBatch(QueueLocked, frozen=True, kw_only=True):
 
 
 class QueueUploadSpreadsheet(Params, frozen=True, kw_only=True):
-    """Add the plans of a spreadsheet to the queue. The file is the form part `spreadsheet`."""
+    """Add the plans of a spreadsheet to the queue. The file is the form part `spreadsheet`.
+
+    `data_type` chooses among the site's readers. `sheet` is a name, or a number from 1. `dry_run` validates and
+    shows the plans and adds nothing.
+    """
 
     data_type: str | UnsetType = UNSET
+    sheet: str | UnsetType = UNSET
+    dry_run: bool = False
+    lock_key: str | UnsetType = UNSET
+    pos: Position | UnsetType = UNSET
+    before_uid: str | UnsetType = UNSET
+    after_uid: str | UnsetType = UNSET
 
 
 class HistoryGet(Part, frozen=True, kw_only=True):
