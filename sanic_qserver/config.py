@@ -95,12 +95,17 @@ class PolicyConfig(Section, frozen=True, kw_only=True):
 
     `access` is the content of a permissions file in the configuration itself; `access_class` is `module:Class` of a
     custom policy, made with `access_args`. At most one of `permissions`, `access` and `access_class` is set.
+    `counters` is where rates are counted: "memory", or the URL of a Redis, which several workers need.
     """
 
     permissions: str = ""
     access: dict[str, Any] = field(default_factory=dict)
     access_class: str = ""
     access_args: dict[str, Any] = field(default_factory=dict)
+    rate_limits: str = ""
+    counters: str = "memory"
+    rate_class: str = ""
+    rate_args: dict[str, Any] = field(default_factory=dict)
 
 
 class SpreadsheetsConfig(Section, frozen=True, kw_only=True):

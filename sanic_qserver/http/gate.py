@@ -1,14 +1,17 @@
 """The gate: who is it, may they, how often. For every row alike, HTTP or websocket; nothing reaches a row past it."""
 
 import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 from sanic import Request
 
 from sanic_qserver.auth.provider import Providers
-from sanic_qserver.endpoints.endpoint import Endpoint, Stream
+from sanic_qserver.endpoints.endpoint import Answer, Call, Endpoint, Stream
 from sanic_qserver.errors import NotAuthenticated, ScopeMissing
 from sanic_qserver.http.browsers import AMBIENT, Browsers
 from sanic_qserver.http.credentials import credential_of
+from sanic_qserver.manager.bodies import Body
 from sanic_qserver.policy.access import AccessPolicy, Attempt, RatePolicy, Verdict
 from sanic_qserver.scopes import Scope
 from sanic_qserver.structs.identity import PUBLIC, Access, Credential, CredentialKind
@@ -48,6 +51,25 @@ class Gate:
             Attempt(access=access, path=row.path, scope=row.scope, address=request.client_ip)
         )
         return access, verdict
+
+    async def serve(self, row: Endpoint, call: Call) -> bytes | Body | Answer:
+        """Serve an admitted request, in a place of its own where requests in flight are counted."""
+        if not self.rates.counts_requests:
+            return await row.serve(call)
+        async with self.place(call.access, row, call.address):
+            return await row.serve(call)
+
+    @asynccontextmanager
+    async def place(self, access: Access, row: Endpoint | Stream, address: str) -> AsyncIterator[None]:
+        """A place under the concurrency rules, for as long as the body runs. Raises TooManyRequests."""
+        attempt = Attempt(
+            access=access, path=row.path, scope=row.scope, address=address, is_stream=isinstance(row, Stream)
+        )
+        ticket = await self.rates.enter(attempt)
+        try:
+            yield
+        finally:
+            self.rates.leave(ticket)
 
     def still_admitted(self, access: Access, row: Endpoint | Stream) -> bool:
         """Whether the policy of this moment would let them in again. For what stays open: streams, websockets.

@@ -77,7 +77,7 @@ def handler_of(row: Endpoint, gate: Gate, services: Services, metrics: Metrics) 
 
     count = metrics.of(row)
     compress_from_bytes = services.config.reads.compress_from_bytes
-    decode, serve, stamp, reads_form = decoder.decode, row.serve, row.stamp, row.reads_form
+    decode, stamp, reads_form = decoder.decode, row.stamp, row.reads_form
 
     async def handle(request: Request, **path_args: str) -> HTTPResponse:
         started_at = perf_counter()
@@ -94,7 +94,7 @@ def handler_of(row: Endpoint, gate: Gate, services: Services, metrics: Metrics) 
             request_id = request_id_of(request)
             call = Call(row, params, access, request_id, services, request_headers, path_args,
                         request.client_ip, unknown, files, request.query_string)  # fmt: skip
-            answer = await serve(call)
+            answer = await gate.serve(row, call)
         except GatewayError as error:
             response = respond(error, request)
             count(response.status, started_at)

@@ -14,7 +14,6 @@ from sanic import Request
 from sanic_qserver.endpoints.endpoint import Stream
 from sanic_qserver.errors import Forbidden, GatewayError, ShuttingDown
 from sanic_qserver.http.gate import Gate
-from sanic_qserver.policy.access import Attempt
 from sanic_qserver.scopes import Scope
 from sanic_qserver.structs.identity import Access
 
@@ -53,12 +52,8 @@ class Watchers:
     @asynccontextmanager
     async def place(self, request: Request, row: Stream, access: Access) -> AsyncIterator[None]:
         """Hold a place under the rules of concurrency. Raises TooManyRequests."""
-        attempt = Attempt(access=access, path=row.path, scope=row.scope, address=request.client_ip)
-        ticket = await self.gate.rates.enter(attempt)
-        try:
+        async with self.gate.place(access, row, request.client_ip):
             yield
-        finally:
-            self.gate.rates.leave(ticket)
 
     def add(self, watching: Watching) -> None:
         """Somebody came."""

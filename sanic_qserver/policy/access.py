@@ -26,13 +26,17 @@ class AccessPolicy(Protocol):
 
 
 class Attempt(Struct, frozen=True, kw_only=True):
-    """One try to do something, as the rate policy sees it. `cost` counts items of a batch, else 1."""
+    """One try to do something, as the rate policy sees it. `cost` counts items of a batch, else 1.
+
+    `is_stream`: it stays open, as websockets and streams do.
+    """
 
     access: Access
     path: str
     scope: Scope | None
     address: str
     cost: int = 1
+    is_stream: bool = False
 
 
 class Verdict(Struct, frozen=True, kw_only=True):
@@ -50,8 +54,21 @@ class RatePolicy(Protocol):
     `admit` counts an attempt; `enter` and `leave` bracket what counts as concurrent (requests, open streams).
     """
 
+    @property
+    def counts_requests(self) -> bool:
+        """Whether requests in flight have to `enter` and `leave`. Streams always do."""
+        ...
+
     async def admit(self, attempt: Attempt) -> Verdict:
-        """Count the attempt against every rule that matches it."""
+        """Count the attempt against every rule that matches it. A counter that cannot be reached lets it pass."""
+        ...
+
+    async def admit_items(self, attempt: Attempt) -> None:
+        """Count `attempt.cost` further items of a batch. A counter that cannot be reached lets them pass."""
+        ...
+
+    async def admit_login(self, attempt: Attempt) -> Verdict:
+        """Count a try to log in. A counter that cannot be reached refuses: Overloaded."""
         ...
 
     async def enter(self, attempt: Attempt) -> object:
@@ -81,11 +98,20 @@ class Background(Protocol):
 
 
 class NoRateLimits:
-    """Lets everything pass."""
+    """Lets everything pass. A custom policy may start from it."""
+
+    counts_requests = False
 
     async def admit(self, attempt: Attempt) -> Verdict:  # noqa: ARG002  # the protocol's name
         """Pass."""
         return PASS
+
+    async def admit_items(self, attempt: Attempt) -> None:
+        """Pass."""
+
+    async def admit_login(self, attempt: Attempt) -> Verdict:
+        """Pass, as any other attempt."""
+        return await self.admit(attempt)
 
     async def enter(self, attempt: Attempt) -> object:  # noqa: ARG002  # the protocol's name
         """No place is counted."""

@@ -1,11 +1,14 @@
 """The policies of one server: made from the configuration, started, stopped and reloaded together."""
 
 import importlib
+from functools import partial
 from typing import Any
 
 from sanic_qserver.config import Config, resolve
 from sanic_qserver.errors import ConfigError
-from sanic_qserver.policy.access import AccessPolicy, Background, NoRateLimits, RatePolicy
+from sanic_qserver.policy.access import AccessPolicy, Background, RatePolicy
+from sanic_qserver.policy.rate_limits import RateLimits, RateRules
+from sanic_qserver.policy.shared_counters import RedisCounters
 from sanic_qserver.policy.sources import ConfigPermissions, FilePermissions
 from sanic_qserver.policy.watched import WatchedFile, Watcher
 
@@ -16,7 +19,7 @@ class Policies:
     def __init__(self, config: Config, warnings: list[str]) -> None:
         """Raises ConfigError. `warnings` is where mistakes in changed files are told of, and taken back."""
         self.access: AccessPolicy = _access_policy(config, warnings)
-        self.rates: RatePolicy = NoRateLimits()
+        self.rates: RatePolicy = _rate_policy(config, warnings)
         self._watcher = Watcher([])
 
     @property
@@ -66,6 +69,23 @@ def _access_policy(config: Config, warnings: list[str]) -> AccessPolicy:
     if policy.access:
         return ConfigPermissions(policy.access, config.source)
     return FilePermissions(resolve(config, policy.permissions, "policies/permissions.yaml"), warnings)
+
+
+def _rate_policy(config: Config, warnings: list[str]) -> RatePolicy:
+    policy, workers = config.policy, config.server.workers
+    if policy.rate_class:
+        made: RatePolicy = imported(policy.rate_class, "[policy] rate_class")(**policy.rate_args)
+        return made
+    file = resolve(config, policy.rate_limits, "policies/rate_limits.yaml")
+    watched = WatchedFile(file, partial(RateRules, workers=workers), warnings)
+    if policy.counters == "memory":
+        if workers > 1 and watched.current.file.rates:
+            raise ConfigError(
+                f'[server] workers = {workers}, and {file} has rates: with [policy] counters = "memory" every worker '
+                "would let the whole limit pass. Set [policy] counters to the URL of a Redis, or workers to 1"
+            )
+        return RateLimits(watched)
+    return RateLimits(watched, RedisCounters(policy.counters), warnings)
 
 
 def imported(path: str, setting: str) -> Any:

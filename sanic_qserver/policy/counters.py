@@ -1,0 +1,143 @@
+"""Counting under limits, in this process's memory.
+
+The strategy is the moving window, exact in one direction: in no stretch of a window's length does more pass than
+the limit. A window is cut into 64 slots, and a place comes free when the whole slot is older than the window: at
+most 1/64 of a window later than with single time stamps, for a bounded amount of memory.
+
+The clock is monotonic: setting the system clock neither empties a window nor fills it.
+"""
+
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, Protocol
+
+SLOTS = 64
+
+
+class Taking(NamedTuple):
+    """`cost` places to take under one limit: `limit` places within `window_s` seconds, counted under `key`."""
+
+    key: tuple[str, str]
+    limit: int
+    window_s: float
+    cost: int
+
+
+class Left(NamedTuple):
+    """What one limit leaves: places, and the seconds until the oldest taken one comes free."""
+
+    remaining: int
+    reset_s: float
+
+
+class Refused(NamedTuple):
+    """A limit that has no room: which of the asked, and in how many seconds it has (inf: never, for such a cost)."""
+
+    which: int
+    retry_s: float
+
+
+class Counters(Protocol):
+    """Counts under several limits at once."""
+
+    async def take(self, asked: Sequence[Taking]) -> Refused | list[Left]:
+        """Take the places if there is room under every limit. Raises CountersUnavailable."""
+        ...
+
+    async def close(self) -> None:
+        """Let go of connections."""
+        ...
+
+
+class CountersUnavailable(Exception):
+    """The counters cannot be reached: nothing is known, and nothing was counted."""
+
+
+class _Window:
+    """One limit for one subject: how much was taken in which slot."""
+
+    __slots__ = ("_slot_s", "_slots", "total")
+
+    def __init__(self, window_s: float) -> None:
+        self._slot_s = window_s / SLOTS
+        self._slots: deque[list[int]] = deque()
+        self.total = 0
+
+    def forget(self, now: float) -> None:
+        """Let go of what is older than the window."""
+        slots, oldest = self._slots, int(now / self._slot_s) - SLOTS
+        while slots and slots[0][0] < oldest:
+            self.total -= slots.popleft()[1]
+
+    def add(self, now: float, cost: int) -> None:
+        """Count."""
+        index = int(now / self._slot_s)
+        if self._slots and self._slots[-1][0] == index:
+            self._slots[-1][1] += cost
+        else:
+            self._slots.append([index, cost])
+        self.total += cost
+
+    def free_in_s(self, now: float, places: int) -> float:
+        """Seconds until so many places have come free."""
+        for index, taken in self._slots:
+            places -= taken
+            if places <= 0:
+                return max(0.0, (index + SLOTS + 1) * self._slot_s - now)
+        return float("inf")
+
+
+class _Generation:
+    """The windows of one length, by key. What nobody touched for a whole length is dropped without being looked for."""
+
+    def __init__(self, window_s: float) -> None:
+        self._window_s = window_s
+        self._young: dict[tuple[str, str], _Window] = {}
+        self._old: dict[tuple[str, str], _Window] = {}
+        self._turns_at = 0.0
+
+    def get(self, key: tuple[str, str], now: float) -> _Window:
+        if now >= self._turns_at:
+            # Twice a length went by: what is in `_young` may be empty as well.
+            self._old = self._young if now < self._turns_at + self._window_s else {}
+            self._young = {}
+            self._turns_at = now + self._window_s * (1 + 2 / SLOTS)
+        window = self._young.get(key)
+        if window is None:
+            window = self._young[key] = self._old.get(key) or _Window(self._window_s)
+        window.forget(now)
+        return window
+
+    def __len__(self) -> int:
+        return len(self._young) + len(self._old)
+
+
+class MemoryCounters:
+    """Counters of one process. Several workers would each let the whole limit pass: they need shared ones."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._generations: dict[float, _Generation] = {}
+
+    def __len__(self) -> int:
+        return sum(len(generation) for generation in self._generations.values())
+
+    def take_now(self, asked: Sequence[Taking]) -> Refused | list[Left]:
+        """Take the places if there is room under every limit; else none is taken."""
+        now = self._clock()
+        windows = []
+        for number, (key, limit, window_s, cost) in enumerate(asked):
+            generation = self._generations.get(window_s)
+            if generation is None:
+                generation = self._generations[window_s] = _Generation(window_s)
+            window = generation.get(key, now)
+            over = window.total + cost - limit
+            if over > 0:
+                return Refused(number, float("inf") if cost > limit else window.free_in_s(now, over))
+            windows.append(window)
+        left = []
+        for window, (_, limit, _, cost) in zip(windows, asked, strict=True):
+            window.add(now, cost)
+            left.append(Left(limit - window.total, window.free_in_s(now, 1)))
+        return left

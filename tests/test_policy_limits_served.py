@@ -1,0 +1,104 @@
+"""Rate limits as clients meet them."""
+
+import asyncio
+
+import pytest
+from conftest import KEY, app_of, until_connected
+
+
+@pytest.fixture
+def limited(sanic_client, make_config, tmp_path):
+    """Start a server with these rate limits."""
+
+    async def start(text: str, **sections):
+        file = tmp_path / "rate_limits.yaml"
+        file.write_text(text)
+        policy = {"rate_limits": str(file), **sections.pop("policy", {})}
+        client = await sanic_client(app_of(make_config(policy=policy, **sections)))
+        client.headers["Authorization"] = f"ApiKey {KEY}"
+        client.file = file
+        await until_connected(client)
+        return client
+
+    return start
+
+
+async def test_sixty_four_clients_at_once_get_no_more_than_the_limit(limited):
+    server = await limited("rates: [{name: slow, limits: 100/hour}]")
+    replies = await asyncio.gather(*(server.get("/api/status") for _ in range(64 * 4)))
+    assert sorted(reply.status_code for reply in replies) == [200] * 100 + [429] * 156
+
+
+async def test_headers_tell_what_is_left_and_the_refusal_names_the_rule(limited):
+    server = await limited("rates: [{name: slow, limits: 2/minute}]")
+    first = await server.get("/api/status")
+    assert first.headers["RateLimit-Policy"] == '"slow";q=2;w=60'
+    assert first.headers["RateLimit"].startswith('"slow";r=1;t=')
+    await server.get("/api/status")
+    refused = await server.get("/api/status")
+    assert refused.status_code == 429
+    assert refused.headers["content-type"] == "application/problem+json"
+    assert 1 <= int(refused.headers["Retry-After"]) <= 62
+    assert refused.headers["RateLimit"].startswith('"slow";r=0;t=')
+    problem = refused.json()
+    assert problem["rule"] == "slow"
+    assert problem["code"] == "too_many_requests"
+    assert "'slow' allows 2 in 60 s" in problem["detail"]
+
+
+async def test_a_changed_rule_takes_effect_and_what_was_counted_still_counts(limited):
+    server = await limited("rates: [{name: slow, limits: 5/hour}]")
+    for _ in range(5):
+        assert (await server.get("/api/status")).status_code == 200
+    assert (await server.get("/api/status")).status_code == 429
+    server.file.write_text("rates: [{name: slow, limits: 7/hour}]")
+    await asyncio.sleep(1.5)
+    assert [(await server.get("/api/status")).status_code for _ in range(3)] == [200, 200, 429]
+
+
+@pytest.mark.parametrize("text", ["", "rates: [", "rates: [{name: slow, limits: often}]"])
+async def test_a_broken_file_does_not_lift_the_limits(limited, text):
+    server = await limited("rates: [{name: slow, limits: 2/hour}]")
+    for _ in range(2):
+        assert (await server.get("/api/status")).status_code == 200
+    server.file.write_text(text)
+    await asyncio.sleep(1.5)
+    assert (await server.get("/api/status")).status_code == 429
+    assert len((await server.get("/readyz")).json()["warnings"]) == 1
+
+
+async def test_a_file_that_was_cut_off_does_not_lift_the_limits(limited):
+    text = "rates:\n  - {name: fast, limits: 1000/second}\n  - {name: slow, limits: 2/hour}\n"
+    server = await limited(text)
+    for _ in range(2):
+        assert (await server.get("/api/status")).status_code == 200
+    server.file.write_text(text[: text.index("  - {name: slow")])
+    await asyncio.sleep(1.5)
+    assert (await server.get("/api/status")).status_code == 429
+    assert "cut off" in (await server.get("/readyz")).json()["warnings"][0]
+
+
+async def test_requests_in_flight_are_limited(limited):
+    server = await limited("concurrency: [{name: few, of: requests, most: 3}]")
+    replies = await asyncio.gather(*(server.get("/api/test/server/sleep?time=0.5") for _ in range(8)))
+    assert sorted(reply.status_code for reply in replies) == [200] * 3 + [429] * 5
+    assert (await server.get("/api/status")).status_code == 200
+
+
+async def test_open_streams_are_limited_and_places_come_free(limited):
+    server = await limited("concurrency: [{name: few, of: streams, most: 1}]")
+    async with server.stream("GET", "/api/stream_console_output") as first:
+        assert first.status_code == 200
+        refused = await server.get("/api/stream_console_output")
+        assert refused.status_code == 429
+        assert refused.json()["rule"] == "few"
+    await asyncio.sleep(0.3)
+    async with server.stream("GET", "/api/stream_console_output") as second:
+        assert second.status_code == 200
+
+
+async def test_several_workers_with_counters_of_their_own_are_refused_at_the_start(make_config):
+    from sanic_qserver.errors import ConfigError
+
+    with pytest.raises(ConfigError, match=r"Set \[policy\] counters to the URL of a Redis, or workers to 1"):
+        app_of(make_config(server={"workers": 2}))
