@@ -1,8 +1,9 @@
 """create_app(config) -> App: wires everything, opens and closes what has to be opened and closed."""
 
 import logging
+from typing import Any
 
-from sanic import Sanic
+from sanic import Request, Sanic
 from sanic_ext import Extend
 from sanic_ext.extensions.http.extension import HTTPExtension
 
@@ -25,6 +26,7 @@ from sanic_qserver.http.metrics import Metrics
 from sanic_qserver.http.operations import mount_operations
 from sanic_qserver.http.pages import mount_pages
 from sanic_qserver.http.policies import mount_policies
+from sanic_qserver.http.request import DirectRequest
 from sanic_qserver.http.routing import handler_of, mount, mount_options
 from sanic_qserver.http.streams import mount_streams
 from sanic_qserver.manager.client import ManagerClient
@@ -47,7 +49,8 @@ def create_app(config: Config, *, name: str = "sanic_qserver") -> App:
     warnings: list[str] = []
     policies = Policies(config, warnings)
     _refuse_unsafe(config, is_loopback_only=policies.only_on_loopback)
-    app = Sanic(name, error_handler=ProblemHandler(), configure_logging=False)
+    request_class: Any = Request if config.server.proxies_count else DirectRequest
+    app = Sanic(name, error_handler=ProblemHandler(), request_class=request_class, configure_logging=False)
     _configure(app, config)
     manager = ManagerClient(config.manager, config.submissions)
     extensions = load_extensions(config, manager, ENDPOINTS, STREAMS)

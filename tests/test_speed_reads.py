@@ -48,7 +48,9 @@ async def test_a_caller_never_joins_a_request_that_is_on_its_way():
     manager = FakeManager()
     reads = Reads(manager, ReadsConfig())
     first = reads.joined("status")
+    await settle()
     second, third = reads.joined("status"), reads.joined("status")
+    await settle()
     assert len(manager.sent) == 1
     manager.sent[0][1].set_result(b"old")
     await settle()
@@ -65,6 +67,7 @@ async def test_different_params_are_different_reads():
     reads = Reads(manager, ReadsConfig())
     reads.joined("plans_allowed", {"user_group": "a"})
     reads.joined("plans_allowed", {"user_group": "b"})
+    await settle()
     assert len(manager.sent) == 2
 
 
@@ -72,6 +75,7 @@ async def test_a_caller_who_leaves_takes_nothing_from_the_others():
     manager = FakeManager()
     reads = Reads(manager, ReadsConfig())
     reads.joined("status")
+    await settle()
     leaving, staying = reads.joined("status"), reads.joined("status")
     leaving.cancel()
     manager.sent[0][1].set_result(b"1")
@@ -84,7 +88,9 @@ async def test_a_caller_who_leaves_takes_nothing_from_the_others():
 async def test_a_failure_reaches_every_caller_and_the_next_request_goes_on():
     manager = FakeManager()
     reads = Reads(manager, ReadsConfig())
-    first, second = reads.joined("status"), reads.joined("status")
+    first = reads.joined("status")
+    await settle()
+    second = reads.joined("status")
     manager.sent[0][1].set_exception(ManagerTimeout("late"))
     await settle()
     with pytest.raises(ManagerTimeout):

@@ -132,7 +132,8 @@ class Reads:
 
     def _join(self, key: Key, params: Any, lane: str) -> "asyncio.Future[bytes]":
         # Each caller has a future of its own: one that goes away must not take the answer from the others.
-        caller: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        caller: asyncio.Future[bytes] = loop.create_future()
         self.counts["asked"] += 1
         gathering = self._gatherings.get(key)
         if gathering is not None:
@@ -140,7 +141,8 @@ class Reads:
         else:
             gathering = self._gatherings[key] = _Gathering()
             gathering.next.append(caller)
-            self._send(key, gathering, params, lane)
+            # After what the loop has ready now: callers who came at the same moment join. Nobody waits for it.
+            loop.call_soon(self._send, key, gathering, params, lane)
         return caller
 
     def _send(self, key: Key, gathering: _Gathering, params: Any, lane: str) -> None:
