@@ -10,6 +10,7 @@ from sanic_ext.extensions.http.extension import HTTPExtension
 from sanic_qserver.auth.building import logins_of
 from sanic_qserver.auth.provider import Providers
 from sanic_qserver.config import Config
+from sanic_qserver.endpoints.idempotency import answers_of, idempotent
 from sanic_qserver.endpoints.services import Services
 from sanic_qserver.endpoints.spreadsheets.readers import SheetReaders, sheet_limits
 from sanic_qserver.endpoints.submitting import hooked
@@ -56,7 +57,8 @@ def create_app(config: Config, *, name: str = "sanic_qserver") -> App:
     extensions = load_extensions(config, manager, ENDPOINTS, STREAMS)
     running = Running(extensions)
     hooks = running.hooks()
-    endpoints = (*hooked(ENDPOINTS, hooks), *extensions.all("endpoints"))
+    answers = answers_of(config)
+    endpoints = idempotent((*hooked(ENDPOINTS, hooks), *extensions.all("endpoints")), answers)
     streams = (*STREAMS, *extensions.all("streams"))
     extensions.surroundings.rows = endpoints
     publications = Publications(config.manager)
@@ -73,6 +75,7 @@ def create_app(config: Config, *, name: str = "sanic_qserver") -> App:
         warnings=warnings,
         hooks=hooks,
         sheet_readers=SheetReaders(extensions.all("sheet_readers"), sheet_limits(config.spreadsheets)),
+        answers=answers,
     )
     warnings.extend(extensions.failures)
     providers = Providers([*logins.recognisers, *extensions.providers()])
@@ -156,3 +159,4 @@ def _open_and_close(app: App, services: Services, running: Running) -> None:
         await services.logins.close()
         services.publications.close()
         await services.manager.close()
+        await services.answers.close()

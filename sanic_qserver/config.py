@@ -69,6 +69,15 @@ class SubmissionsConfig(Section, frozen=True, kw_only=True):
     max_batch: Annotated[int, Meta(ge=1, le=64)] = 64
 
 
+class IdempotencyConfig(Section, frozen=True, kw_only=True):
+    """How long and where answers to calls with an `Idempotency-Key` are kept. `store`: "memory" or a Redis URL."""
+
+    store: Annotated[str, Meta(pattern=r"^(memory$|rediss?://|unix://)")] = "memory"
+    keep_s: Seconds = 86_400.0
+    max_keys: Count = 10_000
+    max_bytes: Count = 20_000_000
+
+
 class ConsoleConfig(Section, frozen=True, kw_only=True):
     """How much console output is kept."""
 
@@ -143,6 +152,7 @@ class Config(Section, frozen=True, kw_only=True):
     manager: ManagerConfig = field(default_factory=ManagerConfig)
     reads: ReadsConfig = ReadsConfig()
     submissions: SubmissionsConfig = SubmissionsConfig()
+    idempotency: IdempotencyConfig = IdempotencyConfig()
     console: ConsoleConfig = ConsoleConfig()
     live: LiveConfig = LiveConfig()
     auth: AuthConfig = field(default_factory=AuthConfig)

@@ -151,6 +151,12 @@ class UnreadableBody(GatewayError):
     status, code, title = 422, "unreadable_body", "Unreadable body"
 
 
+class KeyReused(GatewayError):
+    """An `Idempotency-Key` that stands for another call already."""
+
+    status, code, title = 422, "idempotency_key_reused", "Idempotency-Key reused"
+
+
 class TooManyRequests(GatewayError):
     """A rate, concurrency or quota rule said no; `extra["rule"]` names it."""
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from sanic_qserver.auth.logins import Logins
 from sanic_qserver.config import Config
+from sanic_qserver.endpoints.answers import KeptAnswers, NoAnswers
 from sanic_qserver.endpoints.hooks import NO_HOOKS, Hooks
 from sanic_qserver.endpoints.spreadsheets.readers import SheetReaders
 from sanic_qserver.manager.client import ManagerClient
@@ -31,4 +32,8 @@ class Services:
     metrics: Callable[[], bytes] = bytes
     warnings: list[str] = field(default_factory=list)
     hooks: Hooks = NO_HOOKS
+<<<<<<< HEAD
     sheet_readers: SheetReaders = field(default_factory=SheetReaders)
+=======
+    answers: KeptAnswers = field(default_factory=NoAnswers)
+>>>>>>> d950d04 (Do a call with an Idempotency-Key once, and answer it as often as it is asked)
