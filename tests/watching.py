@@ -30,7 +30,7 @@ async def connection(port, receive_buffer=0):
     plain = socket.socket()
     if receive_buffer:
         plain.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
-    plain.setblocking(False)  # noqa: FBT003  # its name
+    plain.setblocking(False)  # its name
     await asyncio.get_running_loop().sock_connect(plain, ("127.0.0.1", port))
     reader, writer = await asyncio.open_connection(sock=plain, limit=receive_buffer or 2**20)
     _opened.append(writer)

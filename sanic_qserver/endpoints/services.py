@@ -32,8 +32,5 @@ class Services:
     metrics: Callable[[], bytes] = bytes
     warnings: list[str] = field(default_factory=list)
     hooks: Hooks = NO_HOOKS
-<<<<<<< HEAD
     sheet_readers: SheetReaders = field(default_factory=SheetReaders)
-=======
     answers: KeptAnswers = field(default_factory=NoAnswers)
->>>>>>> d950d04 (Do a call with an Idempotency-Key once, and answer it as often as it is asked)
