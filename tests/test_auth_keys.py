@@ -177,7 +177,9 @@ async def test_a_service_account_has_keys_and_the_roles_of_the_policy(visitor, f
 async def test_sql_in_any_text_is_only_a_text(visitor):
     evil = "'; DROP TABLE principals; --"
     await log_in(visitor, "alice")
-    assert (await visitor.post("/api/auth/provider/toy/token", data={"username": evil, "password": evil})).status_code == 401
+    assert (
+        await visitor.post("/api/auth/provider/toy/token", data={"username": evil, "password": evil})
+    ).status_code == 401
     key = await make_key(visitor, note=evil)
     assert key["note"] == evil
     assert (await visitor.delete(KEYS, params={"first_eight": evil})).status_code == 404

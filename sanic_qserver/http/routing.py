@@ -39,6 +39,7 @@ def mount(app: App, rows: Iterable[Endpoint], gate: Gate, services: Services, me
                     name=f"{row.name}_{number}{'_api' if prefix else ''}",
                     ignore_body=False,  # Clients send JSON bodies with GET and DELETE.
                     ctx_row=row,
+                    error_format="json",  # Else Sanic parses each handler's source to guess it: a second at start.
                 )
     for blueprint in blueprints.values():
         app.blueprint(blueprint)
@@ -54,7 +55,7 @@ def mount_options(app: App) -> None:
         methods.setdefault("/" + route.path.strip("/"), set()).update(route.methods)
     for number, (path, verbs) in enumerate(methods.items()):
         if "OPTIONS" not in verbs:
-            app.add_route(_options_of(verbs), path, methods=["OPTIONS"], name=f"options_{number}")
+            app.add_route(_options_of(verbs), path, methods=["OPTIONS"], name=f"options_{number}", error_format="json")
 
 
 def _options_of(verbs: set[str]) -> Handler:

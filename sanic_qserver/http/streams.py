@@ -70,6 +70,7 @@ def mount_streams(app: App, rows: Iterable[Stream], gate: Gate, services: Servic
                 methods=["GET"],
                 name=f"{row.name}{'_api' if prefix else ''}",
                 ctx_row=row,
+                error_format="json",
             )
 
 
