@@ -150,7 +150,7 @@ def _open_and_close(app: App, services: Services, running: Running) -> None:
         services.manager.open()
         services.publications.open()
         services.live.open()
-        services.warnings.extend(await running.start())
+        services.warnings.extend(await running.start(services.live.status))
 
     @app.after_server_stop
     async def close_all(_: App) -> None:

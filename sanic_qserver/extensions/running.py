@@ -4,21 +4,20 @@ import asyncio
 import contextlib
 import inspect
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import httpx
-import msgspec
 
 from sanic_qserver.endpoints.hooks import Hook, Hooks, limited
 from sanic_qserver.endpoints.threads import DaemonThreads
 from sanic_qserver.errors import GatewayError
 from sanic_qserver.extensions.loading import Extensions
 from sanic_qserver.extensions.watchdog import Watchdog
+from sanic_qserver.manager.watch import Snapshot, StatusWatch
 
 log = logging.getLogger("sanic_qserver.extensions")
 
-STATUS_PERIOD_S = 1.0
 START_LIMIT_S = 30.0
 STOP_LIMIT_S = 2.0
 
@@ -31,6 +30,9 @@ class Running:
         self.settings = loaded.surroundings.config
         self._threads = DaemonThreads()
         self._watch: asyncio.Task[None] | None = None
+        self._newest: Snapshot | None = None
+        self._is_new = asyncio.Event()
+        self._end_following: Callable[[], None] = lambda: None
         self._watchdog = Watchdog(loaded.files, self.settings.blocked_after_s)
 
     def hooks(self) -> Hooks:
@@ -42,7 +44,7 @@ class Running:
             threads=self._threads,
         )
 
-    async def start(self) -> list[str]:
+    async def start(self, status: StatusWatch) -> list[str]:
         """Call every `on_start`, then watch the status. Returns what failed, for `/readyz`."""
         if not self.loaded.contributions:
             return []
@@ -50,13 +52,15 @@ class Running:
         self._watchdog.start()
         failures = [text for hook in self.loaded.all("on_start") if (text := await self._call(hook, START_LIMIT_S))]
         if listeners := self.loaded.all("on_status"):
-            self._watch = asyncio.create_task(self._watch_status(listeners))
+            self._watch = asyncio.create_task(self._tell_status(listeners))
+            self._end_following = status.follow(self._on_status)
         return failures
 
     async def stop(self) -> None:
         """Call every `on_stop`, in reverse order, and release everything."""
         if not self.loaded.contributions:
             return
+        self._end_following()
         if self._watch is not None:
             self._watch.cancel()
             with contextlib.suppress(asyncio.CancelledError):
@@ -81,14 +85,17 @@ class Running:
             return error.detail
         return ""
 
-    async def _watch_status(self, listeners: Sequence[Hook]) -> None:
-        """Ask for the status once a second, and tell the listeners what is new. Publications may be switched off."""
-        known = None
+    def _on_status(self, snapshot: Snapshot | None) -> None:
+        if snapshot is not None:
+            self._newest = snapshot
+            self._is_new.set()
+
+    async def _tell_status(self, listeners: Sequence[Hook]) -> None:
+        """Tell the listeners the newest status: one that is slow misses what came in between, and nobody waits."""
         while True:
-            with contextlib.suppress(GatewayError):
-                status: dict[str, Any] = msgspec.json.decode(await self.loaded.surroundings.manager.request("status"))
-                if status.get("status_uid") != known:
-                    known = status.get("status_uid")
-                    calls = [self._call(hook, self.settings.hook_timeout_s, dict(status)) for hook in listeners]
-                    await asyncio.gather(*calls)
-            await asyncio.sleep(STATUS_PERIOD_S)
+            await self._is_new.wait()
+            self._is_new.clear()
+            if self._newest is not None:
+                values = self._newest.values
+                calls = [self._call(hook, self.settings.hook_timeout_s, dict(values)) for hook in listeners]
+                await asyncio.gather(*calls)
