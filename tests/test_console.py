@@ -127,11 +127,15 @@ async def test_console_output_is_read_by_lines_uid_and_update(client):
     assert (await client.get("/api/console_output?nlines=-1")).status_code == 400
 
 
+def data_of_events(text):
+    return [part[6:] for part in text.split("\n\n") if part.startswith("data: ")]
+
+
 @pytest.mark.parametrize(
     ("accept", "kind", "split"),
     [
         ("*/*", "text/plain", lambda text: text.replace("}{", "}\x00{").split("\x00")),
-        ("text/event-stream", "text/event-stream", lambda text: [part[6:] for part in text.split("\n\n") if part.startswith("data: ")]),
+        ("text/event-stream", "text/event-stream", data_of_events),
         ("application/x-ndjson", "application/x-ndjson", lambda text: text.splitlines()),
     ],
 )  # fmt: skip

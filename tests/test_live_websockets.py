@@ -16,6 +16,7 @@ PATHS = ("/console_output/ws", "/status/ws", "/info/ws")
 @pytest.fixture
 async def watch(client):
     """Open a watcher of the client's server, with the key unless told otherwise."""
+
     async def watch(path, headers=None):
         headers = {"Authorization": f"ApiKey {KEY}"} if headers is None else headers
         return await Watcher.connect(client.port, path, headers)

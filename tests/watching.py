@@ -48,9 +48,15 @@ class Watcher:
     async def connect(cls, port, path, headers=None, receive_buffer=0):
         self = cls()
         self.reader, self.writer = await connection(port, receive_buffer)
-        lines = [f"GET {path} HTTP/1.1", f"Host: 127.0.0.1:{port}", "Upgrade: websocket", "Connection: Upgrade",
-                 f"Sec-WebSocket-Key: {base64.b64encode(os.urandom(16)).decode()}", "Sec-WebSocket-Version: 13",
-                 *(f"{name}: {value}" for name, value in (headers or {}).items())]
+        lines = [
+            f"GET {path} HTTP/1.1",
+            f"Host: 127.0.0.1:{port}",
+            "Upgrade: websocket",
+            "Connection: Upgrade",
+            f"Sec-WebSocket-Key: {base64.b64encode(os.urandom(16)).decode()}",
+            "Sec-WebSocket-Version: 13",
+            *(f"{name}: {value}" for name, value in (headers or {}).items()),
+        ]
         self.writer.write(("\r\n".join(lines) + "\r\n\r\n").encode())
         head = await self.reader.readuntil(b"\r\n\r\n")
         self.status = int(head.split()[1])
@@ -103,8 +109,12 @@ class Events:
         self.retry_ms = 0
         self.last_id = ""
         self._text = ""
-        lines = [f"GET {path} HTTP/1.1", f"Host: 127.0.0.1:{port}", "Accept: text/event-stream",
-                 *(f"{name}: {value}" for name, value in (headers or {}).items() if name != "Accept")]
+        lines = [
+            f"GET {path} HTTP/1.1",
+            f"Host: 127.0.0.1:{port}",
+            "Accept: text/event-stream",
+            *(f"{name}: {value}" for name, value in (headers or {}).items() if name != "Accept"),
+        ]
         self.writer.write(("\r\n".join(lines) + "\r\n\r\n").encode())
         self.head = (await self.reader.readuntil(b"\r\n\r\n")).decode()
         self.status = int(self.head.split()[1])

@@ -2,6 +2,7 @@
 
 import logging
 import secrets
+import signal
 import sys
 from functools import partial
 from typing import Annotated, Any
@@ -46,6 +47,8 @@ def run(config: Config) -> None:
     if server.workers == 1:
         app = create_app(config)
         _say_where(config)
+        # Sanic's own handlers come only once it listens: a signal before that must end it in order too.
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
         app.run(server.host, server.port, single_process=True, **_options(config))
         return
     loader = AppLoader(factory=partial(create_app, config))

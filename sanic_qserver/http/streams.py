@@ -89,9 +89,7 @@ def _handler_of(row: Stream, gate: Gate, services: Services, watchers: Watchers)
     return chosen
 
 
-def stream_handler(
-    row: Stream, gate: Gate, services: Services, watchers: Watchers
-) -> Handler:
+def stream_handler(row: Stream, gate: Gate, services: Services, watchers: Watchers) -> Handler:
     """The way of one watcher: gate, then messages until it leaves or the server stops."""
     decoder = Decoder(row.params, max_nesting=services.config.server.max_nesting, forward_unknown=False)
     heartbeat_s = services.config.console.heartbeat_s

@@ -53,9 +53,7 @@ async def shake_hands(request: Request) -> WebsocketImplProtocol:
     return websocket
 
 
-def websocket_handler(
-    row: Stream, gate: Gate, services: Services, watchers: Watchers
-) -> Handler:
+def websocket_handler(row: Stream, gate: Gate, services: Services, watchers: Watchers) -> Handler:
     """The way of one watcher: handshake, gate, messages."""
     decoder = Decoder(row.params, max_nesting=services.config.server.max_nesting, forward_unknown=False)
 

@@ -1,0 +1,167 @@
+"""The command line, run as people run it."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import httpx
+import pytest
+import yaml
+from conftest import KEY
+
+from sanic_qserver.demo import free_port
+
+
+def run(*arguments, environment=None, timeout_s=60):
+    env = {**os.environ, "NO_COLOR": "1", "COLUMNS": "200", **(environment or {})}
+    command = [sys.executable, "-m", "sanic_qserver", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, env=env, timeout=timeout_s, check=False)
+
+
+def start(*arguments, environment=None):
+    env = {**os.environ, **(environment or {})}
+    command = [sys.executable, "-m", "sanic_qserver", *map(str, arguments)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=env)
+
+
+def until_up(port, process, timeout_s=60):
+    until = time.monotonic() + timeout_s
+    while time.monotonic() < until:
+        try:
+            return httpx.get(f"http://127.0.0.1:{port}/healthz", timeout=5)
+        except httpx.HTTPError:
+            assert process.poll() is None, process.communicate()[0]
+            time.sleep(0.1)
+    raise AssertionError("the server did not come up")
+
+
+def test_init_writes_a_configuration_that_check_accepts_and_that_uses_the_written_policies(folder):
+    written = folder / "site"
+    assert run("init", written).returncode == 0
+    assert run("check", "--config", written / "config.toml").returncode == 0
+    policy = written / "policies" / "permissions.yaml"
+    policy.write_text("roles: {oops: [}")
+    done = run("check", "--config", written / "config.toml")
+    assert done.returncode != 0
+    assert "permissions.yaml" in done.stderr
+    again = run("init", written)
+    assert again.returncode == 2
+    assert "is there already" in again.stderr
+    assert policy.read_text() == "roles: {oops: [}"
+
+
+def test_check_names_a_mistake_and_ends_with_two(folder):
+    file = folder / "config.toml"
+    file.write_text("[server]\nprot = 1\n")
+    done = run("check", "--config", file)
+    assert done.returncode == 2
+    assert "prot" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_routes_prints_every_row():
+    text = run("routes").stdout
+    for path in ("/api/status", "/api/queue/item/add", "/api/stream_console_output", "/api/re_halt"):
+        assert path in text
+    assert "write:queue:edit" in text
+
+
+def test_serve_says_that_a_port_is_taken():
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        done = run("serve", "--port", taken.getsockname()[1])
+    assert done.returncode == 2
+    assert "is taken" in done.stderr
+
+
+def test_the_demo_says_that_a_port_is_taken_before_it_starts_anything():
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        done = run("demo", "--port", taken.getsockname()[1])
+    assert done.returncode == 2
+    assert "is taken" in done.stderr
+
+
+def test_the_open_demo_refuses_to_leave_this_machine():
+    done = run("demo", "--open", "--host", "0.0.0.0", "--port", free_port())
+    assert done.returncode == 2
+    assert "allow_anonymous_beyond_loopback" in done.stderr
+
+
+@pytest.mark.slow
+def test_the_demo_shows_the_log_of_a_part_that_does_not_come_up(folder):
+    (folder / "dump.rdb").write_text("this is no dump of Redis")
+    done = run("demo", "--state", folder, "--port", free_port())
+    assert done.returncode == 1
+    assert "redis ended with code 1 while starting" in done.stderr
+    assert "redis.log" in done.stderr
+    assert "signature" in done.stderr
+
+
+@pytest.mark.slow
+def test_serve_makes_and_prints_a_key_and_ends_at_sigterm(instrument):
+    port = free_port()
+    process = start("serve", "--port", port, environment=instrument.environment)
+    try:
+        until_up(port, process)
+    finally:
+        process.send_signal(signal.SIGTERM)
+        output = process.communicate(timeout=20)[0]
+    assert process.returncode == 0, output
+    assert "No API key is configured" in output
+    assert f"http://127.0.0.1:{port}" in output
+
+
+@pytest.mark.slow
+def test_two_workers_share_one_made_key(instrument):
+    port = free_port()
+    process = start("serve", "--port", port, "--workers", 2, environment=instrument.environment)
+    try:
+        until_up(port, process)
+        key = ""
+        while not key:
+            line = process.stdout.readline()
+            key = line.rpartition(" ")[2].strip() if "No API key is configured" in line else ""
+        for _ in range(20):
+            with httpx.Client(timeout=20) as client:  # A connection of its own each time: either worker may get it.
+                response = client.get(f"http://127.0.0.1:{port}/api/queue/get?api_key={key}")
+            assert response.status_code == 200, response.text
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=30)
+
+
+@pytest.mark.slow
+def test_a_named_state_folder_keeps_the_queue(folder):
+    key = {"QSERVER_HTTP_SERVER_SINGLE_USER_API_KEY": KEY}
+    headers = {"Authorization": f"ApiKey {KEY}"}
+    plan = {"item": {"item_type": "plan", "name": "count", "args": [["det1"]]}}
+    for _ in range(2):
+        port = free_port()
+        process = start("demo", "--state", folder / "kept", "--port", port, environment=key)
+        try:
+            until_up(port, process)
+            with httpx.Client(base_url=f"http://127.0.0.1:{port}", headers=headers, timeout=20) as client:
+                queue = client.get("/api/queue/get")
+                while queue.status_code == 503:
+                    time.sleep(0.1)
+                    queue = client.get("/api/queue/get")
+                kept = len(queue.json()["items"])
+                assert client.post("/api/queue/item/add", json=plan).json()["success"]
+        finally:
+            process.send_signal(signal.SIGINT)
+            output = process.communicate(timeout=30)[0]
+        assert process.returncode == 0, output
+    assert kept == 1
+
+
+def test_the_shipped_policies_are_yaml_that_loads():
+    from sanic_qserver.config import shipped
+
+    for file in shipped("policies").rglob("*.yaml"):
+        assert yaml.safe_load(file.read_text("utf-8")), file
