@@ -11,6 +11,8 @@ from sanic_qserver.auth.building import logins_of
 from sanic_qserver.auth.provider import Providers
 from sanic_qserver.config import Config
 from sanic_qserver.endpoints.idempotency import answers_of, idempotent
+from sanic_qserver.endpoints.ownership import guarded
+from sanic_qserver.endpoints.quotas import within_quota
 from sanic_qserver.endpoints.services import Services
 from sanic_qserver.endpoints.spreadsheets.readers import SheetReaders, sheet_limits
 from sanic_qserver.endpoints.submitting import hooked
@@ -58,7 +60,7 @@ def create_app(config: Config, *, name: str = "sanic_qserver") -> App:
     running = Running(extensions)
     hooks = running.hooks()
     answers = answers_of(config)
-    endpoints = idempotent((*hooked(ENDPOINTS, hooks), *extensions.all("endpoints")), answers)
+    endpoints = idempotent((*hooked(within_quota(guarded(ENDPOINTS)), hooks), *extensions.all("endpoints")), answers)
     streams = (*STREAMS, *extensions.all("streams"))
     extensions.surroundings.rows = endpoints
     publications = Publications(config.manager)
@@ -83,7 +85,8 @@ def create_app(config: Config, *, name: str = "sanic_qserver") -> App:
     logins.ask(access.access_of)
     logins.on_revocation(providers.forget)
     browsers = Browsers(logins, config.server.allow_origins)
-    gate = Gate(providers, access, extensions.rate_policy(policies.rates), browsers)
+    services.rates = extensions.rate_policy(policies.rates)
+    gate = Gate(providers, access, services.rates, browsers)
     metrics = Metrics(services)
     services.metrics = metrics.text
     mount(app, endpoints, gate, services, metrics)

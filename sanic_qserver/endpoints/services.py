@@ -1,5 +1,6 @@
 """What the rows are served with: one object an application, made at start, closed at stop."""
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -13,12 +14,14 @@ from sanic_qserver.manager.console import Console
 from sanic_qserver.manager.live import Live
 from sanic_qserver.manager.publications import Publications
 from sanic_qserver.manager.reads import Reads
+from sanic_qserver.policy.access import NoRateLimits, RatePolicy
 
 
 @dataclass
 class Services:
     """The long-lived parts that rows use.
 
+    `rates` counts what batches cost; `queue_edits` is held by edits that depend on what was read before.
     `metrics` gives the text for Prometheus. `warnings` stand in `/readyz` until they are put right.
     """
 
@@ -34,3 +37,5 @@ class Services:
     hooks: Hooks = NO_HOOKS
     sheet_readers: SheetReaders = field(default_factory=SheetReaders)
     answers: KeptAnswers = field(default_factory=NoAnswers)
+    rates: RatePolicy = field(default_factory=NoRateLimits)
+    queue_edits: asyncio.Lock = field(default_factory=asyncio.Lock)

@@ -12,6 +12,7 @@ from sanic_qserver.endpoints.endpoint import Endpoint, Stamp, Stream
 from sanic_qserver.endpoints.lists import listed, queue_item
 from sanic_qserver.endpoints.metrics import metrics
 from sanic_qserver.endpoints.monitor import info_messages, status_messages
+from sanic_qserver.endpoints.ownership import OWN
 from sanic_qserver.endpoints.plans import plans
 from sanic_qserver.endpoints.queue import queue_mode_set
 from sanic_qserver.endpoints.runs import re_runs_fixed, read, status
@@ -50,27 +51,27 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     Endpoint("POST", "/queue/stop/cancel", Scope.WRITE_QUEUE_CONTROL, "queue_stop_cancel", requests.QueueStopCancel,
              changes=True, reply=replies.Reply),
     Endpoint("POST", "/queue/item/add", Scope.WRITE_QUEUE_EDIT, "queue_item_add", requests.QueueItemAdd, CALLER,
-             serve=submit, changes=True, reply=replies.ItemSizeReply),
+             serve=submit, any_scope=OWN, changes=True, reply=replies.ItemSizeReply),
     Endpoint("POST", "/queue/item/add/batch", Scope.WRITE_QUEUE_EDIT, "queue_item_add_batch",
-             requests.QueueItemAddBatch, CALLER, changes=True, reply=replies.BatchReply),
+             requests.QueueItemAddBatch, CALLER, any_scope=OWN, changes=True, reply=replies.BatchReply),
     Endpoint("POST", "/queue/item/execute", Scope.WRITE_EXECUTE, "queue_item_execute", requests.QueueItemExecute,
              CALLER, changes=True, reply=replies.ItemSizeReply),
     Endpoint("POST", "/queue/item/update", Scope.WRITE_QUEUE_EDIT, "queue_item_update", requests.QueueItemUpdate,
-             CALLER, changes=True, reply=replies.ItemSizeReply),
+             CALLER, any_scope=OWN, changes=True, reply=replies.ItemSizeReply),
     Endpoint("GET", "/queue/item/get", Scope.READ_QUEUE, "queue_item_get", requests.QueueItemGet,
              serve=read, aliases=(("POST", "/queue/item/get"),), reply=replies.ItemReply),
     Endpoint("GET", "/queue/item/<uid>", Scope.READ_QUEUE, "queue_get", requests.QueueItemRead, serve=queue_item,
              reply=replies.QueueItemReply),
     Endpoint("POST", "/queue/item/remove", Scope.WRITE_QUEUE_EDIT, "queue_item_remove", requests.QueueItemRemove,
-             changes=True, reply=replies.ItemSizeReply),
+             any_scope=OWN, changes=True, reply=replies.ItemSizeReply),
     Endpoint("POST", "/queue/item/remove/batch", Scope.WRITE_QUEUE_EDIT, "queue_item_remove_batch",
-             requests.QueueItemRemoveBatch, changes=True, reply=replies.ItemsSizeReply),
+             requests.QueueItemRemoveBatch, any_scope=OWN, changes=True, reply=replies.ItemsSizeReply),
     Endpoint("POST", "/queue/item/move", Scope.WRITE_QUEUE_EDIT, "queue_item_move", requests.QueueItemMove,
-             changes=True, reply=replies.ItemSizeReply),
+             any_scope=OWN, changes=True, reply=replies.ItemSizeReply),
     Endpoint("POST", "/queue/item/move/batch", Scope.WRITE_QUEUE_EDIT, "queue_item_move_batch",
-             requests.QueueItemMoveBatch, changes=True, reply=replies.ItemsSizeReply),
+             requests.QueueItemMoveBatch, any_scope=OWN, changes=True, reply=replies.ItemsSizeReply),
     Endpoint("POST", "/queue/upload/spreadsheet", Scope.WRITE_QUEUE_EDIT, "queue_item_add_batch",
-             requests.QueueUploadSpreadsheet, serve=upload_spreadsheet, changes=True, reads_form=True,
+             requests.QueueUploadSpreadsheet, serve=upload_spreadsheet, any_scope=OWN, changes=True, reads_form=True,
              reply=replies.SpreadsheetReply),
     # History
     Endpoint("GET", "/history/get", Scope.READ_HISTORY, "history_get", requests.HistoryGet, serve=listed,

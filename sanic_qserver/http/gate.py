@@ -47,10 +47,10 @@ class Gate:
             raise NotAuthenticated("A ticket opens websockets and streams only")
         if row.scope is not None and row.scope not in access.scopes and access.scopes.isdisjoint(row.any_scope):
             self.refuse(access, row.scope)
-        verdict = await self.rates.admit(
-            Attempt(access=access, path=row.path, scope=row.scope, address=request.client_ip)
-        )
-        return access, verdict
+        attempt = Attempt(access=access, path=row.path, scope=row.scope, address=request.client_ip)
+        if row.ignores_credential:  # Logins: when they cannot be counted, nobody is let in.
+            return access, await self.rates.admit_login(attempt)
+        return access, await self.rates.admit(attempt)
 
     async def serve(self, row: Endpoint, call: Call) -> bytes | Body | Answer:
         """Serve an admitted request, in a place of its own where requests in flight are counted."""

@@ -13,6 +13,7 @@ from msgspec import UNSET
 
 from sanic_qserver.endpoints.endpoint import Call, UploadedFile
 from sanic_qserver.endpoints.hooks import Refused, Submission
+from sanic_qserver.endpoints.quotas import room_for
 from sanic_qserver.endpoints.spreadsheets.batches import Batches
 from sanic_qserver.endpoints.spreadsheets.dry_run import mistake_of
 from sanic_qserver.endpoints.spreadsheets.grid import BadSheet
@@ -43,7 +44,8 @@ async def upload_spreadsheet(call: Call) -> bytes:
         return _refused(items, prepared.texts, content, "refused")
     if params.dry_run:
         return await _shown(call, prepared, content)
-    outcome = await Batches(call, params).add(prepared)
+    async with room_for(call, len(prepared)):
+        outcome = await Batches(call, params).add(prepared)
     reply = _reply(
         success=outcome.success,
         msg=outcome.msg,
