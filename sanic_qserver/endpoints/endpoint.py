@@ -164,7 +164,8 @@ class Stream:
     """One row that never ends by itself: chunks over HTTP, or frames over a websocket.
 
     `source` gives encoded messages, one JSON object each. A websocket that `also_serves_http` answers a plain GET
-    with server-sent events.
+    with server-sent events. `narrowed` gives the row as the gate must see it for these params, where what is watched
+    is chosen: each choice has its scope.
     """
 
     path: str
@@ -176,6 +177,11 @@ class Stream:
     at_root: bool = True
     ignores_credential: ClassVar[bool] = False
     any_scope: tuple[Scope, ...] = ()
+    narrowed: "Callable[[Stream, Params], Stream] | None" = None
+
+    def for_params(self, params: Params) -> "Stream":
+        """The row as the gate must see it."""
+        return self if self.narrowed is None else self.narrowed(self, params)
 
     @property
     def summary(self) -> str:

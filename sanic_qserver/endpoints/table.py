@@ -9,6 +9,7 @@ from sanic_qserver.endpoints.console import (
     console_output_update,
 )
 from sanic_qserver.endpoints.endpoint import Endpoint, Stamp, Stream
+from sanic_qserver.endpoints.events import ANY_SCOPE, events, narrowed
 from sanic_qserver.endpoints.lists import listed, queue_item
 from sanic_qserver.endpoints.metrics import metrics
 from sanic_qserver.endpoints.monitor import info_messages, status_messages
@@ -167,4 +168,6 @@ STREAMS: tuple[Stream, ...] = (
     Stream("/console_output/ws", Scope.READ_CONSOLE, console_messages, is_websocket=True),
     Stream("/status/ws", Scope.READ_MONITOR, status_messages, is_websocket=True),
     Stream("/info/ws", Scope.READ_MONITOR, info_messages, is_websocket=True),
+    Stream("/events", Scope.READ_STATUS, events, requests.EventsWatch, is_websocket=True, also_serves_http=True,
+           any_scope=ANY_SCOPE, narrowed=narrowed),
 )

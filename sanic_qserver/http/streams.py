@@ -96,12 +96,13 @@ def stream_handler(row: Stream, gate: Gate, services: Services, watchers: Watche
 
     async def handle(request: Request) -> HTTPResponse | None:
         try:
-            access, verdict = await gate.admit(request, row)
             params, _ = decoder.decode(b"", request.query_string, "")
-            async with watchers.place(request, row, access):
-                source = row.source(call_of(request, row, params, access, services))
+            seen = row.for_params(params)
+            access, verdict = await gate.admit(request, seen)
+            async with watchers.place(request, seen, access):
+                source = row.source(call_of(request, seen, params, access, services))
                 messages = source if isinstance(source, AsyncIterator) else await source
-                await answer(request, access, messages, verdict.headers)
+                await answer(request, seen, access, messages, verdict.headers)
         except GatewayError as error:
             if request.responded:
                 raise
@@ -109,7 +110,7 @@ def stream_handler(row: Stream, gate: Gate, services: Services, watchers: Watche
         return None
 
     async def answer(
-        request: Request, access: Access, source: AsyncIterator[bytes] | Outlet, more: Mapping[str, str]
+        request: Request, row: Stream, access: Access, source: AsyncIterator[bytes] | Outlet, more: Mapping[str, str]
     ) -> None:
         form, content_type = form_of(request.headers.get("accept", ""), row)
         headers = {REQUEST_ID: request_id_of(request), "Cache-Control": "no-cache", "X-Accel-Buffering": "no"}

@@ -63,23 +63,27 @@ def websocket_handler(row: Stream, gate: Gate, services: Services, watchers: Wat
         websocket = await shake_hands(request)
         # Sanic's recv() raises CancelledError when the watcher leaves.
         with contextlib.suppress(asyncio.CancelledError, WebsocketClosed):
-            access = await admit_websocket(request, websocket, row, gate)
-            if access is not None:
-                await watch(request, websocket, access)
+            try:
+                params, _ = decoder.decode(b"", request.query_string, "")
+                seen = row.for_params(params)
+                access = await admit_websocket(request, websocket, seen, gate)
+                if access is not None:
+                    await watch(request, websocket, seen, params, access)
+            except GatewayError as error:
+                await refuse(websocket, error)
         websocket.end_connection(1000)  # type: ignore[no-untyped-call]
         return None
 
-    async def watch(request: Request, websocket: WebsocketImplProtocol, access: Access) -> None:
-        try:
-            params, _ = decoder.decode(b"", request.query_string, "")
-            async with watchers.place(request, row, access):
-                source = row.source(call_of(request, row, params, access, services))
-                if isinstance(source, AsyncIterator):
-                    await _follow_iterator(source, websocket, watchers, Watching(access, row, _closing(websocket)))
-                else:
-                    await _follow_outlet(await source, websocket, watchers, Watching(access, row, _closing(websocket)))
-        except GatewayError as error:
-            await refuse(websocket, error)
+    async def watch(
+        request: Request, websocket: WebsocketImplProtocol, row: Stream, params: Params, access: Access
+    ) -> None:
+        async with watchers.place(request, row, access):
+            source = row.source(call_of(request, row, params, access, services))
+            watching = Watching(access, row, _closing(websocket))
+            if isinstance(source, AsyncIterator):
+                await _follow_iterator(source, websocket, watchers, watching)
+            else:
+                await _follow_outlet(await source, websocket, watchers, watching)
 
     handle.__name__ = row.name
     return handle

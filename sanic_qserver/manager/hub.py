@@ -61,7 +61,8 @@ class Tick:
 
     def last_id(self, topics: frozenset[str]) -> str:
         """The id of the last message of these topics."""
-        return next((message.id for message in reversed(self.messages) if message.topic in topics), "")
+        ids = (message.id for message in reversed(self.messages) if message.topic in topics and message.id)
+        return next(ids, "")
 
 
 Marker = Callable[[int, str], Message]
@@ -158,7 +159,7 @@ class Outlet:
         assert self._framing is not None  # noqa: S101
         if data := tick.joined(self.topics, self._framing):
             self._transport.write(data)
-            self._last_id = tick.last_id(self.topics)
+            self._last_id = tick.last_id(self.topics) or self._last_id
             self._progress_at = 0.0
 
     def _write_marker(self) -> None:

@@ -1,6 +1,6 @@
 """All that is live: the channels that watchers follow, and what feeds them. One an application."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from itertools import groupby
 
 import msgspec
@@ -8,19 +8,24 @@ import msgspec
 from sanic_qserver.config import LiveConfig
 from sanic_qserver.manager.console import decode_message
 from sanic_qserver.manager.hub import Channel, Message
+from sanic_qserver.manager.hub_events import Events
 from sanic_qserver.manager.publications import CONSOLE, Publications
+from sanic_qserver.manager.reads import Reads
 from sanic_qserver.manager.watch import StatusWatch
+from sanic_qserver.manager.watch_state import StateWatch
 
 _LINE_END = b'\\n"}'
 
 
 class Live:
-    """The console as a channel (topic `console`), and the status as it is followed."""
+    """The console as a channel (topic `console`), the status as it is followed, and the events made of changes."""
 
-    def __init__(self, config: LiveConfig, publications: Publications, ask: Callable[[], Awaitable[bytes]]) -> None:
+    def __init__(self, config: LiveConfig, publications: Publications, reads: Reads) -> None:
         self.config = config
         self.console = Channel(config, prepare=joined_lines)
-        self.status = StatusWatch(config, publications, ask)
+        self.status = StatusWatch(config, publications, lambda: reads.joined("status"))
+        self.events = Events(config)
+        self.state = StateWatch(config, self.events, self.status, reads, self.console)
         self._publications = publications
         self._end: Callable[[], None] = lambda: None
 
@@ -32,6 +37,7 @@ class Live:
         """Stop following."""
         self._end()
         self._end = lambda: None
+        self.state.close()
         self.status.close()
 
     def _hear(self, topic: str, payload: bytes) -> None:

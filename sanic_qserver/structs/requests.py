@@ -409,3 +409,15 @@ class ConsoleOutputUpdate(Params, frozen=True, kw_only=True):
     """Get the console messages after `last_msg_uid`; `"ALL"` gives all that are kept."""
 
     last_msg_uid: str
+
+
+class EventsWatch(Params, frozen=True, kw_only=True):
+    """Watch everything that changes.
+
+    `topics`: by comma or repeated; all that the caller may see by default. `since`: the id of the last event seen
+    (header `Last-Event-ID` wins). `snapshot`: begin with the state of each topic.
+    """
+
+    topics: list[str] = []
+    since: str = ""
+    snapshot: bool = True
