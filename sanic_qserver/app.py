@@ -4,8 +4,6 @@ import logging
 from typing import Any
 
 from sanic import Request, Sanic
-from sanic_ext import Extend
-from sanic_ext.extensions.http.extension import HTTPExtension
 
 from sanic_qserver.auth.building import logins_of
 from sanic_qserver.auth.provider import Providers
@@ -23,6 +21,7 @@ from sanic_qserver.extensions.running import Running
 from sanic_qserver.http.application import App
 from sanic_qserver.http.blueprints import mount_blueprints
 from sanic_qserver.http.browsers import Browsers
+from sanic_qserver.http.cors import allow_origins
 from sanic_qserver.http.errors import ProblemHandler
 from sanic_qserver.http.gate import Gate
 from sanic_qserver.http.metrics import Metrics
@@ -116,23 +115,7 @@ def _configure(app: App, config: Config) -> None:
     app.config.GRACEFUL_SHUTDOWN_TIMEOUT = server.shutdown_timeout_s
     app.config.PROXIES_COUNT = server.proxies_count or None
     app.config.MOTD = False
-    app.config.CORS_ORIGINS = ",".join(server.allow_origins)
-    Extend(
-        app,
-        extensions=[HTTPExtension],
-        built_in_extensions=False,
-        config={
-            "http_auto_head": False,  # Every row has its HEAD and OPTIONS already: see mount_options.
-            "http_auto_options": bool(server.allow_origins),
-            "cors": bool(server.allow_origins),
-            "cors_supports_credentials": "*" not in server.allow_origins,
-            # By name: browsers take `*` literally when credentials go along.
-            "cors_allow_headers": "Authorization,Content-Type,X-CSRF,X-Request-ID,If-None-Match,Idempotency-Key",
-            "cors_expose_headers": "X-Request-ID,ETag,Retry-After,RateLimit,RateLimit-Policy",
-            "cors_methods": "GET,POST,DELETE,OPTIONS,HEAD",
-            "cors_max_age": 600,
-        },
-    )
+    allow_origins(app, server.allow_origins)
 
 
 def _refuse_unsafe(config: Config, *, is_loopback_only: bool) -> None:

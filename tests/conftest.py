@@ -3,6 +3,7 @@
 import asyncio
 import itertools
 import os
+import shutil
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
@@ -202,3 +203,12 @@ async def open_environment(client: Client) -> Client:
 def folder(tmp_path: Path) -> Path:
     """An empty folder."""
     return tmp_path
+
+
+def needs(*programs: str) -> None:
+    """Skip a test whose Debian programs are not installed; fail where all tests are required, as in `.ci/run`."""
+    missing = [program for program in programs if shutil.which(program) is None]
+    if missing and os.environ.get("REQUIRE_ALL_TESTS"):
+        pytest.fail(f"not installed: {', '.join(missing)}")
+    if missing:
+        pytest.skip(f"not installed: {', '.join(missing)}; .ci/run installs all that the tests need")

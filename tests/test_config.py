@@ -11,6 +11,10 @@ from sanic_qserver.config import ENVIRONMENT, Config, Section, load, shipped
 from sanic_qserver.errors import ConfigError
 
 
+def name_of(value):
+    return value if isinstance(value, str) else ""
+
+
 def sections(kind=Config, path=""):
     """Every section of the configuration with its name."""
     for field in msgspec.structs.fields(kind):
@@ -22,9 +26,7 @@ def sections(kind=Config, path=""):
                 yield from sections(part, f"{name}.")
 
 
-@pytest.mark.parametrize(
-    ("name", "section"), list(sections()), ids=lambda value: value if isinstance(value, str) else ""
-)
+@pytest.mark.parametrize(("name", "section"), list(sections()), ids=name_of)
 def test_every_setting_is_documented_in_config_toml(name, section):
     text = shipped("config.toml").read_text("utf-8")
     assert re.search(rf"^(# )?\[+{re.escape(name)}[\].]", text, re.MULTILINE), f"[{name}] is missing"
@@ -51,7 +53,7 @@ def _without_variables(text):
     return re.sub(r'"\$\{\w+\}"', '""', text)
 
 
-@pytest.mark.parametrize(("name", "target"), ENVIRONMENT, ids=lambda value: value if isinstance(value, str) else "")
+@pytest.mark.parametrize(("name", "target"), ENVIRONMENT, ids=name_of)
 def test_the_environment_names_of_todays_deployments_work(name, target):
     kinds = {"encoding": "msgpack", "port": "61234", "control_address": "tcp://somewhere:1"}
     value = kinds.get(target[-1], "somewhere")

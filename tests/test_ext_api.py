@@ -25,7 +25,7 @@ def register(host: ExtensionHost) -> None:
 """
 
 
-async def test_a_login_provider_lets_its_own_in(write_module, serve):  # noqa: F811
+async def test_a_login_provider_lets_its_own_in(write_module, serve):
     client = await serve(write_module("ext_badge", LOGIN), required=True)
     badge = {"Authorization": "Badge 4711"}
     assert (await client.get("/api/queue/get", headers=badge)).status_code == 200
@@ -35,7 +35,7 @@ async def test_a_login_provider_lets_its_own_in(write_module, serve):  # noqa: F
     assert problem_of(refused)["detail"] == "Unknown badge"
 
 
-async def test_a_login_provider_that_fails_lets_nobody_in(write_module, serve):  # noqa: F811
+async def test_a_login_provider_that_fails_lets_nobody_in(write_module, serve):
     client = await serve(write_module("ext_badge2", LOGIN), required=True)
     failed = await client.get("/api/queue/get", headers={"Authorization": "Badge broken"})
     assert failed.status_code == 502
@@ -76,7 +76,7 @@ def register(host):
 """
 
 
-async def test_policies_of_modules_refine_those_of_the_server(write_module, make, sanic_client):  # noqa: F811
+async def test_policies_of_modules_refine_those_of_the_server(write_module, make, sanic_client):
     client = await sanic_client(make(write_module("ext_policy", POLICY), required=True))
     client.headers["Authorization"] = f"ApiKey {KEY}"
     assert (await client.get("/api/lock/info")).status_code in (200, 400, 503)
@@ -84,7 +84,7 @@ async def test_policies_of_modules_refine_those_of_the_server(write_module, make
     assert (await client.post("/api/queue/clear")).status_code == 403
 
 
-def test_a_policy_that_fails_stops_the_start(write_module, make):  # noqa: F811
+def test_a_policy_that_fails_stops_the_start(write_module, make):
     text = "def register(host):\n    host.add_access_policy(lambda policy: 1 / 0)\n"
     with pytest.raises(ConfigError, match=r"'ext_badpolicy' failed in its policy: ZeroDivisionError"):
         make(write_module("ext_badpolicy", text))
@@ -118,7 +118,7 @@ def register(host):
 
 
 @pytest.fixture
-async def client(write_module, serve):  # noqa: F811
+async def client(write_module, serve):
     name = write_module(
         "ext_caller", CALLER + "\n_add = register\ndef register(host):\n    _add(host)\n    register_badge(host)\n"
     )

@@ -53,7 +53,7 @@ def register(host):
 
 
 @pytest.fixture
-async def client(write_module, serve):  # noqa: F811
+async def client(write_module, serve):
     return await serve(write_module("ext_rules", RULES), required=True, hook_timeout_s=0.5, blocked_after_s=0.3)
 
 
@@ -166,7 +166,7 @@ def register(host):
 """
 
 
-async def test_modules_are_told_of_start_status_and_stop(write_module, make, sanic_client):  # noqa: F811
+async def test_modules_are_told_of_start_status_and_stop(write_module, make, sanic_client):
     app = make(write_module("ext_life", LIFE), required=True)
     client = await sanic_client(app)
     import ext_life

@@ -74,9 +74,7 @@ async def test_a_refusal_of_the_manager_is_an_answer_and_kept(keyed):
 async def test_the_call_goes_on_when_its_client_leaves(keyed):
     async with httpx.AsyncClient(base_url=keyed.base_url, headers=keyed.headers) as leaving:
         leaving.store = keyed.store
-        task = asyncio.ensure_future(
-            leaving.post("/api/queue/item/add", json={"item": PLAN}, headers=key(keyed, "e"))
-        )
+        task = asyncio.ensure_future(leaving.post("/api/queue/item/add", json={"item": PLAN}, headers=key(keyed, "e")))
         await asyncio.sleep(0.004)
         task.cancel()
     again = await add(keyed, "e")

@@ -4,6 +4,7 @@ Rows are frozen values. They drive the routes, the gate, the OpenAPI document, `
 and the tests over every row. Nothing here knows Sanic or 0MQ.
 """
 
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
@@ -153,10 +154,11 @@ class Endpoint:
 
 def operation_id(verb: str, path: str) -> str:
     """Verb and path as one word, unique in the table."""
-    return verb.lower() + path.translate(_NAME).rstrip("_")
+    return verb.lower() + _word(path)
 
 
-_NAME = str.maketrans({"/": "_", "<": None, ">": None, ":": "_", "-": "_"})
+def _word(path: str) -> str:
+    return re.sub(r"<(\w+)(:\w+)?>", r"\1", path).replace("/", "_").replace("-", "_").rstrip("_")
 
 
 @dataclass(frozen=True)
@@ -191,7 +193,7 @@ class Stream:
     @property
     def name(self) -> str:
         """The operation id."""
-        return "stream" + self.path.translate(_NAME).rstrip("_")
+        return "stream" + _word(self.path)
 
     @property
     def domain(self) -> str:

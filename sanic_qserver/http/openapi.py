@@ -98,7 +98,7 @@ def _schemas(rows: tuple[Endpoint, ...], flows: tuple[Stream, ...]) -> dict[str,
 
 def _operation(row: Endpoint, verb: str, path: str, schemas: dict[str, Json]) -> Json:
     operation: Json = {
-        "operationId": operation_id(verb, path),
+        "operationId": operation_id(verb, path) + ("" if path == row.path else "_alias"),
         "summary": row.summary,
         "tags": [row.domain],
         "responses": {"200": _ok(row)} | {code: _response_ref(code) for code in ERRORS},
