@@ -168,6 +168,14 @@ STREAMS: tuple[Stream, ...] = (
     Stream("/console_output/ws", Scope.READ_CONSOLE, console_messages, is_websocket=True),
     Stream("/status/ws", Scope.READ_MONITOR, status_messages, is_websocket=True),
     Stream("/info/ws", Scope.READ_MONITOR, info_messages, is_websocket=True),
-    Stream("/events", Scope.READ_STATUS, events, requests.EventsWatch, is_websocket=True, also_serves_http=True,
-           any_scope=ANY_SCOPE, narrowed=narrowed),
+    Stream(
+        "/events",
+        Scope.READ_STATUS,
+        events,
+        requests.EventsWatch,
+        is_websocket=True,
+        also_serves_http=True,
+        any_scope=ANY_SCOPE,
+        narrowed=narrowed,
+    ),
 )
