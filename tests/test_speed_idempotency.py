@@ -9,7 +9,8 @@ import pytest
 from sanic_qserver.config import IdempotencyConfig
 from sanic_qserver.demo import Instrument
 from sanic_qserver.endpoints.answers import Kept, MemoryAnswers, State
-from sanic_qserver.errors import Overloaded
+from sanic_qserver.endpoints.idempotency import answers_of
+from sanic_qserver.errors import BadArguments, Overloaded
 from tests.conftest import KEY, app_of, until_connected
 
 PLAN = {"name": "count", "args": [["det1"]], "item_type": "plan"}
@@ -101,13 +102,10 @@ async def test_what_was_not_sent_leaves_no_trace(keyed):
     assert (await keyed.post("/api/queue/mode/set", json={"mode": "default"}, headers=headers)).json()["success"]
 
 
-async def test_several_workers_without_a_common_store_refuse_keys(sanic_client, make_config):
-    client = await sanic_client(app_of(make_config(server={"workers": 2})))
-    client.headers["Authorization"] = f"ApiKey {KEY}"
-    await until_connected(client)
-    reply = await client.post("/api/queue/clear", headers={"Idempotency-Key": "k"})
-    assert reply.status_code == 400
-    assert "[idempotency] store" in reply.json()["detail"]
+async def test_several_workers_without_a_common_store_refuse_keys(make_config):
+    answers = answers_of(make_config(server={"workers": 2}))
+    with pytest.raises(BadArguments, match=r"\[idempotency\] store"):
+        await answers.claim("k", "f")
 
 
 @pytest.mark.slow
