@@ -86,6 +86,7 @@ def create_app(config: Config, *, name: str = "sanic_qserver") -> App:
     browsers = Browsers(logins, config.server.allow_origins)
     services.rates = extensions.rate_policy(policies.rates)
     gate = Gate(providers, access, services.rates, browsers)
+    services.rows = endpoints
     metrics = Metrics(services)
     services.metrics = metrics.text
     mount(app, endpoints, gate, services, metrics)

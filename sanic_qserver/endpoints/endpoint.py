@@ -5,7 +5,7 @@ and the tests over every row. Nothing here knows Sanic or 0MQ.
 """
 
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, ClassVar
@@ -95,6 +95,7 @@ class UploadedFile:
 
 
 Serve = Callable[[Call], Awaitable[bytes | Body | Answer]]
+ServeLines = Callable[[Call, AsyncIterator[Sequence[bytes]]], AsyncIterator[bytes]]
 Source = Callable[[Call], AsyncIterator[bytes] | Awaitable[Outlet]]
 """Where a stream's messages come from: an iterator for each watcher, or one channel for all (`manager/hub.py`)."""
 
@@ -118,6 +119,7 @@ class Endpoint:
     `scope` None means public, which must be said. `aliases` are further (verb, path) pairs with the same meaning.
     `changes` marks calls that change something: they are audited, may carry an `Idempotency-Key`, and a
     time-out means that the outcome is unknown. Any of `any_scope` admits as well as `scope`.
+    `serve_lines` takes the place of `serve` for a body that is read line by line, and answered so.
     """
 
     verb: str
@@ -134,6 +136,7 @@ class Endpoint:
     at_root: bool = True
     any_scope: tuple[Scope, ...] = ()
     ignores_credential: bool = False
+    serve_lines: ServeLines | None = None
 
     @property
     def summary(self) -> str:

@@ -3,10 +3,12 @@
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from sanic_qserver.auth.logins import Logins
 from sanic_qserver.config import Config
 from sanic_qserver.endpoints.answers import KeptAnswers, NoAnswers
+from sanic_qserver.endpoints.bulk_state import Bulks
 from sanic_qserver.endpoints.hooks import NO_HOOKS, Hooks
 from sanic_qserver.endpoints.spreadsheets.readers import SheetReaders
 from sanic_qserver.manager.client import ManagerClient
@@ -16,13 +18,17 @@ from sanic_qserver.manager.publications import Publications
 from sanic_qserver.manager.reads import Reads
 from sanic_qserver.policy.access import NoRateLimits, RatePolicy
 
+if TYPE_CHECKING:
+    from sanic_qserver.endpoints.endpoint import Endpoint  # which imports this module
+
 
 @dataclass
 class Services:
     """The long-lived parts that rows use.
 
     `rates` counts what batches cost; `queue_edits` is held by edits that depend on what was read before.
-    `metrics` gives the text for Prometheus. `warnings` stand in `/readyz` until they are put right.
+    `metrics` gives the text for Prometheus. `rows` are those that are served, for rows that use others.
+    `warnings` stand in `/readyz` until they are put right.
     """
 
     config: Config
@@ -37,5 +43,7 @@ class Services:
     hooks: Hooks = NO_HOOKS
     sheet_readers: SheetReaders = field(default_factory=SheetReaders)
     answers: KeptAnswers = field(default_factory=NoAnswers)
+    bulks: Bulks = field(default_factory=Bulks)
+    rows: tuple["Endpoint", ...] = ()
     rates: RatePolicy = field(default_factory=NoRateLimits)
     queue_edits: asyncio.Lock = field(default_factory=asyncio.Lock)

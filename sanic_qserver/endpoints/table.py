@@ -2,6 +2,7 @@
 
 from sanic_qserver.endpoints.about import about
 from sanic_qserver.endpoints.auth_table import AUTH_ENDPOINTS
+from sanic_qserver.endpoints.bulk import add_lines
 from sanic_qserver.endpoints.console import (
     console_messages,
     console_output,
@@ -55,6 +56,8 @@ ENDPOINTS: tuple[Endpoint, ...] = (
              serve=submit, any_scope=OWN, changes=True, reply=replies.ItemSizeReply),
     Endpoint("POST", "/queue/item/add/batch", Scope.WRITE_QUEUE_EDIT, "queue_item_add_batch",
              requests.QueueItemAddBatch, CALLER, any_scope=OWN, changes=True, reply=replies.BatchReply),
+    Endpoint("POST", "/queue/item/add/stream", Scope.WRITE_QUEUE_EDIT, "queue_item_add_batch",
+             requests.QueueItemAddStream, serve_lines=add_lines, any_scope=OWN, changes=True),
     Endpoint("POST", "/queue/item/execute", Scope.WRITE_EXECUTE, "queue_item_execute", requests.QueueItemExecute,
              CALLER, changes=True, reply=replies.ItemSizeReply),
     Endpoint("POST", "/queue/item/update", Scope.WRITE_QUEUE_EDIT, "queue_item_update", requests.QueueItemUpdate,

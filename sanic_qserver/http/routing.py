@@ -14,6 +14,7 @@ from sanic_qserver.http.browsers import NOSNIFF
 from sanic_qserver.http.decode import Decoder
 from sanic_qserver.http.errors import respond
 from sanic_qserver.http.gate import Gate
+from sanic_qserver.http.lines import lines_handler
 from sanic_qserver.http.metrics import Metrics
 from sanic_qserver.http.reply import Reply
 from sanic_qserver.http.representations import represent
@@ -29,7 +30,7 @@ def mount(app: App, rows: Iterable[Endpoint], gate: Gate, services: Services, me
     blueprints: dict[str, Blueprint] = {}
     for row in rows:
         blueprint = blueprints.setdefault(row.domain, Blueprint(row.domain))
-        handler = handler_of(row, gate, services, metrics)
+        handler = (lines_handler if row.serve_lines else handler_of)(row, gate, services, metrics)
         for number, (verb, path) in enumerate(((row.verb, row.path), *row.aliases)):
             for prefix in PREFIXES if row.at_root else PREFIXES[:1]:
                 blueprint.add_route(

@@ -139,6 +139,18 @@ class QueueItemAddBatch(CallerQueueLocked, frozen=True, kw_only=True):
     after_uid: str | UnsetType = UNSET
 
 
+class QueueItemAddStream(Params, frozen=True, kw_only=True):
+    """Add any number of items: one a line in (NDJSON), one result a line out, as soon as it is decided.
+
+    After a broken connection: `resume` with the token of the first line out, and send again from line `next` on, the
+    first one without a result. `results="failed"` tells of what was not added only.
+    """
+
+    resume: str | UnsetType = UNSET
+    next: Annotated[int, Meta(ge=0)] | UnsetType = UNSET
+    results: Literal["all", "failed"] = "all"
+
+
 class QueueItemExecute(CallerEnvironmentLocked, frozen=True, kw_only=True):
     """Execute one item at once, past the queue: RE Manager must be idle."""
 

@@ -1,0 +1,96 @@
+"""What is remembered of bulk submissions, so that a broken connection costs nothing but a new one.
+
+Kept in this process: a stream is resumed at the worker that began it.
+"""
+
+import asyncio
+import secrets
+from collections import OrderedDict, deque
+from collections.abc import Callable
+from time import monotonic
+
+import msgspec
+
+from sanic_qserver.errors import NotFound
+
+_MOST_STREAMS = 64
+_KEEP_S = 3600.0
+_MOST_RESULT_BYTES = 2_000_000  # Some 15,000 results: more than what fits into the buffers of a connection.
+
+
+class Bulk:
+    """One submission: how many lines were decided, and the last results."""
+
+    def __init__(self, token: str, lane: str) -> None:
+        self.token = token
+        self.lane = lane
+        self.decided = 0
+        self.added = 0
+        self.used_at = 0.0
+        self.owner: object = None
+        self.deciding: asyncio.Future[list[bytes]] | None = None
+        self._results: deque[tuple[bytes, bytes]] = deque()
+        self._bytes = 0
+
+    def take_over(self) -> object:
+        """Become the connection that feeds it. An earlier one stops at its next batch."""
+        self.owner = object()
+        return self.owner
+
+    def decide(self, digest: bytes, result: bytes, *, is_added: bool) -> None:
+        """Keep the result of the next line."""
+        self.decided += 1
+        self.added += is_added
+        self._results.append((digest, result))
+        self._bytes += len(result)
+        while self._bytes > _MOST_RESULT_BYTES:
+            self._bytes -= len(self._results.popleft()[1])
+
+    def result(self, line: int, digest: bytes) -> bytes:
+        """The result of a line that was decided before."""
+        at = line - (self.decided - len(self._results))
+        if at < 0:
+            told = {"success": None, "msg": "This line was decided before; its result is no longer kept"}
+            return msgspec.json.encode({**told, "code": "result_dropped", "line": line})
+        known, result = self._results[at]
+        if known != digest:
+            told = {"success": None, "msg": "Another text was decided before under this line number; this one was not"}
+            return msgspec.json.encode({**told, "code": "line_differs", "line": line})
+        return result
+
+
+class Bulks:
+    """The submissions of this process: bounded, and forgotten an hour after their last use."""
+
+    def __init__(self, clock: Callable[[], float] = monotonic) -> None:
+        self._clock = clock
+        self._bulks: OrderedDict[str, Bulk] = OrderedDict()
+
+    def begin(self, lane: str) -> Bulk:
+        """A new submission of a principal."""
+        self._forget_old()
+        bulk = Bulk(secrets.token_urlsafe(16), lane)
+        bulk.used_at = self._clock()
+        self._bulks[bulk.token] = bulk
+        return bulk
+
+    async def resume(self, token: str, lane: str) -> Bulk:
+        """One that was begun by the same principal, when what was under way is decided. Raises NotFound."""
+        self._forget_old()
+        bulk = self._bulks.get(token)
+        if bulk is None or bulk.lane != lane:
+            raise NotFound("resume: there is no such stream of yours (kept for an hour, by the worker it began at)")
+        bulk.used_at = self._clock()
+        self._bulks.move_to_end(token)
+        bulk.take_over()
+        if bulk.deciding is not None:
+            await asyncio.wait((bulk.deciding,))
+        return bulk
+
+    def _forget_old(self) -> None:
+        now = self._clock()
+        while self._bulks:
+            oldest = next(iter(self._bulks.values()))
+            if len(self._bulks) < _MOST_STREAMS and now - oldest.used_at < _KEEP_S:
+                return
+            del self._bulks[oldest.token]

@@ -1,0 +1,155 @@
+"""Bulk submission: lines in, results out, and nothing lost or done twice when the connection breaks."""
+
+import asyncio
+
+import msgspec
+import pytest
+
+from sanic_qserver.endpoints.bulk_state import Bulks
+from sanic_qserver.errors import NotFound
+from tests.conftest import KEY, Client
+
+PATH = "/api/queue/item/add/stream"
+
+
+def item(number):
+    return {"name": "count", "args": [["det1"]], "item_type": "plan", "meta": {"number": number}}
+
+
+def lines(*items):
+    return b"".join(msgspec.json.encode(one) + b"\n" for one in items)
+
+
+def read(text):
+    return [msgspec.json.decode(line) for line in text.splitlines() if line.strip()]
+
+
+async def queue(client):
+    return [one["meta"]["number"] for one in (await client.get("/api/queue/get")).json()["items"]]
+
+
+async def test_each_line_gets_its_result_and_a_bad_one_fails_alone(client):
+    body = lines(item(0), {"name": "no_such_plan"}, item(1)) + b"{nonsense\n" + lines(item(2)) + b"[]\n"
+    response = await client.post(PATH, content=body)
+    first, *results, last = read(response.content)
+    assert response.headers["Content-Type"] == "application/x-ndjson"
+    assert first["next_line"] == 0
+    assert [(r["line"], r["success"]) for r in results] == [
+        (0, True), (1, False), (2, True), (3, False), (4, True), (5, False)
+    ]  # fmt: skip
+    assert "not a JSON object" in results[3]["msg"]
+    assert last == {"done": True, "lines": 6, "added": 3, "refused": 3}
+    assert await queue(client) == [0, 1, 2]
+    assert results[0]["item_uid"]
+
+
+async def test_a_thousand_lines_arrive_in_order(client):
+    response = await client.post(PATH, params={"results": "failed"}, content=lines(*map(item, range(1000))))
+    assert read(response.content)[-1] == {"done": True, "lines": 1000, "added": 1000, "refused": 0}
+    assert await queue(client) == list(range(1000))
+
+
+async def test_no_lines_add_nothing(client):
+    assert read((await client.post(PATH)).content)[-1] == {"done": True, "lines": 0, "added": 0, "refused": 0}
+
+
+class Duplex:
+    """A connection that sends lines and reads results at its own pace."""
+
+    def __init__(self, client: Client):
+        self.client = client
+        self.results = []
+
+    async def open(self, query=""):
+        self.reader, self.writer = await asyncio.open_connection("127.0.0.1", self.client.port)
+        head = f"POST {PATH}{query} HTTP/1.1\r\nHost: x\r\nAuthorization: ApiKey {KEY}\r\n"
+        self.writer.write(head.encode() + b"Transfer-Encoding: chunked\r\n\r\n")
+        await self.reader.readuntil(b"\r\n\r\n")
+        return await self.line()
+
+    def send(self, body):
+        self.writer.write(b"%x\r\n%b\r\n" % (len(body), body))
+
+    def end(self):
+        self.writer.write(b"0\r\n\r\n")
+
+    async def line(self):
+        while not self.results:
+            size = int((await self.reader.readline()).strip(), 16)
+            chunk = await self.reader.readexactly(size)
+            await self.reader.readline()
+            self.results += read(chunk)
+        return self.results.pop(0)
+
+    def break_off(self):
+        self.writer.transport.abort()
+
+
+async def test_results_come_while_the_body_is_still_open(client):
+    duplex = Duplex(client)
+    assert "stream" in await duplex.open()
+    for number in range(3):
+        duplex.send(lines(item(number)))
+        assert (await duplex.line())["line"] == number
+    duplex.end()
+    assert (await duplex.line())["done"]
+    duplex.break_off()
+
+
+async def test_a_broken_stream_goes_on_where_it_was(client):
+    duplex = Duplex(client)
+    token = (await duplex.open())["stream"]
+    duplex.send(lines(item(0), item(1)))
+    seen = [await duplex.line(), await duplex.line()]
+    duplex.send(lines(*map(item, range(2, 40))))  # Their results are never read.
+    await asyncio.sleep(0.02)
+    duplex.break_off()
+    response = await client.post(PATH, params={"resume": token, "next": 1}, content=lines(*map(item, range(1, 50))))
+    first, *results, last = read(response.content)
+    assert first["stream"] == token
+    assert results[0] == seen[1]
+    assert [result["line"] for result in results] == list(range(1, 50))
+    assert all(result["success"] for result in results)
+    assert last["added"] == 50
+    assert await queue(client) == list(range(50))
+
+
+async def test_a_resumed_line_with_another_text_is_not_taken_for_the_first(client):
+    token = read((await client.post(PATH, content=lines(item(0)))).content)[0]["stream"]
+    response = await client.post(PATH, params={"resume": token, "next": 0}, content=lines(item(7)))
+    assert read(response.content)[1]["code"] == "line_differs"
+    assert await queue(client) == [0]
+
+
+@pytest.mark.parametrize(
+    ("params", "status"), [({"resume": "unknown"}, 404), ({"next": 3}, 400), ({"results": "none"}, 400)]
+)
+async def test_what_cannot_be_gone_on_with_is_refused_before_the_first_line(client, params, status):
+    assert (await client.post(PATH, params=params, content=lines(item(0)))).status_code == status
+    assert await queue(client) == []
+
+
+async def test_a_stream_belongs_to_who_began_it():
+    bulks = Bulks()
+    bulk = bulks.begin("alice")
+    assert await bulks.resume(bulk.token, "alice") is bulk
+    with pytest.raises(NotFound):
+        await bulks.resume(bulk.token, "bob")
+
+
+async def test_an_endless_line_is_cut_off(client):
+    response = await client.post(PATH, content=b'{"name":"' + b"x" * 1_500_000)
+    assert read(response.content)[-1]["status"] == 413
+
+
+async def test_without_the_scope_no_line_is_read(anonymous):
+    assert (await anonymous.post(PATH, content=lines(item(0)))).status_code == 401
+
+
+async def test_kept_results_are_bounded():
+    bulk = Bulks().begin("alice")
+    for number in range(40_000):
+        bulk.decide(b"d", b"x" * 100, is_added=True)
+    assert bulk.decided == 40_000
+    assert sum(len(result) for _, result in bulk._results) <= 2_000_000
+    assert msgspec.json.decode(bulk.result(0, b"d"))["code"] == "result_dropped"
