@@ -148,7 +148,7 @@ async def test_without_the_scope_no_line_is_read(anonymous):
 
 async def test_kept_results_are_bounded():
     bulk = Bulks().begin("alice")
-    for number in range(40_000):
+    for _ in range(40_000):
         bulk.decide(b"d", b"x" * 100, is_added=True)
     assert bulk.decided == 40_000
     assert sum(len(result) for _, result in bulk._results) <= 2_000_000

@@ -112,8 +112,9 @@ async def test_several_workers_without_a_common_store_refuse_keys(make_config):
 async def test_an_unknown_outcome_stays_unknown_and_says_what_is_seen(sanic_client, make_config, tmp_path):
     with Instrument(tmp_path) as own:
         config = make_config(
-            manager={"control_address": own.control_address, "info_address": own.info_address, "short_deadline_s": 0.5}
-        )
+            manager={"control_address": own.control_address, "info_address": own.info_address,
+                     "deadlines_s": {"queue_item_add": 0.5}, "short_deadline_s": 10.0}
+        )  # fmt: skip
         client = await sanic_client(app_of(config))
         client.headers["Authorization"] = f"ApiKey {KEY}"
         client.store = "memory"

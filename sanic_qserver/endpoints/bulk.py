@@ -102,11 +102,9 @@ async def _decide(call: Call, bulk: Bulk, first: int, lines: Sequence[bytes]) ->
             if result is not None:
                 results[at] = result
                 del items[at]
-    told = [
-        msgspec.json.encode({**(result or {}), "line": first + at}) for at, result in enumerate(results)
-    ]
-    for line, result, text in zip(lines, results, told, strict=True):
-        bulk.decide(_digest(line), text, is_added=bool(result and result["success"]))
+    told = [msgspec.json.encode({**(result or {}), "line": first + at}) for at, result in enumerate(results)]
+    for line, result, encoded in zip(lines, results, told, strict=True):
+        bulk.decide(_digest(line), encoded, is_added=bool(result and result["success"]))
     return told
 
 
