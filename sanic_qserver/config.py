@@ -211,7 +211,9 @@ def load(
     file = Path(path or env.get("QSERVER_HTTP_SERVER_CONFIG", "") or "")
     settings: dict[str, Any] = from_environment(env)
     if path or env.get("QSERVER_HTTP_SERVER_CONFIG"):
-        _merge(settings, _expand(_read_toml(file), env, str(file)))
+        content = _read_toml(file)
+        _refuse_plain_passwords(content, file)
+        _merge(settings, _expand(content, env, str(file)))
         settings["source"] = str(file)
     _merge(settings, overrides or {})
     try:
@@ -236,6 +238,20 @@ def _read_toml(file: Path) -> dict[str, Any]:
         return tomllib.loads(file.read_text("utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise ConfigError(f"{file}: {error}") from None
+
+
+def _refuse_plain_passwords(content: Mapping[str, Any], file: Path) -> None:
+    """A password stands in a file as a hash, or as the name of an environment variable."""
+    auth = content.get("auth")
+    providers = auth.get("providers") if isinstance(auth, dict) else None
+    for provider in providers if isinstance(providers, list) else []:
+        users = provider.get("users") if isinstance(provider, dict) else None
+        for name, user in users.items() if isinstance(users, dict) else ():
+            password = user.get("password") if isinstance(user, dict) else user
+            if isinstance(password, str) and not re.match(r"\$argon2id\$|\$\{\w+\}$", password):
+                raise ConfigError(
+                    f"{file}: the password of '{name}' must be a hash (sanic-qserver hash-password) or ${{NAME}}"
+                )
 
 
 def _merge(into: dict[str, Any], more: Mapping[str, Any]) -> None:
