@@ -112,7 +112,9 @@ def _configure(app: App, config: Config) -> None:
     app.config.ACCESS_LOG = server.access_log
     app.config.REQUEST_MAX_SIZE = server.max_body_bytes
     app.config.REQUEST_TIMEOUT = server.body_timeout_s
-    app.config.RESPONSE_TIMEOUT = max(config.manager.long_deadline_s, *config.manager.deadlines_s.values(), 60.0) + 30
+    app.config.RESPONSE_TIMEOUT = 30 + max(
+        config.manager.long_deadline_s, *config.manager.deadlines_s.values(), config.live.max_wait_s
+    )
     app.config.GRACEFUL_SHUTDOWN_TIMEOUT = server.shutdown_timeout_s
     app.config.PROXIES_COUNT = server.proxies_count or None
     app.config.MOTD = False

@@ -21,6 +21,7 @@ from sanic_qserver.endpoints.runs import re_runs_fixed, read, status
 from sanic_qserver.endpoints.spreadsheets.upload import upload_spreadsheet
 from sanic_qserver.endpoints.submit import submit
 from sanic_qserver.endpoints.testing import server_sleep
+from sanic_qserver.endpoints.waiting import status_or_wait
 from sanic_qserver.scopes import Scope
 from sanic_qserver.structs import replies, requests
 from sanic_qserver.structs.auth_replies import AboutReply
@@ -34,7 +35,8 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     Endpoint("GET", "/", None, "status", About, serve=about, reply=AboutReply,
              at_root=False),  # At the root, `http/pages.py` answers browsers with a page, and others with ping.
     Endpoint("GET", "/ping", Scope.READ_STATUS, "status", requests.Ping, serve=status, reply=replies.StatusReply),
-    Endpoint("GET", "/status", Scope.READ_STATUS, "status", requests.Status, serve=status, reply=replies.StatusReply),
+    Endpoint("GET", "/status", Scope.READ_STATUS, "status", requests.Status, serve=status_or_wait,
+             reply=replies.StatusReply),
     Endpoint("GET", "/config/get", Scope.READ_CONFIG, "config_get", requests.ConfigGet, serve=read,
              reply=replies.ConfigReply),
     # Queue

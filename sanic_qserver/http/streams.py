@@ -99,7 +99,7 @@ def stream_handler(row: Stream, gate: Gate, services: Services, watchers: Watche
             params, _ = decoder.decode(b"", request.query_string, "")
             seen = row.for_params(params)
             access, verdict = await gate.admit(request, seen)
-            async with watchers.place(request, seen, access):
+            async with gate.place(access, seen, request.client_ip):
                 source = row.source(call_of(request, seen, params, access, services))
                 messages = source if isinstance(source, AsyncIterator) else await source
                 await answer(request, seen, access, messages, verdict.headers)

@@ -6,10 +6,7 @@ Permissions may be taken away, and windows may shut, while somebody watches: the
 import asyncio
 import dataclasses
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
-
-from sanic import Request
+from collections.abc import Awaitable, Callable
 
 from sanic_qserver.endpoints.endpoint import Stream
 from sanic_qserver.errors import Forbidden, GatewayError, ShuttingDown
@@ -48,12 +45,6 @@ class Watchers:
 
     def __len__(self) -> int:
         return len(self._open)
-
-    @asynccontextmanager
-    async def place(self, request: Request, row: Stream, access: Access) -> AsyncIterator[None]:
-        """Hold a place under the rules of concurrency. Raises TooManyRequests."""
-        async with self.gate.place(access, row, request.client_ip):
-            yield
 
     def add(self, watching: Watching) -> None:
         """Somebody came."""

@@ -77,7 +77,7 @@ def websocket_handler(row: Stream, gate: Gate, services: Services, watchers: Wat
     async def watch(
         request: Request, websocket: WebsocketImplProtocol, row: Stream, params: Params, access: Access
     ) -> None:
-        async with watchers.place(request, row, access):
+        async with gate.place(access, row, request.client_ip):
             source = row.source(call_of(request, row, params, access, services))
             watching = Watching(access, row, _closing(websocket))
             if isinstance(source, AsyncIterator):

@@ -13,6 +13,7 @@ from sanic_qserver.manager.publications import CONSOLE, Publications
 from sanic_qserver.manager.reads import Reads
 from sanic_qserver.manager.watch import StatusWatch
 from sanic_qserver.manager.watch_state import StateWatch
+from sanic_qserver.manager.watch_waits import Waits
 
 _LINE_END = b'\\n"}'
 
@@ -26,6 +27,7 @@ class Live:
         self.status = StatusWatch(config, publications, lambda: reads.joined("status"))
         self.events = Events(config)
         self.state = StateWatch(config, self.events, self.status, reads, self.console)
+        self.waits = Waits(self.status, self.state)
         self._publications = publications
         self._end: Callable[[], None] = lambda: None
 

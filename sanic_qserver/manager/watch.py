@@ -22,6 +22,7 @@ from sanic_qserver.manager.publications import INFO, Publications
 log = logging.getLogger("sanic_qserver.manager")
 
 _SILENT_S = 2.5  # RE Manager publishes once a second: silent for longer, it does not publish.
+_OLDER_S = 2.0
 _REPEAT_S = 1.0  # The status goes to the classic websockets at least this often.
 _MAX_PAUSE_S = 1.0
 
@@ -65,6 +66,8 @@ class StatusWatch:
         self._end_listening: Callable[[], None] = lambda: None
         self._heard_at = -math.inf
         self._framed_at = -math.inf
+        self._accepted_at = -math.inf
+        self._reply = b""
         self._looked = asyncio.Event()
         self._hurry = asyncio.Event()
 
@@ -90,12 +93,16 @@ class StatusWatch:
             self._task = None
             self._end_listening()
         self.current = None
+        self._reply = b""
         self._looked.clear()
 
     async def look(self) -> Snapshot | None:
         """The status, asked for now; None when RE Manager does not answer."""
         try:
-            self._accept(msgspec.Raw(await self._ask()), is_reply=True)
+            reply = await self._ask()
+            if reply is not self._reply:  # Decoded once for all who share it.
+                self._accept(msgspec.Raw(reply), is_reply=True)
+            self._reply = reply
         except (GatewayError, msgspec.MsgspecError) as error:
             log.debug("No status: %s", error)
             self._lost()
@@ -143,15 +150,18 @@ class StatusWatch:
         if current is not None:
             if snapshot.uid == current.uid:
                 return
-            # A publication that is older than what was read meanwhile. A reply is the truth, whatever its time.
-            if not is_reply and str(snapshot.values.get("time")) < str(current.values.get("time")):
+            # What is older than what came meanwhile by the other way. But a clock may be set back, and RE Manager
+            # restarted: an older reply is the truth once nothing newer came for a while.
+            is_older = str(snapshot.values.get("time")) < str(current.values.get("time"))
+            if is_older and (not is_reply or time.monotonic() - self._accepted_at < _OLDER_S):
                 return
-        self.current = snapshot
+        self.current, self._accepted_at = snapshot, time.monotonic()
         if time.monotonic() - self._heard_at >= _SILENT_S:
             self._frame()
         self._tell(snapshot)
 
     def _lost(self) -> None:
+        self._reply = b""
         if self.current is not None or not self._looked.is_set():
             self.current = None
             self._tell(None)

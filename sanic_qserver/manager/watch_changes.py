@@ -5,12 +5,15 @@ old queue, give the new one: an item goes directly behind `after_uid`, null bein
 end.
 """
 
+import json
 from bisect import bisect_left
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 from msgspec import Raw, Struct
+
+_T = TypeVar("_T")
 
 
 class Change(NamedTuple):
@@ -80,21 +83,30 @@ _runs_reply = msgspec.json.Decoder(_RunsReply).decode
 
 def queue_state(reply: bytes) -> QueueState:
     """The queue in a reply to `queue_get`."""
-    queue = _queue_reply(reply)
+    queue = _decoded(_queue_reply, reply)
     items = {_uid_of(item).item_uid: item.copy() for item in queue.items}
     return QueueState(queue.plan_queue_uid, items, _uid_of(queue.running_item).item_uid, queue.running_item.copy())
 
 
 def history_state(reply: bytes) -> HistoryState:
     """The history in a reply to `history_get`."""
-    history = _history_reply(reply)
+    history = _decoded(_history_reply, reply)
     return HistoryState(history.plan_history_uid, {_uid_of(item).item_uid: item.copy() for item in history.items})
 
 
 def runs_state(reply: bytes) -> RunsState:
     """The runs in a reply to `re_runs`."""
-    runs = _runs_reply(reply)
+    runs = _decoded(_runs_reply, reply)
     return RunsState(runs.run_list_uid, {run["uid"]: run for run in runs.run_list})
+
+
+def _decoded(decode: Callable[[bytes], _T], reply: bytes) -> _T:
+    try:
+        return decode(reply)
+    except msgspec.ValidationError:
+        raise
+    except msgspec.DecodeError:  # NaN, which RE Manager's encoder may write; it becomes null.
+        return decode(msgspec.json.encode(json.loads(reply)))
 
 
 def new_items(old: HistoryState, new: HistoryState) -> list[tuple[Raw, Ended]]:

@@ -62,7 +62,9 @@ class StateWatch:
         self._beat: asyncio.TimerHandle | None = None
         self._changed = asyncio.Event()
         self._looking = asyncio.Lock()
+        self._on_look: list[Callable[[], None]] = []
         self._told: dict[str, Any] | None = None
+        self._is_available = True
         self.queue: QueueState | None = None
         self.history: HistoryState | None = None
         self.runs: RunsState | None = None
@@ -86,12 +88,26 @@ class StateWatch:
                 self._leave(wanted)
 
         try:
-            await self._status.first()
+            await self._status.look()
             await self._look()
         except BaseException:
             end()
             raise
         return end
+
+    def on_look(self, listener: Callable[[], None]) -> Callable[[], None]:
+        """Call `listener` after each look. Returns the function that ends it."""
+        self._on_look.append(listener)
+        return lambda: self._on_look.remove(listener)
+
+    def has_finished(self, uid: str) -> bool:
+        """Whether the history, as it is known, holds the item."""
+        return self.history is not None and uid in self.history.items
+
+    def knows_item(self, uid: str) -> bool:
+        """Whether the item was seen in the queue, running, or in the history."""
+        queue = self.queue
+        return self.has_finished(uid) or (queue is not None and (uid in queue.items or uid == queue.running_uid))
 
     def close(self) -> None:
         """Stop at once."""
@@ -187,8 +203,12 @@ class StateWatch:
         self._changed.set()
         told, self._told = self._told, (status.values if status is not None else self._told)
         if status is None:
+            self._is_available = False
             self._publish("status", "unavailable", {"detail": "RE Manager does not answer"})
             return
+        if not self._is_available:
+            self._is_available = True
+            self._publish("status", "available", msgspec.Raw(status.raw))
         if told is None:
             return
         changed = {name: value for name, value in status.values.items() if told.get(name) != value}
@@ -227,6 +247,9 @@ class StateWatch:
             except (GatewayError, msgspec.MsgspecError) as error:
                 log.debug("Could not look at what changed: %s", error)
                 asyncio.get_running_loop().call_later(self._config.poll_s, self._changed.set)
+                return
+            for listener in tuple(self._on_look):
+                listener()
 
     async def _read(self, method: str) -> bytes:
         return (await self._reads.body(method)).json

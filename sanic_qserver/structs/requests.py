@@ -61,7 +61,14 @@ class Ping(Reloadable, frozen=True, kw_only=True):
 
 
 class Status(Reloadable, frozen=True, kw_only=True):
-    """Get the status of RE Manager."""
+    """Get the status of RE Manager.
+
+    `wait_for`: answer once this is so: `idle`, `paused`, `environment_open`, `environment_closed`, `queue_empty`,
+    `item_finished:<uid>`, `changed:<status_uid>` or `<member>=<value>`; at the latest after `timeout` seconds.
+    """
+
+    wait_for: str | UnsetType = UNSET
+    timeout: Annotated[float, Meta(ge=0)] = 30.0
 
 
 class ConfigGet(Params, frozen=True, kw_only=True):
