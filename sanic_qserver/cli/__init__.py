@@ -4,10 +4,10 @@ import sys
 
 import typer
 
-from sanic_qserver.cli import configuration, demo, serve
+from sanic_qserver.cli import configuration, demo, extensions, serve
 from sanic_qserver.errors import ConfigError
 
-COMMANDS = (*serve.COMMANDS, *demo.COMMANDS, *configuration.COMMANDS)
+COMMANDS = (*serve.COMMANDS, *demo.COMMANDS, *configuration.COMMANDS, *extensions.COMMANDS)
 
 
 def main() -> None:

@@ -28,9 +28,11 @@ def demo(
     port: Annotated[int, typer.Option(help="The port to bind.")] = 60610,
     state: Annotated[Path | None, typer.Option(help="Keep queue and history in this folder.")] = None,
     is_open: Annotated[bool, typer.Option("--open", help="No key needed. Loopback only.")] = False,
+    extension: Annotated[list[str] | None, typer.Option(help="A custom module to load; may be repeated.")] = None,
 ) -> None:
     """Start Redis, RE Manager with simulated devices, and the server: all that is needed to try it."""
     sections = _sections(host, port, is_open=is_open)
+    sections["extensions"] = {"modules": extension or []}
     create_app(load(environment={}, overrides=sections), name="check")  # Mistakes show before anything is started.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     if is_taken(host, port):

@@ -14,6 +14,7 @@ from sanic.worker.loader import AppLoader
 
 from sanic_qserver.app import create_app
 from sanic_qserver.cli.options import ConfigFile
+from sanic_qserver.cli.reloading import serve_again_and_again
 from sanic_qserver.config import Config, load
 from sanic_qserver.demo import is_taken
 from sanic_qserver.errors import ConfigError
@@ -27,11 +28,21 @@ def serve(
     host: Annotated[str | None, typer.Option(help="The address to bind. Default 127.0.0.1.")] = None,
     port: Annotated[int | None, typer.Option(help="The port to bind. Default 60610.")] = None,
     workers: Annotated[int | None, typer.Option(help="Server processes. Default 1.")] = None,
+    *,
+    reload: Annotated[bool, typer.Option("--reload", help="Start anew when a custom module changes.")] = False,
 ) -> None:
     """Serve RE Manager over HTTP."""
     given = {"host": host, "port": port, "workers": workers}
     overrides = {"server": {name: value for name, value in given.items() if value is not None}}
-    run(load(config, overrides=overrides))
+    loaded = load(config, overrides=overrides)
+    if not reload:
+        run(loaded)
+        return
+    chosen = {"config": config, **given}
+    arguments = [f"--{name}={value}" for name, value in chosen.items() if value is not None]
+    # The key stays the same from start to start.
+    key = _with_key(loaded).auth.single_user_api_key
+    serve_again_and_again(loaded, arguments, {"QSERVER_HTTP_SERVER_SINGLE_USER_API_KEY": key} if key else {})
 
 
 def run(config: Config) -> None:

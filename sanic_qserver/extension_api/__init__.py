@@ -6,6 +6,7 @@ server listens. What it adds is taken as a whole, or, when it fails, not at all.
 
 import msgspec
 
+from sanic_qserver.auth.logins import ExternalLogin, PasswordLogin
 from sanic_qserver.auth.provider import AuthProvider
 from sanic_qserver.endpoints.endpoint import Answer, Call, Endpoint, Stamp, Stream, UploadedFile, forward
 from sanic_qserver.endpoints.hooks import AfterSubmit, BeforeSubmit, Item, Refusal, Submission
@@ -49,6 +50,7 @@ __all__ = [
     "CredentialKind",
     "Endpoint",
     "ExtensionHost",
+    "ExternalLogin",
     "Forbidden",
     "GatewayError",
     "Item",
@@ -56,6 +58,7 @@ __all__ = [
     "NotAuthenticated",
     "NotFound",
     "Params",
+    "PasswordLogin",
     "Principal",
     "Quota",
     "RatePolicy",

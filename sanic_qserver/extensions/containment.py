@@ -14,6 +14,8 @@ class ContainedProvider:
         self.module = module
         self.provider = provider
         self.limit_s = limit_s
+        self.kinds = getattr(provider, "kinds", None)
+        self.sees_only_value = getattr(provider, "sees_only_value", False)
         self._hook = Hook(module, provider.identify)
 
     async def identify(self, credential: Credential) -> Principal | None:
