@@ -36,6 +36,7 @@ from sanic_qserver.manager.console import Console
 from sanic_qserver.manager.live import Live
 from sanic_qserver.manager.publications import Publications
 from sanic_qserver.manager.reads import Reads
+from sanic_qserver.policy.audit import audit_of
 from sanic_qserver.policy.policies import Policies
 
 log = logging.getLogger("sanic_qserver")
@@ -74,6 +75,7 @@ def create_app(config: Config, *, name: str = "sanic_qserver") -> App:
         console=Console(config.console),
         live=Live(config.live, publications, reads),
         warnings=warnings,
+        audit=audit_of(config),
         hooks=hooks,
         sheet_readers=SheetReaders(extensions.all("sheet_readers"), sheet_limits(config.spreadsheets)),
         answers=answers,
@@ -85,7 +87,7 @@ def create_app(config: Config, *, name: str = "sanic_qserver") -> App:
     logins.on_revocation(providers.forget)
     browsers = Browsers(logins, config.server.allow_origins)
     services.rates = extensions.rate_policy(policies.rates)
-    gate = Gate(providers, access, services.rates, browsers)
+    gate = Gate(providers, access, services.rates, browsers, services.audit)
     services.rows = endpoints
     metrics = Metrics(services)
     services.metrics = metrics.text
@@ -101,7 +103,7 @@ def create_app(config: Config, *, name: str = "sanic_qserver") -> App:
     app.ctx.rows = (*endpoints, *streams)
     app.ctx.extensions = running
     app.ctx.policies = policies
-    mount_policies(app, policies)
+    mount_policies(app, policies, services.audit)
     _open_and_close(app, services, running)
     return app
 

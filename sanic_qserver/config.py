@@ -145,6 +145,15 @@ class ExtensionsConfig(Section, frozen=True, kw_only=True):
     options: dict[str, dict[str, Any]] = field(default_factory=dict)
 
 
+class AuditConfig(Section, frozen=True, kw_only=True):
+    """Where the audit trail goes: the log, a file of its own, a table (SQLite or PostgreSQL) for `GET /api/audit`."""
+
+    log: bool = True
+    file: str = ""
+    database: str = ""
+    keep_days: Count = 365
+
+
 class Config(Section, frozen=True, kw_only=True):
     """The whole configuration. `source` is the file it came from."""
 
@@ -158,6 +167,7 @@ class Config(Section, frozen=True, kw_only=True):
     auth: AuthConfig = field(default_factory=AuthConfig)
     database: DatabaseConfig = DatabaseConfig()
     policy: PolicyConfig = field(default_factory=PolicyConfig)
+    audit: AuditConfig = AuditConfig()
     spreadsheets: SpreadsheetsConfig = SpreadsheetsConfig()
     extensions: ExtensionsConfig = field(default_factory=ExtensionsConfig)
     source: str = ""

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from sanic_qserver.auth.logins import Logins
-from sanic_qserver.config import Config
+from sanic_qserver.config import AuditConfig, Config
 from sanic_qserver.endpoints.answers import KeptAnswers, NoAnswers
 from sanic_qserver.endpoints.bulk_state import Bulks
 from sanic_qserver.endpoints.hooks import NO_HOOKS, Hooks
@@ -17,6 +17,7 @@ from sanic_qserver.manager.live import Live
 from sanic_qserver.manager.publications import Publications
 from sanic_qserver.manager.reads import Reads
 from sanic_qserver.policy.access import NoRateLimits, RatePolicy
+from sanic_qserver.policy.audit import Audit
 
 if TYPE_CHECKING:
     from sanic_qserver.endpoints.endpoint import Endpoint  # which imports this module
@@ -46,4 +47,5 @@ class Services:
     bulks: Bulks = field(default_factory=Bulks)
     rows: tuple["Endpoint", ...] = ()
     rates: RatePolicy = field(default_factory=NoRateLimits)
+    audit: Audit = field(default_factory=lambda: Audit(AuditConfig()))
     queue_edits: asyncio.Lock = field(default_factory=asyncio.Lock)

@@ -1,6 +1,7 @@
 """THE list of what is served, and who may call it. Grep a path and you land on its row."""
 
 from sanic_qserver.endpoints.about import about
+from sanic_qserver.endpoints.audit import audit_get
 from sanic_qserver.endpoints.auth_table import AUTH_ENDPOINTS
 from sanic_qserver.endpoints.bulk import add_lines
 from sanic_qserver.endpoints.console import (
@@ -24,6 +25,7 @@ from sanic_qserver.endpoints.testing import server_sleep
 from sanic_qserver.endpoints.waiting import status_or_wait
 from sanic_qserver.scopes import Scope
 from sanic_qserver.structs import replies, requests
+from sanic_qserver.structs.audit import AuditGet, AuditReply
 from sanic_qserver.structs.auth_replies import AboutReply
 from sanic_qserver.structs.auth_requests import About
 
@@ -156,6 +158,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
              reply=replies.Reply),
     # Operation
     Endpoint("GET", "/metrics", Scope.ADMIN_METRICS, "", requests.Metrics, serve=metrics),
+    Endpoint("GET", "/audit", Scope.ADMIN_AUDIT, "", AuditGet, serve=audit_get, reply=AuditReply, at_root=False),
     # Console
     Endpoint("GET", "/console_output", Scope.READ_CONSOLE, "", requests.ConsoleOutput, serve=console_output,
              reply=replies.ConsoleReply),

@@ -8,11 +8,14 @@ from sanic import Request
 
 from sanic_qserver.auth.provider import Providers
 from sanic_qserver.endpoints.endpoint import Answer, Call, Endpoint, Stream
-from sanic_qserver.errors import NotAuthenticated, ScopeMissing
+from sanic_qserver.errors import GatewayError, NotAuthenticated, ScopeMissing
+from sanic_qserver.http.auditing import record_abandoned, record_denied, record_failed, record_served
 from sanic_qserver.http.browsers import AMBIENT, Browsers
 from sanic_qserver.http.credentials import credential_of
+from sanic_qserver.http.request_id import request_id_of
 from sanic_qserver.manager.bodies import Body
 from sanic_qserver.policy.access import AccessPolicy, Attempt, RatePolicy, Verdict
+from sanic_qserver.policy.audit import Audit
 from sanic_qserver.scopes import Scope
 from sanic_qserver.structs.identity import PUBLIC, Access, Credential, CredentialKind
 
@@ -23,9 +26,12 @@ _CACHE_S = 1.0  # A decision is used this long before the provider and the polic
 class Gate:
     """Admits requests. One an application."""
 
-    def __init__(self, providers: Providers, access: AccessPolicy, rates: RatePolicy, browsers: Browsers) -> None:
+    def __init__(
+        self, providers: Providers, access: AccessPolicy, rates: RatePolicy, browsers: Browsers, audit: Audit
+    ) -> None:
         self.providers = providers
         self.browsers = browsers
+        self.audit = audit
         self.access = access
         self.rates = rates
         self._known: dict[tuple[CredentialKind, str, str], tuple[Access, tuple[int, int], float]] = {}
@@ -39,25 +45,41 @@ class Gate:
         """
         if row.ignores_credential:
             credential = Credential(kind=CredentialKind.ANONYMOUS, address=request.client_ip)
-        credential = credential or credential_of(request)
-        access = await self.identify(credential)
-        if credential.kind in AMBIENT:
-            self.browsers.check(request, credential, access)
-        elif credential.kind is CredentialKind.TICKET and isinstance(row, Endpoint):
-            raise NotAuthenticated("A ticket opens websockets and streams only")
-        if row.scope is not None and row.scope not in access.scopes and access.scopes.isdisjoint(row.any_scope):
-            self.refuse(access, row.scope)
-        attempt = Attempt(access=access, path=row.path, scope=row.scope, address=request.client_ip)
-        if row.ignores_credential:  # Logins: when they cannot be counted, nobody is let in.
-            return access, await self.rates.admit_login(attempt)
-        return access, await self.rates.admit(attempt)
+        access: Access | None = None
+        try:
+            credential = credential or credential_of(request)
+            access = await self.identify(credential)
+            if credential.kind in AMBIENT:
+                self.browsers.check(request, credential, access)
+            elif credential.kind is CredentialKind.TICKET and isinstance(row, Endpoint):
+                raise NotAuthenticated("A ticket opens websockets and streams only")
+            if row.scope is not None and row.scope not in access.scopes and access.scopes.isdisjoint(row.any_scope):
+                self.refuse(access, row.scope)
+            attempt = Attempt(access=access, path=row.path, scope=row.scope, address=request.client_ip)
+            if row.ignores_credential:  # Logins: when they cannot be counted, nobody is let in.
+                return access, await self.rates.admit_login(attempt)
+            return access, await self.rates.admit(attempt)
+        except GatewayError as error:
+            record_denied(self.audit, row, access, request.client_ip, request_id_of(request), error)
+            raise
 
     async def serve(self, row: Endpoint, call: Call) -> bytes | Body | Answer:
-        """Serve an admitted request, in a place of its own where requests in flight are counted."""
-        if not self.rates.counts_requests:
-            return await row.serve(call)
-        async with self.place(call.access, row, call.address):
-            return await row.serve(call)
+        """Serve an admitted request, in a place of its own where requests in flight are counted; record what it did."""
+        try:
+            if self.rates.counts_requests:
+                async with self.place(call.access, row, call.address):
+                    answer = await row.serve(call)
+            else:
+                answer = await row.serve(call)
+        except GatewayError as error:
+            record_failed(self.audit, row, call, error)
+            raise
+        except BaseException:
+            record_abandoned(self.audit, row, call)
+            raise
+        if row.changes:
+            record_served(self.audit, row, call, answer)
+        return answer
 
     @asynccontextmanager
     async def place(self, access: Access, row: Endpoint | Stream, address: str) -> AsyncIterator[None]:

@@ -7,11 +7,12 @@ import signal
 from typing import Any
 
 from sanic_qserver.http.application import App
+from sanic_qserver.policy.audit import Audit
 from sanic_qserver.policy.policies import Policies
 
 
-def mount_policies(app: App, policies: Policies) -> None:
-    """Start and stop the policies with the server."""
+def mount_policies(app: App, policies: Policies, audit: Audit) -> None:
+    """Start and stop the policies, and the audit trail, with the server."""
     reloading: set[asyncio.Task[None]] = set()
 
     def reload() -> None:
@@ -21,6 +22,7 @@ def mount_policies(app: App, policies: Policies) -> None:
 
     @app.before_server_start
     async def start(_: App) -> None:
+        await audit.start()
         await policies.start()
         # Not on Windows, and not in a thread: then files are still looked at.
         with contextlib.suppress(NotImplementedError, ValueError, RuntimeError, AttributeError):
@@ -33,6 +35,10 @@ def mount_policies(app: App, policies: Policies) -> None:
         for task in reloading:
             task.cancel()
         await policies.stop()
+
+    @app.after_server_stop
+    async def stop_audit(_: App) -> None:
+        await audit.stop()
 
     @app.main_process_start
     async def pass_on(app: App) -> None:

@@ -77,9 +77,12 @@ def _rate_policy(config: Config, warnings: list[str]) -> RatePolicy:
         made: RatePolicy = imported(policy.rate_class, "[policy] rate_class")(**policy.rate_args)
         return made
     file = resolve(config, policy.rate_limits, "policies/rate_limits.yaml")
-    watched = WatchedFile(file, partial(RateRules, workers=workers), warnings)
-    if policy.counters == "memory":
-        if workers > 1 and watched.current.file.rates:
+    is_counted_here = policy.counters == "memory"
+    # The shipped rules are nobody's choice: each worker gets its share of them.
+    share = workers if is_counted_here and not policy.rate_limits else 1
+    watched = WatchedFile(file, partial(RateRules, workers=workers, share=share), warnings)
+    if is_counted_here:
+        if workers > share and watched.current.file.rates:
             raise ConfigError(
                 f'[server] workers = {workers}, and {file} has rates: with [policy] counters = "memory" every worker '
                 "would let the whole limit pass. Set [policy] counters to the URL of a Redis, or workers to 1"

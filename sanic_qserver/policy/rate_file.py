@@ -93,8 +93,8 @@ def rate_file(document: Document) -> RateFile:
         raise ConfigError(f"{document.place(path)}: {error}") from None
 
 
-def limits_of(rule: RateRule, where: str) -> tuple[Limit, ...]:
-    """The limits that the rule's text means. Raises ConfigError, naming `where`."""
+def limits_of(rule: RateRule, where: str, share: int = 1) -> tuple[Limit, ...]:
+    """The limits that the rule's text means, or one part in `share` of them. Raises ConfigError, naming `where`."""
     try:
         items = limits.parse_many(rule.limits)
     except ValueError:
@@ -108,7 +108,7 @@ def limits_of(rule: RateRule, where: str) -> tuple[Limit, ...]:
             # Rounded up: the mean rate is never more than what is written.
             amount, window_s = rule.burst, float(math.ceil(window_s * rule.burst / amount))
         name = rule.name if len(items) == 1 else f"{rule.name}-{window_s:g}s"
-        result.append(Limit(name, amount, window_s))
+        result.append(Limit(name, max(1, amount // share), window_s))
     return tuple(result)
 
 

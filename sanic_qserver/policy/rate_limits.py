@@ -42,15 +42,18 @@ class Met(Struct, frozen=True):
 
 
 class RateRules:
-    """A rate-limit file worked out. Immutable: a change makes a new one. Raises ConfigError."""
+    """A rate-limit file worked out. Immutable: a change makes a new one.
 
-    def __init__(self, document: Document, workers: int = 1) -> None:
+    `share`: of every limit, this process lets one part in so many through. Raises ConfigError.
+    """
+
+    def __init__(self, document: Document, workers: int = 1, share: int = 1) -> None:
         self.document = document
         self.file = rate_file(document)
         self._rules: list[tuple[RateRule, Matcher, tuple[Limit, ...]]] = []
         for number, rule in enumerate(self.file.rates):
             where = f"{document.source}: rates.{number} ({rule.name})"
-            self._rules.append((rule, Matcher(rule, self.file.exempt, where), limits_of(rule, where)))
+            self._rules.append((rule, Matcher(rule, self.file.exempt, where), limits_of(rule, where, share)))
         self.places = Places(self.file, document.source, workers)
         self._by_address = any(matcher.asks_address for _, matcher, _ in self._rules)
         self._by_user = any(matcher.asks_user for _, matcher, _ in self._rules)

@@ -1,0 +1,167 @@
+"""The audit trail in SQL: SQLite or PostgreSQL. Entries are written in batches, behind the requests.
+
+When the database is away entries wait, at most `WAITING`; then the oldest are dropped and counted. The log has all.
+"""
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections import deque
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from sqlalchemy import Column, Float, Integer, MetaData, String, Table, Text, delete, insert, select
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+
+from sanic_qserver.errors import ConfigError, Overloaded
+from sanic_qserver.structs.audit import AuditEntry, AuditGet, KeptEntry
+
+log = logging.getLogger("sanic_qserver.audit")
+
+WAITING = 50_000
+BATCH = 500
+PERIOD_S = 0.5
+_DAY_S = 86_400.0
+_DRIVERS = {"sqlite": "sqlite+aiosqlite", "postgresql": "postgresql+asyncpg", "postgres": "postgresql+asyncpg"}
+
+TABLE = Table(
+    "qserver_audit",
+    MetaData(),
+    Column("id", Integer, primary_key=True, autoincrement=True),
+    Column("at", Float, nullable=False, index=True),
+    Column("outcome", String(10), nullable=False),
+    Column("endpoint", String(200), nullable=False),
+    Column("user", String(200), nullable=False, index=True),
+    Column("provider", String(100), nullable=False),
+    Column("submitted_as", Text, nullable=False),
+    Column("address", String(100), nullable=False),
+    Column("key_id", String(20), nullable=False),
+    Column("status", Integer, nullable=False),
+    Column("code", String(60), nullable=False),
+    Column("detail", Text, nullable=False),
+    Column("request_id", String(130), nullable=False),
+    Column("item_uids", Text, nullable=False),
+    Column("more", Text, nullable=False),
+)
+_JSON = ("item_uids", "more")
+
+
+class SqlTable:
+    """The table, and the entries that wait to be written."""
+
+    def __init__(self, url: str, keep_days: int, folder: Path) -> None:
+        """Raises ConfigError for a URL that is none, or a database that needs something that is not installed."""
+        self._engine = _engine(url, folder)
+        self._keep_s = keep_days * _DAY_S
+        self._waiting: deque[AuditEntry] = deque()
+        self._task: asyncio.Task[None] | None = None
+        self._is_made = False
+        self._cleaned_at = 0.0
+        self.dropped_count = 0
+
+    def keep(self, entry: AuditEntry) -> None:
+        """Take an entry, to be written within a second."""
+        if len(self._waiting) >= WAITING:
+            self._waiting.popleft()
+            self.dropped_count += 1
+        self._waiting.append(entry)
+
+    async def start(self) -> None:
+        """Begin to write. A database that is away is tried for again and again."""
+        self._task = asyncio.create_task(self._run(), name="audit table")
+
+    async def stop(self) -> None:
+        """Write what is left, and end."""
+        if self._task is not None:
+            self._task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._task
+        try:
+            await self._write()
+        except (SQLAlchemyError, OSError) as error:
+            log.error("%d entries could not be written: %s", len(self._waiting), type(error).__name__)  # noqa: TRY400
+        await self._engine.dispose()
+
+    async def find(self, wanted: AuditGet) -> list[KeptEntry]:
+        """The entries that match, the newest first. Raises Overloaded when the database does not answer."""
+        column = TABLE.c
+        query = select(TABLE).order_by(column.id.desc()).limit(wanted.limit)
+        conditions = (
+            (wanted.since, lambda value: column.at >= value),
+            (wanted.until, lambda value: column.at < value),
+            (wanted.user, lambda value: column.user == value),
+            (wanted.outcome, lambda value: column.outcome == value),
+            (wanted.before_id, lambda value: column.id < value),
+            (wanted.item_uid, lambda value: column.item_uids.contains(f'"{value}"', autoescape=True)),
+        )
+        for value, condition in conditions:
+            if value is not msgspec.UNSET:
+                query = query.where(condition(value))
+        try:
+            await self._write()
+            async with self._engine.connect() as connection:
+                rows = (await connection.execute(query)).mappings().all()
+        except (SQLAlchemyError, OSError):
+            raise Overloaded("The audit table does not answer", headers={"Retry-After": "2"}) from None
+        return [_entry({str(name): value for name, value in row.items()}) for row in rows]
+
+    async def _run(self) -> None:
+        told = False
+        while True:
+            await asyncio.sleep(PERIOD_S)
+            try:
+                await self._write()
+                await self._clean()
+                told = False
+            except (SQLAlchemyError, OSError) as error:
+                if not told:
+                    log.error("The audit table cannot be written: %s", type(error).__name__)  # noqa: TRY400
+                told = True
+
+    async def _write(self) -> None:
+        if not self._is_made:
+            async with self._engine.begin() as connection:
+                await connection.run_sync(TABLE.metadata.create_all)
+            self._is_made = True
+        while self._waiting:
+            batch = [self._waiting.popleft() for _ in range(min(BATCH, len(self._waiting)))]
+            try:
+                async with self._engine.begin() as connection:
+                    await connection.execute(insert(TABLE), list(_rows(batch)))
+            except BaseException:
+                self._waiting.extendleft(reversed(batch))
+                raise
+
+    async def _clean(self) -> None:
+        """Delete what is older than is to be kept, once an hour."""
+        if time.monotonic() - self._cleaned_at < 3600 and self._cleaned_at:
+            return
+        self._cleaned_at = time.monotonic()
+        async with self._engine.begin() as connection:
+            await connection.execute(delete(TABLE).where(TABLE.c.at < time.time() - self._keep_s))
+
+
+def _rows(batch: Iterable[AuditEntry]) -> Iterable[dict[str, Any]]:
+    for entry in batch:
+        row = msgspec.structs.asdict(entry)
+        yield {**row, **{name: msgspec.json.encode(row[name]).decode() for name in _JSON}}
+
+
+def _entry(row: dict[str, Any]) -> KeptEntry:
+    return msgspec.convert({**row, **{name: msgspec.json.decode(row[name]) for name in _JSON}}, KeptEntry)
+
+
+def _engine(url: str, folder: Path) -> AsyncEngine:
+    try:
+        parsed = make_url(url)
+        if parsed.get_backend_name() == "sqlite" and parsed.database and parsed.database != ":memory:":
+            parsed = parsed.set(database=str(folder / parsed.database))
+        return create_async_engine(parsed.set(drivername=_DRIVERS.get(parsed.drivername, parsed.drivername)))
+    except (ArgumentError, ImportError) as error:
+        # The text of the error may hold the URL, and that a password.
+        raise ConfigError(f"[audit] database: not a database that can be used ({type(error).__name__})") from None
