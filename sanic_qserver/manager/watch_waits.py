@@ -26,10 +26,13 @@ Check = Callable[[dict[str, Any]], bool]
 _NAMED: dict[str, Check] = {
     "idle": lambda status: status.get("manager_state") == "idle",
     "paused": lambda status: status.get("manager_state") == "paused",
-    "environment_open": lambda status: bool(status.get("worker_environment_exists"))
-    and status.get("worker_environment_state") not in ("initializing", "closing"),
-    "environment_closed": lambda status: not status.get("worker_environment_exists")
-    and status.get("worker_environment_state") == "closed",
+    "environment_open": lambda status: (
+        bool(status.get("worker_environment_exists"))
+        and status.get("worker_environment_state") not in ("initializing", "closing")
+    ),
+    "environment_closed": lambda status: (
+        not status.get("worker_environment_exists") and status.get("worker_environment_state") == "closed"
+    ),
     "queue_empty": lambda status: not status.get("items_in_queue") and not status.get("running_item_uid"),
 }
 _MEMBER = re.compile(r"(?P<name>\w+)=(?P<value>.*)", re.DOTALL).fullmatch
