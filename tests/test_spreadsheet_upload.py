@@ -1,12 +1,15 @@
 """The row /queue/upload/spreadsheet, against a real RE Manager."""
 
 import asyncio
+import json
 import sys
 import textwrap
 import time
 
+import msgspec
 import pytest
 
+from sanic_qserver.structs.identity import Quota
 from tests.conftest import KEY, app_of, until_connected
 from tests.sheets import GOOD, csv, many_rows, xlsx, zip_bomb
 
@@ -118,6 +121,52 @@ async def test_a_large_sheet_goes_in_several_batches_in_order(sanic_client, make
         numbers = [item["kwargs"]["num"] for item in await queue_of(client)]
         assert numbers == ([1, 2, 3, 4, 5, 9] if fields else [9, 1, 2, 3, 4, 5])
         assert len(reply["rows"]) == 5
+
+
+async def test_watchers_of_the_queue_see_the_progress(sanic_client, make_config):
+    client = await started(sanic_client, make_config(spreadsheets={"batch_size": 2}))
+    seen = []
+    async with client.stream("GET", "/api/events?topics=queue", headers={"Accept": "application/x-ndjson"}) as events:
+        lines = events.aiter_lines()
+        while "hello" not in await anext(lines):
+            pass
+        uploading = asyncio.ensure_future(upload(client, csv(*["count,['det1'],1,"] * 5), "plans.csv"))
+        async for line in lines:
+            event = json.loads(line) if line.strip() else {}
+            if event.get("type") == "upload":
+                seen.append((event["data"]["added"], event["data"]["total"], event["data"]["file"]))
+            if len(seen) == 3:
+                break
+    await uploading
+    assert seen == [(2, 5, "plans.csv"), (4, 5, "plans.csv"), (5, 5, "plans.csv")]
+
+
+async def test_a_sheet_over_the_quota_is_refused(client, monkeypatch):
+    services = client.app.ctx.services
+    access = client.app.ctx.gate.access
+    monkeypatch.setattr(client.app.ctx.gate, "access", WithQuota(access))
+    reply = await client.post(PATH, files={"spreadsheet": ("a.csv", csv(*["count,['det1'],1,"] * 3))})
+    assert reply.status_code == 429
+    assert reply.json()["rule"] == "quota.batch_items"
+    assert await queue_of(client) == []
+    assert services.queue_edits.locked() is False
+
+
+class WithQuota:
+    """The policy of the server, with a quota for everybody."""
+
+    def __init__(self, policy):
+        self.policy = policy
+
+    def __getattr__(self, name):
+        return getattr(self.policy, name)
+
+    @property
+    def version(self):
+        return self.policy.version + 1
+
+    def access_of(self, principal):
+        return msgspec.structs.replace(self.policy.access_of(principal), quota=Quota(batch_items=2))
 
 
 async def test_a_later_batch_that_is_refused_takes_the_earlier_ones_back(sanic_client, make_config):

@@ -27,8 +27,9 @@ class Outcome:
 class Batches:
     """Adds items for one call, at the place in the queue that its params name."""
 
-    def __init__(self, call: Call, params: QueueUploadSpreadsheet) -> None:
+    def __init__(self, call: Call, params: QueueUploadSpreadsheet, file_name: str) -> None:
         self._call = call
+        self._file_name = file_name
         self._params = params
         self._size = call.services.config.spreadsheets.batch_size
 
@@ -43,6 +44,7 @@ class Batches:
                 outcome.items += reply["items"]
                 outcome.results += reply["results"]
                 outcome.qsize = reply.get("qsize")
+                self._tell_progress(len(outcome.items), len(items))
         except GatewayError:
             await self._remove(outcome.items)
             raise
@@ -66,6 +68,17 @@ class Batches:
             params = msgspec.structs.replace(params, pos=UNSET, before_uid=UNSET, after_uid=uid)
         reply: dict[str, Any] = msgspec.json.decode(await self._call.ask(params, "queue_item_add_batch"))
         return reply
+
+    def _tell_progress(self, added: int, total: int) -> None:
+        """Tell the watchers of `/api/events` how far it is."""
+        data = {
+            "file": self._file_name,
+            "user": self._call.access.user,
+            "added": added,
+            "total": total,
+            "request_id": self._call.request_id,
+        }
+        self._call.services.live.events.publish("queue", "upload", data)
 
     async def _taken_back(self, added: Outcome, reply: dict[str, Any], items: list[Item], start: int) -> Outcome:
         """Nothing is left in the queue; the results say of every item whether it was the reason."""

@@ -45,7 +45,7 @@ async def upload_spreadsheet(call: Call) -> bytes:
     if params.dry_run:
         return await _shown(call, prepared, content)
     async with room_for(call, len(prepared)):
-        outcome = await Batches(call, params).add(prepared)
+        outcome = await Batches(call, params, part.name or "").add(prepared)
     reply = _reply(
         success=outcome.success,
         msg=outcome.msg,
