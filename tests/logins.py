@@ -45,7 +45,7 @@ def settings(folder: Path, *providers: dict[str, Any], policy: str = POLICY, **a
 
 async def log_in(client: httpx.AsyncClient, name: str = "bob", provider: str = "toy", **more: Any) -> dict[str, Any]:
     """Log in, and let the client carry the access token."""
-    form = {"username": name, "password": PASSWORDS.get(name, name), **more}
+    form = {"username": name, "password": PASSWORDS.get(name, name)} | more
     response = await client.post(f"/api/auth/provider/{provider}/token", data=form, headers={"Authorization": ""})
     assert response.status_code == 200, response.text
     tokens: dict[str, Any] = response.json()

@@ -3,7 +3,8 @@
 import importlib
 import inspect
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from sanic_qserver import login_config as kinds
@@ -27,6 +28,7 @@ class _Workshop:
     def __init__(self, config: Config) -> None:
         self.config = config
         self.closers: list[Callable[[], None]] = []
+        self.async_closers: list[Callable[[], Awaitable[None]]] = []
         self._passwords: Passwords | None = None
 
     @property
@@ -56,8 +58,7 @@ def logins_of(config: Config, clock: Callable[[], float] = time.time) -> Logins:
     ways = {one.name: one for one in made if isinstance(one, (PasswordLogin, ExternalLogin))}
     logins = Logins(config, ways, recognisers, accounts, single_user, clock)
     recognisers.append(Tickets(logins.one_time))
-    for close in workshop.closers:
-        logins.on_close(close)
+    logins.close_with(workshop.closers, workshop.async_closers)
     return logins
 
 
@@ -82,10 +83,47 @@ def _made(config: kinds.AnyProvider, workshop: _Workshop) -> object:
             from sanic_qserver.auth.dictionary import DictionaryLogin  # noqa: PLC0415
 
             return DictionaryLogin(config, workshop.passwords)
-        case kinds.Custom():
-            return _custom(config)
+        case kinds.Ldap():
+            with needs("ldap", config.name):
+                from sanic_qserver.auth.ldap import LdapLogin  # noqa: PLC0415
+            ldap = LdapLogin(config)
+            workshop.closers.append(ldap.pool.close)
+            return ldap
+        case kinds.Pam():
+            with needs("pam", config.name):
+                from sanic_qserver.auth.pam import PamLogin  # noqa: PLC0415
+            pam = PamLogin(config)
+            workshop.closers.append(pam.pool.close)
+            return pam
+        case kinds.Oidc():
+            from sanic_qserver.auth.oidc import OidcLogin  # noqa: PLC0415
+
+            oidc = OidcLogin(config)
+            workshop.async_closers.append(oidc.provider.close)
+            return oidc
+        case kinds.OidcBearer():
+            from sanic_qserver.auth.oidc_bearer import OidcTokens  # noqa: PLC0415
+
+            bearer = OidcTokens(config)
+            workshop.async_closers.append(bearer.provider.close)
+            return bearer
+        case kinds.ProxyIdentity():
+            from sanic_qserver.auth.proxy import ProxyHeaders  # noqa: PLC0415
+
+            return ProxyHeaders(config)
         case _:
-            raise ConfigError(f"[[auth.providers]] {config.name}: this kind is not ready")
+            return _custom(config)
+
+
+@contextmanager
+def needs(extra: str, provider: str) -> Iterator[None]:
+    """Say which extra is missing. Raises ConfigError."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise ConfigError(
+            f"[[auth.providers]] {provider}: {error.name} is not installed: pip install 'sanic-qserver[{extra}]'"
+        ) from None
 
 
 def _custom(config: kinds.Custom) -> object:

@@ -4,7 +4,7 @@ A server without logins has one key, no database, and imports nothing that it do
 """
 
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from sanic_qserver.auth.one_time import MemoryOneTime, OneTime
@@ -73,6 +73,7 @@ class Logins:
         self._accounts = accounts
         self._admit: Callable[[Principal], Access] | None = None
         self._close: list[Callable[[], None]] = []
+        self._async_close: list[Callable[[], Awaitable[None]]] = []
 
     @property
     def accounts(self) -> "Accounts":
@@ -109,9 +110,12 @@ class Logins:
         if self._accounts is not None:
             self._accounts.remembered.listen(forget)
 
-    def on_close(self, action: Callable[[], None]) -> None:
-        """Do this when the server stops."""
-        self._close.append(action)
+    def close_with(
+        self, actions: Sequence[Callable[[], None]], async_actions: Sequence[Callable[[], Awaitable[None]]]
+    ) -> None:
+        """Do these when the server stops."""
+        self._close.extend(actions)
+        self._async_close.extend(async_actions)
 
     async def open(self) -> None:
         """Open the database, when there is one."""
@@ -122,6 +126,8 @@ class Logins:
         """Close what was opened."""
         for action in self._close:
             action()
+        for async_action in self._async_close:
+            await async_action()
         if self._accounts is not None:
             await self._accounts.close()
 
