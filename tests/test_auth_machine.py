@@ -108,7 +108,8 @@ def pam_service(folder):
     for parent in script.parents[:3]:
         parent.chmod(0o755)
     SERVICE.write_text(
-        f"auth required pam_exec.so expose_authtok quiet {shutil.which('sh')} {script}\naccount required pam_permit.so\n"
+        f"auth required pam_exec.so expose_authtok quiet {shutil.which('sh')} {script}\n"
+        "account required pam_permit.so\n"
     )
     yield SERVICE.name
     SERVICE.unlink()

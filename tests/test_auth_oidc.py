@@ -1,0 +1,298 @@
+"""Logins of an OpenID provider, and its access tokens."""
+
+import http.server
+import json
+import re
+import subprocess
+import sys
+import threading
+import time
+import urllib.parse
+
+import httpx
+import pytest
+from conftest import app_of, free_port
+from joserfc import jwt
+from joserfc.jwk import ECKey, KeySet, OctKey, RSAKey
+from logins import settings
+
+from sanic_qserver.auth.openid import OpenIdProvider
+from sanic_qserver.errors import ConfigError
+from sanic_qserver.login_config import OidcBearer
+
+POLICY = """
+users:
+  jane: {roles: user}
+groups:
+  operators: {roles: user}
+claims:
+  - {claim: realm_access.roles, matches: staff, roles: expert}
+default: {roles: observer}
+"""
+
+_PROVIDER = """
+import sys, warnings
+warnings.simplefilter("ignore")
+from oidc_provider_mock import User, run_server_in_thread
+users = [User(sub="jane", claims={"preferred_username": "jane", "name": "Jane Doe", "email": "jane@lab.example",
+                                  "groups": ["operators"]})]
+with run_server_in_thread(port=int(sys.argv[1]), require_nonce=True, user_claims=users):
+    print("ready", flush=True)
+    sys.stdin.read()
+"""
+
+
+@pytest.fixture(scope="module")
+def issuer():
+    """A real provider with discovery, in a process of its own."""
+    port = free_port()
+    with subprocess.Popen(
+        [sys.executable, "-c", _PROVIDER, str(port)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+    ) as process:
+        assert b"ready" in process.stdout.readline()
+        yield f"http://localhost:{port}"
+        process.stdin.close()
+
+
+def oidc(issuer, **more):
+    claims = {"name": "sub"}
+    return {"kind": "oidc", "name": "sso", "issuer": issuer, "client_id": "us", "client_secret": "s",
+            "claims": claims, **more}  # fmt: skip
+
+
+@pytest.fixture
+def serve(sanic_client, make_config, folder):
+    async def serve(*providers):
+        return await sanic_client(app_of(make_config(**settings(folder, *providers, policy=POLICY))))
+
+    return serve
+
+
+async def walk(browser, path, person="jane"):
+    """Where the provider sends a browser back to, after the person has logged in there."""
+    start = await browser.get(path) if isinstance(path, str) else path
+    assert start.status_code in (302, 303), start.text
+    there = start.headers["location"]
+    async with httpx.AsyncClient() as at_provider:
+        done = await at_provider.post(there, data={"sub": person, "action": "authorize"})
+    assert done.status_code in (302, 303), done.text
+    return done.headers["location"]
+
+
+AUTHORIZE = "/api/auth/provider/sso/authorize"
+
+
+async def test_a_browser_logs_in_and_gets_a_refresh_token(serve, issuer):
+    browser = await serve(oidc(issuer))
+    start = await browser.get(AUTHORIZE)
+    query = urllib.parse.parse_qs(urllib.parse.urlsplit(start.headers["location"]).query)
+    assert query["code_challenge_method"] == ["S256"]
+    assert query["nonce"]
+    assert query["redirect_uri"] == [f"{str(browser.base_url).rstrip('/')}/api/auth/provider/sso/code"]
+    back = await browser.get(await walk(browser, start))
+    assert back.status_code == 200, back.text
+    tokens = (await browser.post("/api/auth/session/refresh", json={"refresh_token": back.json()})).json()
+    browser.headers["Authorization"] = f"Bearer {tokens['access_token']}"
+    who = (await browser.get("/api/auth/whoami")).json()
+    assert who["identities"][0] == {**who["identities"][0], "id": "jane", "provider": "sso"}
+    assert who["roles"] == ["user"]
+
+
+async def test_a_page_gets_its_cookies_and_goes_on(serve, issuer):
+    browser = await serve(oidc(issuer))
+    back = await browser.get(await walk(browser, f"{AUTHORIZE}?next=/docs"))
+    assert (back.status_code, back.headers["location"]) == (303, "/docs")
+    assert (await browser.get("/api/auth/whoami")).json()["identities"][0]["id"] == "jane"
+    for elsewhere in ("//evil.example", "https://evil.example", "/\\evil.example"):
+        assert (await browser.get(AUTHORIZE, params={"next": elsewhere})).status_code == 400
+
+
+async def test_a_login_ends_in_the_browser_that_began_it_and_once(serve, issuer):
+    browser = await serve(oidc(issuer))
+    back = await walk(browser, AUTHORIZE)
+    async with httpx.AsyncClient(base_url=browser.base_url) as victim:
+        refused = await victim.get(back)
+        assert refused.status_code == 401
+        assert refused.json()["detail"].startswith("Authentication failure")
+    assert (await browser.get(back)).status_code == 401, "the state is spent, even by a failure"
+    again = await walk(browser, AUTHORIZE)
+    assert (await browser.get(again)).status_code == 200
+    assert (await browser.get(again)).status_code == 401
+
+
+async def test_a_forged_state_or_code_is_refused(serve, issuer):
+    browser = await serve(oidc(issuer))
+    code = "/api/auth/provider/sso/code"
+    assert (await browser.get(f"{code}?code=x&state=forged")).status_code == 401
+    assert (await browser.get(code)).status_code == 401
+    back = await walk(browser, AUTHORIZE)
+    assert (await browser.get(re.sub(r"code=[^&]+", "code=forged", back))).status_code == 401
+    start = await browser.get(AUTHORIZE)
+    state = urllib.parse.parse_qs(urllib.parse.urlsplit(start.headers["location"]).query)["state"][0]
+    denied = await browser.get(f"{code}?error=access_denied&state={state}&session_state=x")
+    assert "access_denied" in denied.json()["detail"]
+
+
+async def test_a_terminal_logs_in_with_a_device_code(serve, issuer):
+    terminal = await serve(oidc(issuer))
+    started = (await terminal.post(AUTHORIZE, json={})).json()
+    assert started["expires_in"] == 600
+    token = "/api/auth/provider/sso/token"
+    waiting = await terminal.post(token, json={"device_code": started["device_code"]})
+    assert waiting.status_code == 400
+    assert waiting.json()["detail"] == waiting.json()["error"] == "authorization_pending"
+    assert (await terminal.post(token, json={"device_code": "00ff"})).status_code == 404
+    assert (await terminal.post(token, json={"device_code": "not hex"})).status_code == 401
+    async with httpx.AsyncClient(base_url=terminal.base_url) as browser:
+        page = await browser.get(started["authorization_uri"])
+        assert started["user_code"] in page.text
+        assert page.headers["x-frame-options"] == "DENY"
+        wrong = await browser.post(started["verification_uri"], data={"user_code": "<b>BBBB"})
+        assert wrong.status_code == 404
+        assert "<b>" not in wrong.text
+        confirmed = await browser.post(started["verification_uri"], data={"user_code": started["user_code"].lower()})
+        done = await browser.get(await walk(browser, confirmed))
+        assert "logged in" in done.text
+    tokens = await terminal.post(token, json={"device_code": started["device_code"]})
+    terminal.headers["Authorization"] = f"Bearer {tokens.json()['access_token']}"
+    assert (await terminal.get("/api/auth/whoami")).json()["identities"][0]["id"] == "jane"
+    assert (await terminal.post(token, json={"device_code": started["device_code"]})).status_code == 404
+
+
+async def test_the_api_tells_how_to_log_in(serve, issuer):
+    about = (await (await serve(oidc(issuer))).get("/api/")).json()
+    provider = about["authentication"]["providers"][0]
+    assert provider["mode"] == "external"
+    assert provider["links"]["authorize"] == AUTHORIZE
+
+
+async def test_a_provider_that_is_away_is_503(serve):
+    client = await serve(oidc(f"http://localhost:{free_port()}"))
+    assert (await client.get(AUTHORIZE)).status_code == 503
+
+
+class Keys:
+    """A provider that says what a test wants: a fault, or a new key, cannot be had from a good one."""
+
+    def __init__(self):
+        self.key = RSAKey.generate_key(2048, {"kid": "first"})
+        self.fetched = 0
+        self.issuer = self.stated = f"http://127.0.0.1:{free_port()}"
+
+    def documents(self):
+        return {
+            "/.well-known/openid-configuration": {"issuer": self.stated, "jwks_uri": f"{self.issuer}/keys"},
+            "/keys": KeySet([self.key]).as_dict(private=False),
+        }
+
+    def token(self, key=None, alg="RS256", **claims):
+        now = int(time.time())
+        body = {"iss": self.issuer, "aud": "queue", "sub": "jane", "preferred_username": "jane", "iat": now,
+                "exp": now + 60, "scope": "queue.read openid", "realm_access": {"roles": ["staff"]}}  # fmt: skip
+        key = key or self.key
+        sent = {name: value for name, value in {**body, **claims}.items() if value is not None}
+        return jwt.encode({"alg": alg, "kid": key.kid or "first"}, sent, key, algorithms=[alg])
+
+
+@pytest.fixture
+def facility():
+    keys = Keys()
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            keys.fetched += self.path == "/keys"
+            body = json.dumps(keys.documents()[self.path]).encode()
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *args):
+            pass
+
+    with http.server.HTTPServer(("127.0.0.1", int(keys.issuer.rsplit(":", 1)[1])), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.05,))
+        thread.start()
+        yield keys
+        server.shutdown()
+        thread.join()
+
+
+def bearer(keys, **more):
+    return {"kind": "oidc_bearer", "name": "facility", "issuer": keys.issuer, "audience": "queue", **more}
+
+
+async def status(client, token):
+    response = await client.get("/api/queue/get", headers={"Authorization": f"Bearer {token}"})
+    return response.status_code, response.json().get("detail", "")
+
+
+async def test_a_token_of_the_facility_opens_what_its_claims_grant(serve, facility):
+    client = await serve(bearer(facility))
+    client.headers["Authorization"] = f"Bearer {facility.token()}"
+    who = (await client.get("/api/auth/whoami")).json()
+    assert sorted(who["roles"]) == ["expert", "user"]
+    assert (await client.get("/api/queue/get")).status_code == 200
+    assert facility.fetched == 1
+
+
+async def test_a_scopes_claim_limits_the_token(serve, facility):
+    limits = {"scopes_claim": "scope", "scopes_map": {"queue.read": ["read:queue", "read:status"]}}
+    client = await serve(bearer(facility, **limits))
+    assert (await status(client, facility.token()))[0] == 200
+    assert (await status(client, facility.token(scope="openid")))[0] == 403
+    assert (await status(client, facility.token(scope=None)))[0] == 403
+
+
+async def test_a_facility_token_that_is_not_good_is_refused(serve, facility):
+    client = await serve(bearer(facility, clock_skew_s=5))
+    bad = (401, "Could not validate credentials")
+    now = int(time.time())
+    assert await status(client, facility.token(aud="other")) == bad
+    assert await status(client, facility.token(aud=None)) == bad
+    assert await status(client, facility.token(iss="https://other.example")) == bad
+    assert await status(client, facility.token(nbf=now + 600)) == bad
+    assert await status(client, facility.token(exp=None)) in (bad, (401, "Access token has expired. Refresh token."))
+    assert (await status(client, facility.token(exp=now - 60)))[1].startswith("Access token has expired")
+    assert (await status(client, facility.token(exp=now - 2)))[0] == 200, "the clocks may differ a little"
+    assert await status(client, facility.token(key=RSAKey.generate_key(2048, {"kid": "first"}))) == bad
+    assert await status(client, facility.token(key=ECKey.generate_key("P-256", {"kid": "first"}), alg="ES256")) == bad
+    confused = OctKey.import_key(facility.key.as_pem(private=False).hex(), {"kid": "first"})
+    assert await status(client, facility.token(key=confused, alg="HS256")) == bad
+    head, body, signature = facility.token().split(".")
+    assert await status(client, f"{head}.{body}.") == bad
+    none = "eyJhbGciOiJub25lIn0"
+    assert await status(client, f"{none}.{body}.") == bad
+    assert await status(client, f"{head}.{body}.{signature[:-6]}AAAAAA") == bad
+
+
+async def test_new_keys_of_the_provider_are_fetched(serve, facility, monkeypatch):
+    client = await serve(bearer(facility))
+    assert (await status(client, facility.token()))[0] == 200
+    old = facility.key
+    facility.key = RSAKey.generate_key(2048, {"kid": "second"})
+    provider = next(one for one in client.app.ctx.gate.providers.providers if getattr(one, "name", "") == "facility")
+    assert (await status(client, facility.token()))[0] == 401, "not more often than every half minute"
+    provider.provider._keys_at -= 60
+    assert (await status(client, facility.token()))[0] == 200
+    fetched = facility.fetched
+    for _ in range(5):
+        await status(client, facility.token(key=RSAKey.generate_key(2048, {"kid": "third"})))
+    assert facility.fetched == fetched
+    assert (await status(client, facility.token(key=old, jti="x")))[0] == 401
+
+
+async def test_a_discovery_document_of_another_issuer_is_not_believed(serve, facility):
+    facility.stated = "https://other.example"
+    client = await serve(bearer(facility))
+    assert (await status(client, facility.token()))[0] == 503
+
+
+def test_symmetric_algorithms_are_a_mistake():
+    for algorithms in (("HS256",), ("none",), ()):
+        config = OidcBearer(name="x", issuer="https://x", audience="y", algorithms=algorithms)
+        with pytest.raises(ConfigError, match="algorithms"):
+            OpenIdProvider(config)
