@@ -4,10 +4,10 @@ import sys
 
 import typer
 
-from sanic_qserver.cli import configuration, demo, extensions, serve
+from sanic_qserver.cli import configuration, demo, extensions, policy, serve
 from sanic_qserver.errors import ConfigError
 
-COMMANDS = (*serve.COMMANDS, *demo.COMMANDS, *configuration.COMMANDS, *extensions.COMMANDS)
+COMMANDS = (*serve.COMMANDS, *demo.COMMANDS, *configuration.COMMANDS, *policy.COMMANDS, *extensions.COMMANDS)
 
 
 def main() -> None:

@@ -22,7 +22,7 @@ from msgspec import Struct, structs
 from sanic_qserver.errors import ConfigError, NotAuthenticated
 from sanic_qserver.policy.documents import Document
 from sanic_qserver.policy.permissions_file import ClaimGrant, Grant, User, permissions_file
-from sanic_qserver.policy.roles import PUBLIC_ROLE, SINGLE_USER_ROLE, scopes_by_role, words
+from sanic_qserver.policy.roles import PUBLIC_ROLE, SINGLE_USER_ROLE, scopes_by_role, stated, words
 from sanic_qserver.policy.widening import grants_more
 from sanic_qserver.policy.windows import ALWAYS, Clock, Window, window
 from sanic_qserver.scopes import Scope
@@ -52,6 +52,8 @@ class Permissions:
         self.document = document
         self.file = permissions_file(document)
         self.scopes = scopes_by_role(self.file.roles, document.source)
+        every = self.file.roles
+        self._stated = {name: (stated(name, "user_group", every), stated(name, "quota", every)) for name in every}
         self._default_roles = self._known_roles(words(self.file.default.roles), ("default",))
         self._set_users(self.file.users)
         self._groups = {name: self._applied(grant, ("groups", name)) for name, grant in self.file.groups.items()}
@@ -116,17 +118,17 @@ class Permissions:
 
     def _user_group(self, roles: tuple[str, ...], applied: tuple[Applied, ...]) -> str:
         granted = (one.grant.user_group for one in applied)
-        by_role = (role.user_group for name in roles if (role := self.file.roles.get(name)) is not None)
+        by_role = (self._stated[name][0] for name in roles if name in self._stated)
         return next((group for group in (*granted, *by_role) if group), self.default_user_group)
 
     def _quota(self, roles: tuple[str, ...], applied: tuple[Applied, ...]) -> Quota:
         personal = [one.grant.quota for one in applied if one.path[0] == "users" and one.grant.quota]
         granted = [one.grant.quota for one in applied if one.grant.quota]
-        by_role = [role.quota for name in roles if (role := self.file.roles.get(name)) is not None and role.quota]
-        if stated := personal or [*granted, *by_role]:
+        by_role = [quota for name in roles if name in self._stated and (quota := self._stated[name][1])]
+        if said := personal or [*granted, *by_role]:
             return Quota(
-                queue_items=_largest([quota.queue_items for quota in stated]),
-                batch_items=_largest([quota.batch_items for quota in stated]),
+                queue_items=_largest([quota.queue_items for quota in said]),
+                batch_items=_largest([quota.batch_items for quota in said]),
             )
         return self.file.default.quota or Quota()
 

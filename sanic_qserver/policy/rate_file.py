@@ -190,6 +190,13 @@ def _is_in(address: str, among: list[Network]) -> bool:
     return any(known in network for network in among)
 
 
-def described(rule: Rule) -> Mapping[str, Any]:
+def described(rule: Rule) -> str:
     """What a rule says, for people: only what is set."""
-    return {name: value for name, value in msgspec.to_builtins(rule).items() if value not in (None, (), [], {}, "")}
+
+    def text(value: Any) -> str:
+        if isinstance(value, Mapping):
+            return " ".join(f"{name} {text(part)}" for name, part in value.items() if part)
+        return " ".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
+
+    said = {name: text(value) for name, value in msgspec.to_builtins(rule).items() if name != "name"}
+    return ", ".join(f"{name} {value}" for name, value in said.items() if value not in ("", "None"))

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from functools import lru_cache
+from typing import Any
 
 from msgspec import UNSET, Struct, UnsetType
 
@@ -46,7 +47,10 @@ BUILT_IN: Mapping[str, tuple[str, ...]] = {
 
 
 class Role(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What a role may do, as a policy file says it. `scopes` is the short name of `scopes_set`."""
+    """What a role may do, as a policy file says it. `scopes` is the short name of `scopes_set`.
+
+    A role that names no user group, or no quota, has that of the first role it inherits that does.
+    """
 
     scopes: Words | UnsetType = UNSET
     scopes_set: Words | UnsetType = UNSET
@@ -77,6 +81,15 @@ def words(value: Words | UnsetType) -> tuple[str, ...]:
     if value is UNSET or value is None:
         return ()
     return (value,) if isinstance(value, str) else tuple(value)
+
+
+def stated(name: str, field: str, roles: Mapping[str, Role | None]) -> Any:
+    """What a role, or the first it inherits that speaks of it, says in a field; None when nobody does."""
+    role = roles.get(name)
+    if role is None:
+        return None
+    above = (stated(one, field, roles) for one in words(role.inherits))
+    return getattr(role, field) or next((said for said in above if said), None)
 
 
 @lru_cache(1024)
