@@ -1,0 +1,135 @@
+"""Fair queuing: nobody starves, and everybody's own calls keep their order."""
+
+import asyncio
+import time
+
+import msgspec
+import pytest
+
+from sanic_qserver.config import ManagerConfig, SubmissionsConfig
+from sanic_qserver.manager.client import ManagerClient
+from sanic_qserver.manager.entries import Entry
+from sanic_qserver.manager.fair_queue import CROWDED_BATCH, FairQueue
+from sanic_qserver.manager.rate import Rate
+from sanic_qserver.manager.submissions import Batch
+
+ITEM = {"name": "queue_stop", "item_type": "instruction"}
+
+
+@pytest.fixture
+async def line():
+    return FairQueue(lambda members: Batch(members, b""), writes_at_once=4, max_batch=64)
+
+
+def call(line, lane, method="queue_clear", fold=None):
+    entry = Entry(method, b"", 1.0, asyncio.get_running_loop().create_future(), lane)
+    entry.fold = fold
+    line.append(entry)
+    return entry
+
+
+def taken(line, count):
+    """The lanes of the next calls, each answered at once."""
+    lanes = []
+    for _ in range(count):
+        entry = line.popleft()
+        lanes.append(entry.lane)
+        line.left(entry)
+    return "".join(lanes)
+
+
+async def test_principals_take_turns(line):
+    for lane in "aaaaaaab" + "c":
+        call(line, lane)
+    assert taken(line, 9) == "abcaaaaaa"
+    assert len(line) == 0
+
+
+async def test_reads_and_writes_take_turns(line):
+    for _ in range(4):
+        call(line, "w")
+    for _ in range(4):
+        call(line, "r", "task_status")
+    assert taken(line, 8) == "rwrwrwrw"
+
+
+async def test_writes_never_fill_the_window(line):
+    for _ in range(10):
+        call(line, "w")
+    under_way = []
+    while (entry := line.popleft()) is not None:
+        under_way.append(entry)
+    assert len(under_way) == 4
+    reading = call(line, "r", "task_status")
+    assert line.popleft() is reading
+    line.left(under_way[0])
+    assert line.popleft() is not None
+
+
+async def test_a_lane_keeps_its_order_around_a_batch(line):
+    for fold in (1, 1, 1, None, 1):
+        call(line, "a", "queue_item_add", fold)
+    batch = line.popleft()
+    assert len(batch.parts) == 3
+    assert line.popleft() is None  # The clear waits: the batch may have to be sent again.
+    line.left(batch)
+    alone = line.popleft()
+    assert alone.fold is None
+
+
+async def test_batches_are_small_while_others_wait_or_read(line):
+    for _ in range(100):
+        call(line, "a", "queue_item_add", 1)
+    call(line, "b")
+    first = line.popleft()
+    assert len(first.parts) == CROWDED_BATCH
+    line.left(first)
+    assert line.popleft().lane == "b"
+    second = line.popleft()
+    assert len(second.parts) == 64
+
+
+async def test_what_was_dropped_is_neither_counted_nor_sent(line):
+    entries = [call(line, "a") for _ in range(3)]
+    line.drop(entries[0])
+    line.drop(entries[0])
+    assert len(line) == 2
+    assert line.popleft() is entries[1]
+
+
+def test_the_time_to_wait_comes_from_the_measured_rate():
+    rate = Rate()
+    now = 0.0
+    for _ in range(200):
+        rate.answered(now, now + 0.1, 1)
+        now += 0.1
+    assert rate.calls_per_s == pytest.approx(10, rel=0.05)
+    assert rate.retry_after(200) in ("20", "21")
+    assert rate.retry_after(0) == "1"
+    assert rate.retry_after(10**9) == "60"
+
+
+async def test_one_who_floods_does_not_keep_others_waiting(instrument):
+    manager = ManagerClient(
+        ManagerConfig(control_address=instrument.control_address, queue_wait_s=60.0),
+        SubmissionsConfig(group_commit=False),
+    )
+    manager.open()
+    try:
+        await manager.request("queue_clear")
+        flood = [manager.add(ITEM, "a", "primary", lane="a") for _ in range(300)]
+        started = time.monotonic()
+        await manager.add(ITEM, "b", "primary", lane="b")
+        write_s = time.monotonic() - started
+        await manager.request("status", lane="b")
+        read_s = time.monotonic() - started - write_s
+        left = sum(not future.done() for future in flood)
+        await asyncio.gather(*flood)
+        flood_s = time.monotonic() - started
+        # In turn: after a handful of the other's calls, not after all 300.
+        assert left > 200
+        assert max(write_s, read_s) < flood_s / 3
+        queue = msgspec.json.decode(await manager.request("queue_get"))["items"]
+        assert len(queue) == 301
+    finally:
+        await manager.close()
