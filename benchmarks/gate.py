@@ -1,0 +1,81 @@
+"""What each stage of a request costs, in µs, without sockets: `python benchmarks/gate.py`.
+
+The whole closure answers from an RE Manager that is not there: its share is the future that a real one would fill.
+"""
+
+import asyncio
+import sys
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from sanic.compat import Header
+
+from sanic_qserver.app import create_app
+from sanic_qserver.config import load
+from sanic_qserver.endpoints.table import ENDPOINTS
+from sanic_qserver.http.credentials import credential_of
+from sanic_qserver.http.request import DirectRequest
+from sanic_qserver.http.request_id import request_id_of
+
+KEY = "thekeyofthebenchmarks"
+COUNT = 20_000
+REPLY = b'{"msg":"' + b"x" * 1000 + b'"}'
+
+
+class NoManager:
+    """Answers at once."""
+
+    def joined(self, method: str, params: Any = None, *, lane: str = "") -> "asyncio.Future[bytes]":
+        """A reply that is there already."""
+        del method, params, lane
+        future = asyncio.get_running_loop().create_future()
+        future.set_result(REPLY)
+        return future
+
+
+async def measured(what: str, work: Callable[[], Any]) -> None:
+    """Print the time of one call: the best of five runs."""
+    best = float("inf")
+    for _ in range(5):
+        started = time.perf_counter()
+        for _ in range(COUNT):
+            result = work()
+            if isinstance(result, Awaitable):
+                await result
+        best = min(best, time.perf_counter() - started)
+    print(f"{what:40} {best / COUNT * 1e6:7.2f} µs", flush=True)
+
+
+async def main() -> None:
+    """Stage by stage."""
+    app = create_app(load(environment={}, overrides={"auth": {"single_user_api_key": KEY}}), name="micro")
+    app.router.finalize()
+    app.ctx.services.reads = NoManager()
+    row = next(row for row in ENDPOINTS if row.path == "/status")
+    _, handler, _ = app.router.get("/api/status", "GET", None)
+    headers = Header({"host": "x", "authorization": f"ApiKey {KEY}", "accept": "*/*", "user-agent": "benchmark"})
+
+    def request() -> DirectRequest:
+        made = DirectRequest(b"/api/status", headers, "1.1", "GET", None, app)  # type: ignore[arg-type]
+        made.conn_info = SimpleNamespace(client_ip="127.0.0.1")  # type: ignore[assignment]
+        made.body = b""
+        return made
+
+    one = request()
+    await handler(one)
+    await measured("make a request (Sanic's part)", request)
+    await measured("read the credential", lambda: credential_of(one))
+    await measured("request id", lambda: request_id_of(request()))
+    await measured("gate: identify, scope, rates", lambda: app.ctx.gate.admit(one, row))
+    await measured("whole closure", lambda: handler(one))
+    response = await handler(one)
+    await measured("headers of the response", lambda: list(response.processed_headers))
+
+
+if __name__ == "__main__":
+    asyncio.run(main())
