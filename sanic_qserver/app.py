@@ -115,7 +115,10 @@ def _configure(app: App, config: Config) -> None:
     app.config.REQUEST_MAX_SIZE = server.max_body_bytes
     app.config.REQUEST_TIMEOUT = server.body_timeout_s
     app.config.RESPONSE_TIMEOUT = 30 + max(
-        config.manager.long_deadline_s, *config.manager.deadlines_s.values(), config.live.max_wait_s
+        config.manager.long_deadline_s,
+        *config.manager.deadlines_s.values(),
+        config.live.max_wait_s,
+        config.spreadsheets.timeout_s + config.spreadsheets.max_rows / 100,  # RE Manager takes some 2 ms a plan.
     )
     app.config.GRACEFUL_SHUTDOWN_TIMEOUT = server.shutdown_timeout_s
     app.config.PROXIES_COUNT = server.proxies_count or None

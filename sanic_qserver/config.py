@@ -127,7 +127,7 @@ class SpreadsheetsConfig(Section, frozen=True, kw_only=True):
     max_unpacked_bytes: Count = 200_000_000
     max_memory_bytes: Annotated[int, Meta(ge=200_000_000)] = 1_000_000_000
     timeout_s: Seconds = 30.0
-    batch_size: Count = 500
+    batch_size: Count = 100
 
 
 class ExtensionsConfig(Section, frozen=True, kw_only=True):

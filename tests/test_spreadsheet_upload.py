@@ -141,6 +141,20 @@ async def test_watchers_of_the_queue_see_the_progress(sanic_client, make_config)
     assert seen == [(2, 5, "plans.csv"), (4, 5, "plans.csv"), (5, 5, "plans.csv")]
 
 
+async def test_a_sheet_is_queued_whole_when_its_client_leaves(sanic_client, make_config):
+    client = await started(sanic_client, make_config(spreadsheets={"batch_size": 5}))
+    body = csv(*["count,['det1'],1,"] * 100)
+    uploading = asyncio.ensure_future(upload(client, body, "plans.csv"))
+    while not await queue_of(client):
+        await asyncio.sleep(0.01)
+    uploading.cancel()
+    for _ in range(600):
+        if len(await queue_of(client)) == 100:
+            return
+        await asyncio.sleep(0.05)
+    raise AssertionError(len(await queue_of(client)))
+
+
 async def test_a_sheet_over_the_quota_is_refused(client, monkeypatch):
     services = client.app.ctx.services
     access = client.app.ctx.gate.access

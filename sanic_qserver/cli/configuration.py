@@ -13,6 +13,7 @@ from rich.table import Table
 from sanic_qserver.app import create_app
 from sanic_qserver.cli.options import ConfigFile
 from sanic_qserver.config import load, shipped
+from sanic_qserver.endpoints.endpoint import Endpoint, Stream
 from sanic_qserver.endpoints.table import ENDPOINTS, STREAMS
 from sanic_qserver.errors import ConfigError
 from sanic_qserver.http.openapi import document
@@ -47,13 +48,25 @@ def check(config: ConfigFile = None) -> None:
     raise typer.Exit(1 if warnings else 0)
 
 
-def routes() -> None:
-    """Print what is served, and which scope it asks for."""
+def _rows(config: Path | None) -> tuple[tuple[Endpoint, ...], tuple[Stream, ...]]:
+    """What is served: with a configuration, its custom modules too."""
+    if config is None:
+        return ENDPOINTS, STREAMS
+    rows = create_app(load(config), name="rows").ctx.rows
+    return (
+        tuple(row for row in rows if isinstance(row, Endpoint)),
+        tuple(row for row in rows if isinstance(row, Stream)),
+    )
+
+
+def routes(config: ConfigFile = None) -> None:
+    """Print what is served, and which scope it asks for. With a configuration, its custom modules too."""
+    endpoints, streams = _rows(config)
     table = Table("Verb", "Path", "Scope", "RE Manager's method", "What it does", box=None)
-    for row in ENDPOINTS:
+    for row in endpoints:
         for verb, path in ((row.verb, row.path), *row.aliases):
             table.add_row(verb, "/api" + path, str(row.scope or "public"), row.method, row.summary)
-    for stream in STREAMS:
+    for stream in streams:
         verb = "WS" if stream.is_websocket else "GET"
         table.add_row(verb, "/api" + stream.path, str(stream.scope or "public"), "(stream)", stream.summary)
     # As wide as it needs to be where nobody looks: a pipe must get whole lines.
@@ -61,9 +74,9 @@ def routes() -> None:
     (console if console.is_terminal else Console(width=250)).print(table)
 
 
-def openapi() -> None:
-    """Print the OpenAPI document."""
-    print(msgspec.json.format(msgspec.json.encode(document(ENDPOINTS, STREAMS)), indent=1).decode())
+def openapi(config: ConfigFile = None) -> None:
+    """Print the OpenAPI document. With a configuration, its custom modules too."""
+    print(msgspec.json.format(msgspec.json.encode(document(*_rows(config))), indent=1).decode())
 
 
 COMMANDS = (init, check, routes, openapi)

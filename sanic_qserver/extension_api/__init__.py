@@ -29,10 +29,14 @@ from sanic_qserver.scopes import Scope
 from sanic_qserver.structs.identity import Access, Credential, CredentialKind, Principal, Quota
 from sanic_qserver.structs.requests import NoParams, Params
 
+API_VERSION = "1.0"
+"""Of this surface: the first number grows when something goes or changes its meaning, the second when it grows."""
+
 json_bytes = msgspec.json.encode
 """Any value (dict, list, struct, dataclass) as JSON: what an endpoint returns."""
 
 __all__ = [
+    "API_VERSION",
     "Access",
     "AccessPolicy",
     "AfterSubmit",

@@ -5,6 +5,7 @@ added or none: large sheets go to RE Manager in several batches, and when a late
 removed again (except what a running queue has taken meanwhile; the message counts it).
 """
 
+import asyncio
 from collections.abc import Sequence
 from typing import Any, cast
 
@@ -44,8 +45,15 @@ async def upload_spreadsheet(call: Call) -> bytes:
         return _refused(items, prepared.texts, content, "refused")
     if params.dry_run:
         return await _shown(call, prepared, content)
-    async with room_for(call, len(prepared)):
-        outcome = await Batches(call, params, part.name or "").add(prepared)
+    # It goes on when the client leaves, as a call that RE Manager has got does: half a sheet is nobody's wish.
+    return await asyncio.shield(asyncio.ensure_future(_add(call, params, prepared, content, part.name or "")))
+
+
+async def _add(
+    call: Call, params: QueueUploadSpreadsheet, items: list[Item], content: SheetContent, file_name: str
+) -> bytes:
+    async with room_for(call, len(items)):
+        outcome = await Batches(call, params, file_name).add(items)
     reply = _reply(
         success=outcome.success,
         msg=outcome.msg,
@@ -56,7 +64,7 @@ async def upload_spreadsheet(call: Call) -> bytes:
         skipped_rows=content.skipped,
     )
     if outcome.success:
-        await call.services.hooks.report(reply, submission)
+        await call.services.hooks.report(reply, Submission(METHOD, call.access, call.request_id, len(items)))
     return reply
 
 
