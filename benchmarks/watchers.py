@@ -16,7 +16,6 @@ import json
 import multiprocessing
 import os
 import resource
-import subprocess
 import sys
 import tempfile
 import time
@@ -24,6 +23,7 @@ import urllib.request
 import zlib
 from pathlib import Path
 
+import uvloop
 import zmq
 
 from sanic_qserver.demo import Instrument, Part, free_port
@@ -34,8 +34,10 @@ TEXT = "line {number:08d} " + "x" * 70 + "\n"
 
 def payload(number, at):
     """One published message, always of the same size."""
-    return (f'{{"time": {at:017.6f}, "msg": ' + json.dumps(TEXT.format(number=number)) + "}").encode().replace(
-        b'"time": 0', b'"time":  '
+    return (
+        (f'{{"time": {at:017.6f}, "msg": ' + json.dumps(TEXT.format(number=number)) + "}")
+        .encode()
+        .replace(b'"time": 0', b'"time":  ')
     )  # no leading zero in a number
 
 
@@ -174,12 +176,7 @@ async def watch(port, count, stalled, expected, seconds, counts_only, begin, res
 
 def watchers(*arguments):
     """The process of the watchers."""
-    try:
-        import uvloop
-
-        uvloop.run(watch(*arguments))
-    except ImportError:
-        asyncio.run(watch(*arguments))
+    uvloop.run(watch(*arguments))
 
 
 def usage(pid):
@@ -208,13 +205,16 @@ def start(instrument, folder, reference):
     until = time.monotonic() + 60
     while True:
         try:
-            request = urllib.request.Request(f"http://127.0.0.1:{port}/api/status", headers={"Authorization": f"ApiKey {KEY}"})
+            request = urllib.request.Request(
+                f"http://127.0.0.1:{port}/api/status", headers={"Authorization": f"ApiKey {KEY}"}
+            )
             urllib.request.urlopen(request, timeout=2).read()
-            return server, port
         except OSError:
             if time.monotonic() > until or not server.is_running:
                 raise server.failed("does not answer") from None
             time.sleep(0.2)
+        else:
+            return server, port
 
 
 def measure(instrument, folder, *, count, stalled, rate, seconds, reference=""):
@@ -270,18 +270,20 @@ def main():
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(65_536, resource.getrlimit(resource.RLIMIT_NOFILE)[1]),) * 2)
     count, rate, seconds = options.watchers, options.rate, options.seconds
     rows = []
+
+    def add(lines, **how):
+        row = {"lines/s": lines, **measure(instrument, folder, count=count, rate=lines, seconds=seconds, **how)}
+        if not rows:
+            print("| " + " | ".join(row) + " |\n|" + "---|" * len(row))
+        rows.append(row)
+        print("| " + " | ".join(str(value) for value in row.values()) + " |", flush=True)
+
     with tempfile.TemporaryDirectory() as name, Instrument(Path(name), publish=False) as instrument:
         folder = Path(name)
         for stalled in (0, count // 2):
-            row = measure(instrument, folder, count=count, stalled=stalled, rate=rate, seconds=seconds)
-            rows.append({"lines/s": rate, **row})
+            add(rate, stalled=stalled)
         for slow_rate in map(int, options.reference_rates.split(",") if options.reference else ()):
-            row = measure(instrument, folder, count=count, stalled=0, rate=slow_rate, seconds=seconds,
-                          reference=options.reference)  # fmt: skip
-            rows.append({"lines/s": slow_rate, **row})
-    print("| " + " | ".join(rows[0]) + " |\n|" + "---|" * len(rows[0]))
-    for row in rows:
-        print("| " + " | ".join(str(value) for value in row.values()) + " |")
+            add(slow_rate, stalled=0, reference=options.reference)
 
 
 if __name__ == "__main__":

@@ -2,12 +2,14 @@
 
 import asyncio
 import json
+import zlib
 
 import pytest
 from conftest import KEY, app_of
 from watching import Closed, Events, Watcher, all_leave
 
 from sanic_qserver.config import LiveConfig
+from sanic_qserver.http.compression import HEADER, accepts_gzip, block
 from sanic_qserver.manager.hub import Channel, Message
 from sanic_qserver.manager.live import joined_lines
 
@@ -67,17 +69,20 @@ async def test_every_watcher_gets_every_line_in_order(client):
     await until(lambda: channel.watcher_count == 0)
 
 
+@pytest.mark.parametrize("encoding", ["", "gzip"])
 @pytest.mark.parametrize(("accept", "lines_of"), [
     ("text/event-stream", lambda body: [line[6:] for line in body.split("\n") if line.startswith("data: ")]),
     ("application/x-ndjson", lambda body: [line for line in body.split("\n") if line]),
     ("text/plain", lambda body: [part if part.startswith("{") else "{" + part
                                  for part in body.replace("}{", "}\n{").split("\n")]),
 ])  # fmt: skip
-async def test_every_line_comes_over_http_in_the_form_that_is_accepted(client, accept, lines_of):
+async def test_every_line_comes_over_http_in_the_form_that_is_accepted(client, accept, lines_of, encoding):
     channel = client.app.ctx.services.live.console
     body = b""
-    async with client.stream("GET", "/api/stream_console_output", headers={"Accept": accept}) as reply:
+    headers = {"Accept": accept, "Accept-Encoding": encoding}
+    async with client.stream("GET", "/api/stream_console_output", headers=headers) as reply:
         assert reply.headers["Content-Type"].startswith(accept)
+        assert reply.headers.get("Content-Encoding", "") == (encoding if accept != "text/plain" else "")
         await until(lambda: channel.watcher_count == 1)
         publish(client, 500)
         async for chunk in reply.aiter_bytes():
@@ -207,3 +212,20 @@ async def test_an_event_stream_has_the_form_of_the_standard(client):
     assert numbers_of([event["data"] for event in received]) == [0, 1, 2]
     assert events.retry_ms == 2000
     await events.leave()
+
+
+def test_ticks_compressed_apart_are_one_gzip_stream_from_wherever_one_begins():
+    ticks = [f"line {number}\n".encode() * 5 for number in range(20)]
+    blocks = [block(tick) for tick in ticks]
+    for first in (0, 7, 19):
+        reader = zlib.decompressobj(31)
+        assert reader.decompress(HEADER + b"".join(blocks[first:])) == b"".join(ticks[first:])
+    assert block(b"") == b""
+
+
+@pytest.mark.parametrize(("header", "accepted"), [
+    ("", False), ("gzip", True), ("br, GZIP;q=0.5", True), ("gzip;q=0", False), ("deflate, gzip; q=0.0", False),
+    ("gzipped", False),
+])  # fmt: skip
+def test_gzip_is_used_where_it_is_accepted(header, accepted):
+    assert accepts_gzip(header) is accepted

@@ -3,7 +3,7 @@
 import asyncio
 import math
 from collections.abc import AsyncIterator, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from sanic import HTTPResponse, Request
 from sanic.response import BaseHTTPResponse
@@ -13,6 +13,7 @@ from sanic_qserver.endpoints.endpoint import Stream
 from sanic_qserver.endpoints.services import Services
 from sanic_qserver.errors import GatewayError
 from sanic_qserver.http.application import App, Handler
+from sanic_qserver.http.compression import HEADER as GZIP_HEADER, accepts_gzip, block
 from sanic_qserver.http.decode import Decoder
 from sanic_qserver.http.errors import respond
 from sanic_qserver.http.gate import Gate
@@ -43,6 +44,18 @@ class Form:
     framing: Framing
     heartbeat: bytes = b""
     opening: bytes = b""
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+def zipped(form: Form) -> Form:
+    """The same, compressed."""
+    frame = form.framing.frame
+    return Form(
+        Framing(frame, lambda joined: chunk(block(joined))),
+        block(form.heartbeat),
+        GZIP_HEADER + block(form.opening),
+        {"Content-Encoding": "gzip", "Vary": "Accept-Encoding"},
+    )
 
 
 # The default has no separators and no heartbeat: clients split where `}` meets `{`, and not all bear white space.
@@ -51,6 +64,8 @@ FORMS: dict[str, Form] = {
     "application/x-ndjson": Form(Framing(lambda message: message.body + b"\n", chunk), b"\n", b"\n"),
     "text/plain": Form(Framing(lambda message: message.body, chunk)),
 }
+# Not the plain form: its clients want whole objects in each chunk, and a decompressor gives pieces as it likes.
+ZIPPED = {content_type: zipped(form) for content_type, form in FORMS.items() if content_type != "text/plain"}
 
 
 def mount_streams(app: App, rows: Iterable[Stream], gate: Gate, services: Services) -> None:
@@ -102,7 +117,11 @@ def stream_handler(row: Stream, gate: Gate, services: Services, watchers: Watche
             async with gate.place(access, seen, request.client_ip):
                 source = row.source(call_of(request, seen, params, access, services))
                 messages = source if isinstance(source, AsyncIterator) else await source
-                await answer(request, seen, access, messages, verdict.headers)
+                try:
+                    await answer(request, seen, access, messages, verdict.headers)
+                finally:
+                    if isinstance(messages, Outlet):
+                        messages.close()
         except GatewayError as error:
             if request.responded:
                 raise
@@ -112,9 +131,9 @@ def stream_handler(row: Stream, gate: Gate, services: Services, watchers: Watche
     async def answer(
         request: Request, row: Stream, access: Access, source: AsyncIterator[bytes] | Outlet, more: Mapping[str, str]
     ) -> None:
-        form, content_type = form_of(request.headers.get("accept", ""), row)
+        form, content_type = form_of(request.headers, row)
         headers = {REQUEST_ID: request_id_of(request), "Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
-        headers.update(more)
+        headers.update({**form.headers, **more})
         # Sanic ends a response that is silent for long; a stream may be.
         protocol = request.transport.get_protocol()
         assert isinstance(protocol, HttpProtocol)  # noqa: S101  # HTTP/1.1 is all that is served
@@ -141,20 +160,19 @@ def stream_handler(row: Stream, gate: Gate, services: Services, watchers: Watche
             await response.eof()
         finally:
             watchers.remove(watching)
-            if isinstance(source, Outlet):
-                source.close()
 
     handle.__name__ = row.name
     return handle
 
 
-def form_of(accept: str, row: Stream) -> tuple[Form, str]:
-    """The form of a stream for this `Accept` header, and its content type; by default the reference server's."""
-    for content_type, form in FORMS.items():
-        if content_type in accept:
-            return form, content_type
+def form_of(headers: Mapping[str, str], row: Stream) -> tuple[Form, str]:
+    """The form of a stream for these request headers, and its content type; by default the reference server's."""
+    accept = headers.get("accept", "")
     default = "text/event-stream" if row.is_websocket else "text/plain"
-    return FORMS[default], default
+    content_type = next((one for one in FORMS if one in accept), default)
+    if content_type in ZIPPED and accepts_gzip(headers.get("accept-encoding", "")):
+        return ZIPPED[content_type], content_type
+    return FORMS[content_type], content_type
 
 
 async def _beat(response: BaseHTTPResponse, heartbeat: bytes, period_s: float, stopped: asyncio.Event) -> None:
@@ -172,7 +190,11 @@ async def _pump(
     async for message in with_heartbeat(source, period_s):
         if stopped.is_set():
             return
-        await response.send(form.heartbeat if message is None else form.framing.frame(Message("", message)))
+        if message is None:
+            await response.send(form.heartbeat)
+        else:
+            frame = form.framing.frame(Message("", message))
+            await response.send(block(frame) if form.headers else frame)
 
 
 async def with_heartbeat(source: AsyncIterator[bytes], period_s: float) -> AsyncIterator[bytes | None]:
