@@ -99,6 +99,22 @@ class LiveConfig(Section, frozen=True, kw_only=True):
     max_wait_s: Seconds = 60.0
 
 
+class AccessServerConfig(Section, frozen=True, kw_only=True):
+    """A server of the facility that says who has which role: asked at `URL/instrument/INSTRUMENT/qserver/access`."""
+
+    url: str = ""
+    instrument: str = ""
+    token: str = ""
+    update_period_s: Seconds = 600.0
+    expiration_s: Annotated[float, Meta(ge=0)] = 0.0
+    timeout_s: Seconds = 5.0
+
+    @property
+    def expires_after_s(self) -> float:
+        """Seconds after which people lose access when no answer came."""
+        return self.expiration_s or 1.5 * self.update_period_s
+
+
 class PolicyConfig(Section, frozen=True, kw_only=True):
     """Where the policies stand. A relative path counts from the folder of `config.toml`; "" means the shipped one.
 
@@ -111,6 +127,7 @@ class PolicyConfig(Section, frozen=True, kw_only=True):
     access: dict[str, Any] = field(default_factory=dict)
     access_class: str = ""
     access_args: dict[str, Any] = field(default_factory=dict)
+    access_server: AccessServerConfig = AccessServerConfig()
     rate_limits: str = ""
     counters: str = "memory"
     rate_class: str = ""

@@ -7,6 +7,7 @@ from typing import Any
 from sanic_qserver.config import Config, resolve
 from sanic_qserver.errors import ConfigError
 from sanic_qserver.policy.access import AccessPolicy, Background, RatePolicy
+from sanic_qserver.policy.access_server import AccessServer
 from sanic_qserver.policy.rate_limits import RateLimits, RateRules
 from sanic_qserver.policy.shared_counters import RedisCounters
 from sanic_qserver.policy.sources import ConfigPermissions, FilePermissions
@@ -61,6 +62,8 @@ class Policies:
 def _access_policy(config: Config, warnings: list[str]) -> AccessPolicy:
     policy = config.policy
     chosen = [name for name in ("permissions", "access", "access_class") if getattr(policy, name)]
+    if policy.access_server.url and (policy.access or policy.access_class):
+        chosen.append("access_server")
     if len(chosen) > 1:
         raise ConfigError(f"[policy] {' and '.join(chosen)}: only one of these may be set")
     if policy.access_class:
@@ -68,7 +71,10 @@ def _access_policy(config: Config, warnings: list[str]) -> AccessPolicy:
         return made
     if policy.access:
         return ConfigPermissions(policy.access, config.source)
-    return FilePermissions(resolve(config, policy.permissions, "policies/permissions.yaml"), warnings)
+    file = FilePermissions(resolve(config, policy.permissions, "policies/permissions.yaml"), warnings)
+    if policy.access_server.url or policy.access_server.instrument:
+        return AccessServer(policy.access_server, file, warnings)
+    return file
 
 
 def _rate_policy(config: Config, warnings: list[str]) -> RatePolicy:

@@ -12,7 +12,7 @@ from msgspec import Struct
 from sanic_qserver.errors import ConfigError
 
 
-def _uptime() -> float:
+def uptime() -> float:
     """Seconds that go on in a suspended machine too, where the platform has such a clock."""
     boottime = getattr(time, "CLOCK_BOOTTIME", None)
     return time.monotonic() if boottime is None else time.clock_gettime(boottime)
@@ -25,7 +25,7 @@ class Clock:
     say so: a wrong clock may shut people out, it never lets them in. `anchor` trusts the system clock anew.
     """
 
-    def __init__(self, wall: Callable[[], float] = time.time, uptime: Callable[[], float] = _uptime) -> None:
+    def __init__(self, wall: Callable[[], float] = time.time, uptime: Callable[[], float] = uptime) -> None:
         self._wall = wall
         self._uptime = uptime
         self._offset = 0.0
