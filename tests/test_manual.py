@@ -272,11 +272,11 @@ def test_an_item_is_executed_paused_resumed_and_stopped(demo):
     demo.ok(
         """http POST http://localhost:60610/queue/item/execute item:='{"name":"count", "args":[["det1", "det2"]], "kwargs":{"num":10, "delay":1}, "item_type": "plan"}'"""
     )
-    demo.wait(manager_state="executing_queue")
-    for kind in ("active", "open", "closed"):
-        assert "run_list" in demo.ok(f"http GET http://localhost:60610/re/runs/{kind}")
+    demo.wait(re_state="running")
     demo.ok('http POST http://localhost:60610/re/pause option="deferred"')
     demo.wait(manager_state="paused")
+    for kind in ("active", "open", "closed"):
+        assert "run_list" in demo.ok(f"http GET http://localhost:60610/re/runs/{kind}")
     demo.ok("http POST http://localhost:60610/re/resume")
     demo.wait(manager_state="executing_queue")
     demo.ok('http POST http://localhost:60610/re/pause option="immediate"')
