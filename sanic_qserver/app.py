@@ -93,7 +93,7 @@ def create_app(config: Config, *, name: str = "sanic_qserver") -> App:
     services.metrics = metrics.text
     mount(app, endpoints, gate, services, metrics)
     mount_streams(app, streams, gate, services)
-    mount_blueprints(app, extensions.all("blueprints"), gate)
+    mount_blueprints(app, extensions.all("blueprints"), gate, services)
     mount_operations(app, services)
     ping = next(row for row in ENDPOINTS if row.path == "/ping")
     mount_pages(app, endpoints, streams, handler_of(ping, gate, services, metrics))

@@ -88,6 +88,51 @@ def test_public_must_be_said(write_module, make):
         make(name, required=True)
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ('"/hello"', '"hello"', "hello: a path begins with /"),
+        ('"/hello"', '"/api/hello"', "is put before it by the server"),
+        ('"GET"', '"get"', "'get' is none of GET"),
+        ("Scope.READ_QUEUE", '"read:quue"', "there is no scope 'read:quue'"),
+        ("name: str", "name: complex", "Hello cannot be used"),
+        ("(Params, frozen=True, kw_only=True)", "", "must be a subclass of Params"),
+        ("async def hello", "def hello", "must be `async def`"),
+    ],
+)
+def test_a_row_that_could_not_be_served_is_told_with_its_path(write_module, make, old, new, said):
+    name = write_module(
+        "ext_badrow",
+        HELLO.replace(old, new, 1) if old != "(Params, frozen=True, kw_only=True)" else HELLO.replace(old, ""),
+    )
+    with pytest.raises(ConfigError) as raised:
+        make(name, required=True)
+    assert said in str(raised.value)
+
+
+def test_names_that_collide_are_told(write_module, make):
+    one = write_module("ext_name1", HELLO.replace('"/hello"', '"/he/llo"'))
+    two = write_module("ext_name2", HELLO.replace('"/hello"', '"/he_llo"'))
+    with pytest.raises(ConfigError, match="'ext_name2' and 'ext_name1' both have a row named 'get_he_llo'"):
+        make(one, two, required=True)
+    blueprint = "from sanic import Blueprint\nblueprint = Blueprint('he', url_prefix='/else')\n"
+    with pytest.raises(ConfigError, match="'ext_name3' and 'ext_name1' both have a blueprint 'he'"):
+        make("ext_name1", write_module("ext_name3", blueprint), required=True)
+    make(write_module("ext_name4", HELLO.replace('"/hello"', '"/queue/hello"')), required=True)
+
+
+async def test_an_installed_package_offers_itself(write_module, make, tmp_path, monkeypatch):
+    name = write_module("ext_installed", HELLO)
+    info = tmp_path / "ext_installed-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: ext-installed\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text(f"[sanic_qserver.extensions]\nany = {name}\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    assert [row.path for row in make(entry_points=True).ctx.rows].count("/hello") == 1
+    assert [row.path for row in make(entry_points=False).ctx.rows].count("/hello") == 0
+    assert [row.path for row in make(name, entry_points=True).ctx.rows].count("/hello") == 1
+
+
 BLUEPRINT = """
 from sanic import Blueprint, json
 blueprint = Blueprint("ext_site", url_prefix="/site")
@@ -101,6 +146,10 @@ async def early(request):
 async def who(request):
     return json({"who": request.ctx.access.principal.name})
 
+@blueprint.post("/count")
+async def count(request):
+    return json({"count": 1}, headers={"X-Mine": "1"})
+
 @blueprint.post("/raises")
 async def raises(request):
     raise KeyError("a secret")
@@ -111,12 +160,17 @@ async def ws(request, ws):
 """
 
 
-async def test_a_bare_module_with_a_blueprint_is_served_behind_the_gate(write_module, serve):
+async def test_a_bare_module_with_a_blueprint_is_served_behind_the_gate(write_module, serve, monkeypatch):
     client = await serve(write_module("ext_bare", BLUEPRINT))
     assert (await client.get("/site/who")).json() == {"who": "UNAUTHENTICATED_SINGLE_USER"}
     for path in ("/site/who", "/site/who?early=1", "/site/ws"):
         assert (await client.get(path, headers={"Authorization": ""})).status_code == 401, path
     assert (await client.get("/site/who?early=1")).json() == {"leaked": True}
+    entries = []
+    monkeypatch.setattr(client.app.ctx.gate.audit, "record", entries.append)
+    counted = await client.post("/site/count", headers={"X-Request-ID": "mine"})
+    assert (counted.headers["x-request-id"], counted.headers["x-mine"]) == ("mine", "1")
+    assert [(entry.endpoint, entry.outcome) for entry in entries] == [("POST /site/count", "done")]
     failed = await client.post("/site/raises")
     assert failed.status_code == 502
     assert problem_of(failed)["extension"] == "ext_bare"

@@ -13,10 +13,11 @@ import msgspec
 from sanic_qserver.auth.provider import AuthProvider
 from sanic_qserver.config import ExtensionsConfig
 from sanic_qserver.endpoints.endpoint import Answer, Call, Endpoint, Stream
-from sanic_qserver.endpoints.hooks import AfterSubmit, BeforeSubmit, Hook, is_async, limited
+from sanic_qserver.endpoints.hooks import AfterSubmit, BeforeSubmit, Hook, limited
 from sanic_qserver.endpoints.spreadsheets.readers import Read, SheetReader
 from sanic_qserver.errors import ConfigError
 from sanic_qserver.extension_api.caller import CallerManager
+from sanic_qserver.extension_api.checks import check_row, check_stream
 from sanic_qserver.extension_api.contribution import Contribution, MountedBlueprint, StartStop, StatusListener
 from sanic_qserver.manager.client import ManagerClient
 from sanic_qserver.policy.access import AccessPolicy, RatePolicy
@@ -95,13 +96,13 @@ class ExtensionHost:
         A row with `scope=None` lets everybody in: that must be said with `public=True`. Raises ConfigError otherwise.
         """
         self._refuse_unsaid(endpoint.path, endpoint.scope, is_public=public)
-        if not is_async(endpoint.serve):
-            raise ConfigError(f"{endpoint.path}: the serving function must be `async def`")
+        check_row(endpoint)
         self.contribution.endpoints.append(self._contained(endpoint))
 
     def add_stream(self, stream: Stream, *, public: bool = False) -> None:
         """Serve a stream row, admitted as `add_endpoint`'s rows are."""
         self._refuse_unsaid(stream.path, stream.scope, is_public=public)
+        check_stream(stream)
         self.contribution.streams.append(stream)
 
     def add_blueprint(

@@ -1,7 +1,7 @@
 """Which path belongs to whom: two modules that claim one are an error that names both."""
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from sanic_qserver.endpoints.endpoint import Endpoint, Stream
@@ -10,7 +10,7 @@ from sanic_qserver.extension_api.contribution import Contribution
 
 Claim = tuple[str, str]  # verb and path; path parameters are all alike
 SERVER = "the server"
-RESERVED = ("/healthz", "/readyz", "/metrics", "/docs", "/openapi.json")
+RESERVED = ("/", "/healthz", "/readyz", "/metrics", "/docs", "/docs/assets/<>", "/openapi.json", "/api/openapi.json")
 
 
 class Claims:
@@ -19,12 +19,14 @@ class Claims:
     def __init__(self) -> None:
         self.owners: dict[Claim, str] = {("GET", path): SERVER for path in RESERVED}
         self.blueprint_names: dict[str, str] = {}
+        self.row_names: dict[str, str] = {}
 
     @classmethod
     def of_server(cls, endpoints: Iterable[Endpoint], streams: Iterable[Stream]) -> "Claims":
         """What the server serves itself."""
         claims = cls()
         rows = list(endpoints)
+        claims.row_names.update((row.name, SERVER) for row in rows)
         claims.owners.update(dict.fromkeys(_of_rows(rows, streams), SERVER))
         claims.blueprint_names.update(dict.fromkeys((row.domain for row in rows), SERVER))
         return claims
@@ -40,12 +42,20 @@ class Claims:
             if owner is not None:
                 raise ConfigError(f"'{contribution.module}' and {_quoted(owner)} both claim {verb} {path}")
             mine.add((verb, path))
-        names = {name for mounted in contribution.blueprints for name in _names(mounted.blueprint)}
-        for name in names & self.blueprint_names.keys():
-            owner = _quoted(self.blueprint_names[name])
-            raise ConfigError(f"'{contribution.module}' and {owner} both have a blueprint '{name}'")
+        blueprints = [name for mounted in contribution.blueprints for name in _names(mounted.blueprint)]
+        # Rows are mounted as blueprints too, one for each first part of a path; there they may join.
+        joined = {row.domain for row in contribution.endpoints} - self.blueprint_names.keys()
+        self._refuse_taken(contribution.module, "a blueprint", [*blueprints, *joined], self.blueprint_names)
+        rows = [row.name for row in contribution.endpoints] + [row.name for row in contribution.streams]
+        self._refuse_taken(contribution.module, "a row named", rows, self.row_names)
         self.owners.update(dict.fromkeys(mine, contribution.module))
-        self.blueprint_names.update(dict.fromkeys(names, contribution.module))
+        self.row_names.update(dict.fromkeys(rows, contribution.module))
+        self.blueprint_names.update(dict.fromkeys([*blueprints, *joined], contribution.module))
+
+    def _refuse_taken(self, module: str, what: str, names: Sequence[str], owners: Mapping[str, str]) -> None:
+        for name in names:
+            if name in owners or names.count(name) > 1:
+                raise ConfigError(f"'{module}' and {_quoted(owners.get(name, module))} both have {what} '{name}'")
 
 
 def _quoted(owner: str) -> str:

@@ -1,53 +1,77 @@
-"""Plain Sanic blueprints of custom modules: behind the gate, contained, each route with a row of its own."""
+"""Plain Sanic blueprints of custom modules: behind the gate, counted, audited and contained as rows are."""
 
+import functools
 import logging
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from sanic import HTTPResponse, Request
 from sanic.exceptions import SanicException
 
-from sanic_qserver.endpoints.endpoint import Endpoint
+from sanic_qserver.endpoints.endpoint import Answer, Call, Endpoint
+from sanic_qserver.endpoints.services import Services
 from sanic_qserver.errors import ExtensionFailed, GatewayError
 from sanic_qserver.extension_api.contribution import MountedBlueprint
 from sanic_qserver.http.application import App
 from sanic_qserver.http.errors import respond
 from sanic_qserver.http.gate import Gate
+from sanic_qserver.http.request_id import REQUEST_ID, request_id_of
+from sanic_qserver.structs.requests import NoParams
 
 log = logging.getLogger("sanic_qserver.extensions")
 
 FIRST = 1_000_000  # The gate stands before every middleware of a blueprint.
+SAFE = ("GET", "HEAD", "OPTIONS")
+Rows = Mapping[str, Endpoint]
 
 
-def mount_blueprints(app: App, blueprints: Iterable[MountedBlueprint], gate: Gate) -> None:
-    """Add the blueprints. Handlers find the caller in `request.ctx.access`."""
+def mount_blueprints(app: App, blueprints: Iterable[MountedBlueprint], gate: Gate, services: Services) -> None:
+    """Add the blueprints. Handlers find the caller in `request.ctx.access`, and `request.ctx.call` for `manager_as`."""
     for mounted in blueprints:
         before = {id(route) for route in app.router.routes}
         app.blueprint(mounted.blueprint)
         for route in [route for route in app.router.routes if id(route) not in before]:
-            verb = next((verb for verb in ("GET", "POST") if verb in route.methods), min(route.methods, default="GET"))
-            row = Endpoint(verb, "/" + route.path.strip("/"), mounted.scope, "", at_root=False)
-            route.ctx.row = row
-            route.handler = _contained(route.handler, mounted.module)
-            app.register_named_middleware(_gate_of(row, gate), [route.name], "request", priority=FIRST)
+            path = "/" + route.path.strip("/")
+            rows = {
+                verb: Endpoint(verb, path, mounted.scope, "", changes=verb not in SAFE, at_root=False)
+                for verb in sorted(route.methods) or ["GET"]
+            }
+            route.ctx.row = next(iter(rows.values()))
+            admit = _gate_of(rows, gate, services)
+            app.register_named_middleware(admit, [route.name], "request", priority=FIRST)
+            if not _is_websocket(route.handler):
+                route.handler = _contained(route.handler, mounted.module, gate)
 
 
-def _gate_of(row: Endpoint, gate: Gate) -> Callable[[Request], Coroutine[Any, Any, HTTPResponse | None]]:
+def _is_websocket(handler: Callable[..., Any]) -> bool:
+    return isinstance(handler, functools.partial) and handler.func.__name__ == "_websocket_handler"
+
+
+def _gate_of(
+    rows: Rows, gate: Gate, services: Services
+) -> Callable[[Request], Coroutine[Any, Any, HTTPResponse | None]]:
+    first = next(iter(rows.values()))
+
     async def admit(request: Request) -> HTTPResponse | None:
+        row = rows.get(request.method, first)
         try:
-            access, _ = await gate.admit(request, row)
+            access, verdict = await gate.admit(request, row)
         except GatewayError as error:
             return respond(error, request)
         request.ctx.access = access
+        request.ctx.verdict = verdict
+        request.ctx.call = Call(row, NoParams(), access, request_id_of(request), services, request.headers, {},
+                                request.client_ip)  # fmt: skip
         return None
 
     return admit
 
 
-def _contained(handler: Callable[..., Any], module: str) -> Callable[..., Any]:
+def _contained(handler: Callable[..., Any], module: str, gate: Gate) -> Callable[..., Any]:
     """The handler; what it raises, other than what Sanic and the server know, is told with the module's name."""
 
-    async def contained(request: Request, *args: Any, **kwargs: Any) -> Any:
+    async def run(request: Request, *args: Any, **kwargs: Any) -> Any:
         try:
             answer = handler(request, *args, **kwargs)
             return await answer if hasattr(answer, "__await__") else answer
@@ -59,6 +83,19 @@ def _contained(handler: Callable[..., Any], module: str) -> Callable[..., Any]:
                 f"The extension '{module}' raised {type(error).__name__}; the server's log has more",
                 extra={"extension": module},
             ) from None
+
+    async def contained(request: Request, *args: Any, **kwargs: Any) -> Any:
+        responses = []
+
+        async def serve(_: Call) -> Answer:
+            responses.append(await run(request, *args, **kwargs))
+            return Answer(b"{}", getattr(responses[0], "status", 200))
+
+        call: Call = request.ctx.call
+        await gate.serve(replace(call.endpoint, serve=serve), call)
+        if isinstance(responses[0], HTTPResponse):
+            responses[0].headers.update({REQUEST_ID: call.request_id, **request.ctx.verdict.headers})
+        return responses[0]
 
     # Sanic reads marks like `is_stream` from the handler.
     contained.__dict__.update(getattr(handler, "__dict__", {}))
