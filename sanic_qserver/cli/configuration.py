@@ -7,8 +7,6 @@ from typing import Annotated
 
 import msgspec
 import typer
-from rich.console import Console
-from rich.table import Table
 
 from sanic_qserver.app import create_app
 from sanic_qserver.cli.options import ConfigFile
@@ -61,6 +59,9 @@ def _rows(config: Path | None) -> tuple[tuple[Endpoint, ...], tuple[Stream, ...]
 
 def routes(config: ConfigFile = None) -> None:
     """Print what is served, and which scope it asks for. With a configuration, its custom modules too."""
+    from rich.console import Console  # noqa: PLC0415  # a tenth of a second that `serve` does not need
+    from rich.table import Table  # noqa: PLC0415
+
     endpoints, streams = _rows(config)
     table = Table("Verb", "Path", "Scope", "RE Manager's method", "What it does", box=None)
     for row in endpoints:

@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
-import httpx
 import msgspec
 
 from sanic_qserver.auth.provider import AuthProvider
@@ -24,6 +23,7 @@ from sanic_qserver.policy.access import AccessPolicy, RatePolicy
 from sanic_qserver.scopes import Scope
 
 if TYPE_CHECKING:
+    import httpx  # Loaded when a module is there to use it: a tenth of a second at start.
     from sanic.blueprints import Blueprint, BlueprintGroup
 
 Options = TypeVar("Options", bound=msgspec.Struct)
@@ -40,7 +40,7 @@ class Surroundings:
     config: ExtensionsConfig
     manager: ManagerClient
     rows: Sequence[Endpoint] = ()
-    http: httpx.AsyncClient | None = None
+    http: "httpx.AsyncClient | None" = None
 
 
 @dataclass
@@ -84,7 +84,7 @@ class ExtensionHost:
         return CallerManager(call, self.surroundings.rows)
 
     @property
-    def http(self) -> httpx.AsyncClient:
+    def http(self) -> "httpx.AsyncClient":
         """A shared HTTP client for calls to other services. Open between start and stop."""
         if self.surroundings.http is None:
             raise RuntimeError("host.http is open from the start of the server on, not in register()")

@@ -7,8 +7,6 @@ import logging
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import httpx
-
 from sanic_qserver.endpoints.hooks import Hook, Hooks, limited
 from sanic_qserver.endpoints.threads import DaemonThreads
 from sanic_qserver.errors import GatewayError
@@ -48,6 +46,8 @@ class Running:
         """Call every `on_start`, then watch the status. Returns what failed, for `/readyz`."""
         if not self.loaded.contributions:
             return []
+        import httpx  # noqa: PLC0415  # a tenth of a second that a server without modules does not need
+
         self.loaded.surroundings.http = httpx.AsyncClient(timeout=10)
         self._watchdog.start()
         failures = [text for hook in self.loaded.all("on_start") if (text := await self._call(hook, START_LIMIT_S))]

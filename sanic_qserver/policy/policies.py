@@ -7,7 +7,6 @@ from typing import Any
 from sanic_qserver.config import Config, resolve
 from sanic_qserver.errors import ConfigError
 from sanic_qserver.policy.access import AccessPolicy, Background, RatePolicy
-from sanic_qserver.policy.access_server import AccessServer
 from sanic_qserver.policy.rate_limits import RateLimits, RateRules
 from sanic_qserver.policy.shared_counters import RedisCounters
 from sanic_qserver.policy.sources import ConfigPermissions, FilePermissions
@@ -73,6 +72,9 @@ def _access_policy(config: Config, warnings: list[str]) -> AccessPolicy:
         return ConfigPermissions(policy.access, config.source)
     file = FilePermissions(resolve(config, policy.permissions, "policies/permissions.yaml"), warnings)
     if policy.access_server.url or policy.access_server.instrument:
+        # Its HTTP client is a tenth of a second at start that others do not need.
+        from sanic_qserver.policy.access_server import AccessServer  # noqa: PLC0415
+
         return AccessServer(policy.access_server, file, warnings)
     return file
 
