@@ -141,8 +141,8 @@ class Reads:
         else:
             gathering = self._gatherings[key] = _Gathering()
             gathering.next.append(caller)
-            # After what the loop has ready now: callers who came at the same moment join. Nobody waits for it.
-            loop.call_soon(self._send, key, gathering, params, lane)
+            # One turn of the loop later: callers whose requests have arrived by now join. An idle loop turns at once.
+            loop.call_soon(loop.call_soon, self._send, key, gathering, params, lane)
         return caller
 
     def _send(self, key: Key, gathering: _Gathering, params: Any, lane: str) -> None:
