@@ -14,6 +14,7 @@ import msgspec
 from msgspec import Meta, field
 
 from sanic_qserver.errors import ConfigError
+from sanic_qserver.legacy import is_legacy, read_legacy, translate
 from sanic_qserver.login_config import AuthConfig, DatabaseConfig
 from sanic_qserver.structs.section import Count, Seconds, Section
 
@@ -238,10 +239,14 @@ def load(
     file = Path(path or env.get("QSERVER_HTTP_SERVER_CONFIG", "") or "")
     settings: dict[str, Any] = from_environment(env)
     if path or env.get("QSERVER_HTTP_SERVER_CONFIG"):
-        content = _read_toml(file)
-        _refuse_plain_passwords(content, file)
-        _merge(settings, _expand(content, env, str(file)))
-        settings["source"] = str(file)
+        if is_legacy(file):
+            content = translate(_expand(read_legacy(file), env, str(file)), str(file))
+        else:
+            content = _read_toml(file)
+            _refuse_plain_passwords(content, file)
+            content = _expand(content, env, str(file))
+        _merge(settings, content)
+        settings["source"] = str(file / "config.yml" if file.is_dir() else file)
     _merge(settings, overrides or {})
     try:
         return msgspec.convert(settings, Config, strict=False)

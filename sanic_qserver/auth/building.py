@@ -1,11 +1,9 @@
 """Configuration -> providers. Each kind's module is imported when the configuration names it."""
 
-import importlib
-import inspect
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from sanic_qserver import login_config as kinds
 from sanic_qserver.auth.logins import ExternalLogin, Logins, PasswordLogin
@@ -112,7 +110,9 @@ def _made(config: kinds.AnyProvider, workshop: _Workshop) -> object:
 
             return ProxyHeaders(config)
         case _:
-            return _custom(config)
+            from sanic_qserver.auth.custom import custom_provider  # noqa: PLC0415
+
+            return custom_provider(config)
 
 
 @contextmanager
@@ -124,18 +124,3 @@ def needs(extra: str, provider: str) -> Iterator[None]:
         raise ConfigError(
             f"[[auth.providers]] {provider}: {error.name} is not installed: pip install 'sanic-qserver[{extra}]'"
         ) from None
-
-
-def _custom(config: kinds.Custom) -> object:
-    module, _, name = config.import_path.partition(":")
-    where = f"[[auth.providers]] {config.name}: import_path '{config.import_path}'"
-    try:
-        made: Any = getattr(importlib.import_module(module), name)(**config.options)
-    except (ImportError, AttributeError, TypeError, ValueError) as error:
-        raise ConfigError(f"{where}: {error}") from None
-    if not any(isinstance(made, kind) for kind in (AuthProvider, PasswordLogin, ExternalLogin)):
-        raise ConfigError(f"{where}: it has neither identify, nor login, nor authorize_url and finish")
-    for method in ("identify", "login", "finish"):
-        if hasattr(made, method) and not inspect.iscoroutinefunction(getattr(made, method)):
-            raise ConfigError(f"{where}: {method} must be `async`")
-    return made

@@ -12,6 +12,7 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
+from sanic_qserver.auth.tables import VERSION_TABLE
 from sanic_qserver.errors import ConfigError, GatewayError
 from sanic_qserver.login_config import DatabaseConfig
 
@@ -62,13 +63,18 @@ class Database:
                             await connection.execute(text(f"SELECT pg_advisory_unlock({_LOCK})"))
                             await connection.commit()
         except (SQLAlchemyError, OSError) as error:
-            shown = self.url.render_as_string(hide_password=True)
-            raise ConfigError(f"[database] url {shown}: {_first_line(error)}") from None
+            raise self._refused(error) from None
 
-    async def revision(self) -> str:
-        """The revision of the tables; "" when there are none."""
-        async with self.engine.connect() as connection:
-            return await connection.run_sync(_revision)
+    async def checked_revision(self) -> str:
+        """The revision of the tables; "" when there are none. Raises ConfigError when the database does not answer."""
+        try:
+            async with asyncio.timeout(10), self.engine.connect() as connection:
+                return await connection.run_sync(_revision)
+        except (SQLAlchemyError, OSError, TimeoutError) as error:
+            raise self._refused(error) from None
+
+    def _refused(self, error: Exception) -> ConfigError:
+        return ConfigError(f"[database] url {self.url.render_as_string(hide_password=True)}: {_first_line(error)}")
 
     async def close(self) -> None:
         """Give the connections back."""
@@ -117,9 +123,10 @@ def _engine(url: URL, config: DatabaseConfig, *, is_sqlite: bool) -> AsyncEngine
 
 
 def _revision(connection: Connection) -> str:
-    if not inspect(connection).has_table("alembic_version"):
+    if not inspect(connection).has_table(VERSION_TABLE):
         return ""
-    return str(connection.execute(text("SELECT version_num FROM alembic_version")).scalar() or "")
+    query = f"SELECT version_num FROM {VERSION_TABLE}"  # noqa: S608  # our own constant
+    return str(connection.execute(text(query)).scalar() or "")
 
 
 def _upgrade(connection: Connection) -> None:
@@ -148,13 +155,3 @@ def _is_away(error: DBAPIError) -> bool:
 
 def _first_line(error: Exception) -> str:
     return str(error).partition("\n")[0]
-
-
-async def check(config: DatabaseConfig, url: str) -> str:
-    """What `sanic-qserver db check` says: the revision found, or why there is none."""
-    database = Database(config, url)
-    try:
-        async with asyncio.timeout(10):
-            return await database.revision()
-    finally:
-        await database.close()

@@ -1,4 +1,7 @@
-"""The tables, as SQLAlchemy sees them. Migrations make them; instants are POSIX times in seconds."""
+"""The tables, as SQLAlchemy sees them. Migrations make them; instants are POSIX times in seconds.
+
+The names have a prefix, so that the database of the server that this one replaces can be used as it is.
+"""
 
 from sqlalchemy import (
     JSON,
@@ -15,6 +18,8 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
+VERSION_TABLE = "qserver_alembic_version"
+
 metadata = MetaData(
     naming_convention={
         "ix": "ix_%(table_name)s_%(column_0_name)s",
@@ -25,7 +30,7 @@ metadata = MetaData(
 )
 
 principals = Table(
-    "principals",
+    "qserver_principals",
     metadata,
     Column("uuid", String(36), primary_key=True),
     Column("is_service", Boolean, nullable=False),
@@ -35,10 +40,10 @@ principals = Table(
 )
 
 identities = Table(
-    "identities",
+    "qserver_identities",
     metadata,
     Column("id", Integer, primary_key=True, autoincrement=True),
-    Column("principal_uuid", String(36), ForeignKey("principals.uuid", ondelete="CASCADE"), nullable=False),
+    Column("principal_uuid", String(36), ForeignKey("qserver_principals.uuid", ondelete="CASCADE"), nullable=False),
     Column("provider", String(64), nullable=False),
     Column("name", String(255), nullable=False),
     Column("displayed_name", Text, nullable=False),
@@ -47,49 +52,49 @@ identities = Table(
     Column("claims", JSON, nullable=False),
     Column("latest_login", Double),
     UniqueConstraint("provider", "name"),
-    Index("ix_identities_principal_uuid", "principal_uuid"),
+    Index("ix_qserver_identities_principal_uuid", "principal_uuid"),
 )
 
 sessions = Table(
-    "sessions",
+    "qserver_sessions",
     metadata,
     Column("uuid", String(36), primary_key=True),
-    Column("identity_id", Integer, ForeignKey("identities.id", ondelete="CASCADE"), nullable=False),
+    Column("identity_id", Integer, ForeignKey("qserver_identities.id", ondelete="CASCADE"), nullable=False),
     Column("created_at", Double, nullable=False),
     Column("expires_at", Double, nullable=False),
     Column("generation", Integer, nullable=False),
     Column("refreshed_at", Double, nullable=False),
     Column("revoked_at", Double),
-    Index("ix_sessions_identity_id", "identity_id"),
-    Index("ix_sessions_expires_at", "expires_at"),
+    Index("ix_qserver_sessions_identity_id", "identity_id"),
+    Index("ix_qserver_sessions_expires_at", "expires_at"),
 )
 
 api_keys = Table(
-    "api_keys",
+    "qserver_api_keys",
     metadata,
     Column("hash", String(64), primary_key=True),
     Column("first_eight", String(8), nullable=False),
-    Column("identity_id", Integer, ForeignKey("identities.id", ondelete="CASCADE"), nullable=False),
+    Column("identity_id", Integer, ForeignKey("qserver_identities.id", ondelete="CASCADE"), nullable=False),
     Column("scopes", JSON, nullable=False),
     Column("note", Text),
     Column("created_at", Double, nullable=False),
     Column("expires_at", Double),
     Column("latest_activity", Double),
-    Index("ix_api_keys_identity_id", "identity_id"),
+    Index("ix_qserver_api_keys_identity_id", "identity_id"),
 )
 
 # Things that are used once and soon: tickets, pending logins of browsers and terminals. The id is a hash.
 one_time = Table(
-    "one_time",
+    "qserver_one_time",
     metadata,
     Column("id", String(80), primary_key=True),
     Column("value", JSON, nullable=False),
     Column("expires_at", Double, nullable=False),
-    Index("ix_one_time_expires_at", "expires_at"),
+    Index("ix_qserver_one_time_expires_at", "expires_at"),
 )
 
 attempts = Table(
-    "attempts",
+    "qserver_attempts",
     metadata,
     Column("id", String(80), primary_key=True),
     Column("failures", Integer, nullable=False),
@@ -98,7 +103,7 @@ attempts = Table(
 
 # One row. Grows in the transaction of each revocation: workers that see it change ask the database anew.
 epoch = Table(
-    "epoch",
+    "qserver_epoch",
     metadata,
     Column("id", Integer, primary_key=True),
     Column("value", Integer, nullable=False),

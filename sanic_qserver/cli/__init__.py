@@ -4,10 +4,11 @@ import sys
 
 import typer
 
-from sanic_qserver.cli import configuration, demo, extensions, policy, serve
+from sanic_qserver.cli import auth, configuration, demo, extensions, migrate, policy, serve
 from sanic_qserver.errors import ConfigError
 
-COMMANDS = (*serve.COMMANDS, *demo.COMMANDS, *configuration.COMMANDS, *policy.COMMANDS, *extensions.COMMANDS)
+_MODULES = (serve, demo, configuration, policy, extensions, auth, migrate)
+COMMANDS = tuple(command for module in _MODULES for command in module.COMMANDS)
 
 
 def main() -> None:

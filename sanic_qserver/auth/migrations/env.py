@@ -2,12 +2,13 @@
 
 from alembic import context
 
-from sanic_qserver.auth.tables import metadata
+from sanic_qserver.auth.tables import VERSION_TABLE, metadata
 
 context.configure(
     connection=context.config.attributes["connection"],
     target_metadata=metadata,
     render_as_batch=True,
+    version_table=VERSION_TABLE,
 )
 with context.begin_transaction():
     context.run_migrations()

@@ -1,0 +1,108 @@
+"""`sanic-qserver hash-password`, `apikey`, `db`: what whoever runs the server does about logins."""
+
+import asyncio
+import getpass
+import sys
+import time
+from typing import Annotated, Literal
+
+import typer
+
+from sanic_qserver.auth.records import INHERIT
+from sanic_qserver.cli.options import ConfigFile
+from sanic_qserver.config import Config, load
+from sanic_qserver.errors import ConfigError
+from sanic_qserver.scopes import Scope
+from sanic_qserver.structs.identity import Principal
+
+
+def hash_password(config: ConfigFile = None) -> None:
+    """Print the hash of a password, for [auth.providers.users]. Asks for it, or reads a line from a pipe."""
+    from sanic_qserver.auth.passwords import hasher_of  # noqa: PLC0415  # argon2, for this command only
+
+    if sys.stdin.isatty():
+        password = getpass.getpass("Password: ")
+        if getpass.getpass("Again: ") != password:
+            raise ConfigError("the two are not the same")
+    else:
+        password = sys.stdin.readline().rstrip("\n")
+    if not password:
+        raise ConfigError("an empty password lets nobody in")
+    print(hasher_of(load(config).auth.passwords).hash(password))
+
+
+def apikey(
+    action: Annotated[Literal["create", "list", "delete"], typer.Argument(help="What to do.")],
+    owner: Annotated[str, typer.Argument(help="A login as provider:name; service:name makes a service account.")],
+    scopes: Annotated[
+        list[str] | None, typer.Option("--scope", help="Again for each; none: all that the owner has.")
+    ] = None,
+    note: Annotated[str, typer.Option(help="What the key is for.")] = "",
+    days: Annotated[float | None, typer.Option(help="Days until it ends; none: until it is deleted.", min=0)] = None,
+    first_eight: Annotated[str, typer.Option(help="Which key to delete.")] = "",
+    config: ConfigFile = None,
+) -> None:
+    """Make, list or delete API keys of somebody, in the database, with or without a running server."""
+    provider, _, name = owner.partition(":")
+    if not name:
+        raise ConfigError(f"'{owner}': write the owner as provider:name, such as staff:alice or service:robot")
+    if unknown := set(scopes or ()) - {str(scope) for scope in Scope}:
+        raise ConfigError(f"there is no scope {min(unknown)}")
+    wanted = tuple(sorted(scopes)) if scopes else (INHERIT,)
+    asyncio.run(_apikey(load(config), action, Principal(name=name, provider=provider), wanted, note, days, first_eight))
+
+
+async def _apikey(
+    config: Config, action: str, owner: Principal, scopes: tuple[str, ...], note: str, days: float | None, first: str
+) -> None:
+    from sanic_qserver.auth.accounts import Accounts  # noqa: PLC0415  # SQLAlchemy, for this command only
+
+    accounts = Accounts(config, time.time)
+    await accounts.open()
+    try:
+        known = await accounts.store.known(owner)
+        if action == "create":
+            if known is None and owner.provider == "service":
+                known = await accounts.store.identity_of(await accounts.store.add_service(owner.name, note))
+            known = known or await accounts.store.remember(owner)
+            made = await accounts.keys.make(known, scopes, note or None, None if days is None else days * 86_400)
+            print(made.secret)
+            print("This is shown once. The server keeps a hash of it.", file=sys.stderr)
+            return
+        if known is None:
+            raise ConfigError(f"nobody is known as {owner.provider}:{owner.name}")
+        if action == "delete":
+            if not await accounts.keys.delete(first, known.principal.uuid):
+                raise ConfigError(f"there is no key that begins with '{first}'")
+            return
+        for key in (await accounts.store.principal(known.principal.uuid)).api_keys:
+            print(f"{key.first_eight}  {key.expiration_time or 'no end'}  {','.join(key.scopes)}  {key.note or ''}")
+    finally:
+        await accounts.close()
+
+
+def db(
+    action: Annotated[Literal["upgrade", "check"], typer.Argument(help="Make or update the tables, or only look.")],
+    config: ConfigFile = None,
+) -> None:
+    """Bring the database of logins up to date, as the server does at its start; or see whether it is."""
+    from sanic_qserver.auth.accounts import database_url  # noqa: PLC0415  # SQLAlchemy, for this command only
+    from sanic_qserver.auth.database import HEAD, Database  # noqa: PLC0415
+
+    loaded = load(config)
+
+    async def work() -> str:
+        database = Database(loaded.database, database_url(loaded))
+        try:
+            if action == "upgrade":
+                await database.upgrade()
+            return await database.checked_revision()
+        finally:
+            await database.close()
+
+    found = asyncio.run(work())
+    print(f"{'OK' if found == HEAD else 'not up to date'}: revision {found or 'none'}, this version has {HEAD}")
+    raise typer.Exit(0 if found == HEAD else 1)
+
+
+COMMANDS = (hash_password, apikey, db)

@@ -1,0 +1,85 @@
+"""`sanic-qserver migrate`: a configuration of bluesky-httpserver becomes one of ours."""
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+import yaml
+
+from sanic_qserver.errors import ConfigError
+from sanic_qserver.legacy import read_legacy, translate
+
+
+def migrate(
+    old: Annotated[Path, typer.Argument(help="A configuration of bluesky-httpserver: a YAML file or a folder.")],
+    folder: Annotated[Path, typer.Argument(help="Where to write config.toml and policies/; made if it is not there.")],
+) -> None:
+    """Write the same configuration as config.toml and policies/permissions.yaml. `${NAME}` is kept as it is."""
+    sections = translate(read_legacy(old), str(old))
+    policy = folder / "policies" / "permissions.yaml"
+    for file in (folder / "config.toml", policy):
+        if file.exists():
+            raise ConfigError(f"{file} is there already and is left as it is")
+    policy.parent.mkdir(parents=True, exist_ok=True)
+    if access := sections.get("policy", {}).pop("access", None):
+        policy.write_text(f"# From {old.name}.\n{yaml.safe_dump(access, sort_keys=False)}", "utf-8")
+        sections["policy"]["permissions"] = "policies/permissions.yaml"
+    notes = list(_hashed(sections))
+    text = (
+        f"# From {old.name}, by sanic-qserver migrate.\n" + "".join(f"# {note}\n" for note in notes) + _toml(sections)
+    )
+    with os.fdopen(os.open(folder / "config.toml", os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as writer:
+        writer.write(text)
+    print(f"Wrote {folder / 'config.toml'}" + (f" and {policy}" if access else ""))
+    for note in notes:
+        print(f"Note: {note}")
+
+
+def _hashed(sections: dict[str, Any]) -> Iterator[str]:
+    """Put hashes in place of plain passwords; say what else to look at."""
+    from sanic_qserver.auth.passwords import hasher_of  # noqa: PLC0415
+    from sanic_qserver.login_config import PasswordsConfig  # noqa: PLC0415
+
+    for provider in sections.get("auth", {}).get("providers", []):
+        for name, password in provider.get("users", {}).items():
+            if not str(password).startswith("${"):
+                provider["users"][name] = hasher_of(PasswordsConfig()).hash(str(password))
+                yield f"The password of '{name}' was plain; its hash stands in its place."
+        if provider["kind"] == "ldap" and not provider.get("verify_certificate", True):
+            yield f"'{provider['name']}' does not check the directory's certificate: set verify_certificate = true."
+
+
+def _toml(sections: dict[str, Any]) -> str:
+    lines: list[str] = []
+    for name, section in sections.items():
+        tables = {key: value for key, value in section.items() if _is_table(value)}
+        plain = {key: value for key, value in section.items() if key not in tables}
+        if plain:
+            lines += ["", f"[{name}]", *(f"{key} = {_value(value)}" for key, value in plain.items())]
+        for key, value in tables.items():
+            for table in value if isinstance(value, list) else [value]:
+                head = f"[[{name}.{key}]]" if isinstance(value, list) else f"[{name}.{key}]"
+                lines += ["", head, *(f"{inner} = {_value(item)}" for inner, item in table.items())]
+    return "\n".join(lines).lstrip("\n") + "\n"
+
+
+def _is_table(value: Any) -> bool:
+    return isinstance(value, dict) or (isinstance(value, list) and bool(value) and isinstance(value[0], dict))
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, (int, float)):
+        return repr(value)
+    if isinstance(value, (list, tuple)):
+        return f"[{', '.join(_value(one) for one in value)}]"
+    if isinstance(value, dict):
+        return "{ " + ", ".join(f"{_value(str(key))} = {_value(one)}" for key, one in value.items()) + " }"
+    return json.dumps(str(value), ensure_ascii=False)  # JSON's escapes of a string are TOML's.
+
+
+COMMANDS = (migrate,)

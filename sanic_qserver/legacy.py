@@ -1,0 +1,227 @@
+"""Configurations of bluesky-httpserver, read as they are: YAML sections in, sections of `config.toml` out.
+
+Rules: what has a counterpart here is translated; what has none and matters is refused by name, never dropped in
+silence; what means nothing here (its web server's own settings) is dropped. Passwords may stand in plain text and
+certificates of directories are not checked, as there; `migrate` says so in what it writes.
+"""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from sanic_qserver.errors import ConfigError
+
+Json = dict[str, Any]
+SUFFIXES = (".yml", ".yaml")
+DEFAULT_DATABASE = "sqlite:///./bluesky-httpserver.sqlite"
+_SECTIONS = {
+    "authentication", "database", "allow_origins", "qserver_zmq_configuration", "server_configuration", "api_access",
+    "resource_access", "uvicorn", "metrics",
+}  # fmt: skip
+
+
+def is_legacy(path: Path) -> bool:
+    """Whether a path is such a configuration: a YAML file, or a folder of them."""
+    return path.is_dir() or path.suffix in SUFFIXES
+
+
+def read_legacy(path: Path) -> Json:
+    """The sections of a file, or of all YAML files in a folder together. Raises ConfigError."""
+    files = sorted(one for one in path.iterdir() if one.suffix in SUFFIXES) if path.is_dir() else [path]
+    if not files:
+        raise ConfigError(f"{path}: there is no YAML file in this folder")
+    together: Json = {}
+    for file in files:
+        try:
+            content = yaml.safe_load(file.read_text("utf-8")) or {}
+        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+            raise ConfigError(f"{file}: {error}") from None
+        if not isinstance(content, dict):
+            raise ConfigError(f"{file}: the file must hold sections")
+        _join(together, content, str(file))
+    return together
+
+
+def _join(into: Json, more: Mapping[str, Any], where: str) -> None:
+    for key, value in more.items():
+        if key not in into:
+            into[key] = value
+        elif isinstance(into[key], dict) and isinstance(value, dict):
+            _join(into[key], value, f"{where}: {key}")
+        elif isinstance(into[key], list) and isinstance(value, list):
+            into[key] = [*into[key], *value]
+        else:
+            raise ConfigError(f"{where}: {key} is set in another file of the folder too")
+
+
+def translate(old: Mapping[str, Any], where: str) -> Json:
+    """The same settings, as sections of `config.toml`. Raises ConfigError for what cannot be had here."""
+    if unknown := sorted(set(old) - _SECTIONS):
+        raise ConfigError(f"{where}: {unknown[0]}: there is no such section")
+    new: Json = {}
+    zmq = _section(old, "qserver_zmq_configuration", where)
+    if zmq:
+        new["manager"] = {
+            key: zmq[key] for key in ("control_address", "info_address", "public_key", "encoding") if key in zmq
+        }
+    if "allow_origins" in old:
+        new.setdefault("server", {})["allow_origins"] = list(old["allow_origins"] or [])
+    web = _section(old, "uvicorn", where)
+    new.setdefault("server", {}).update({key: web[key] for key in ("host", "port") if key in web})
+    server = _section(old, "server_configuration", where)
+    extensions = {"blueprints": server.get("custom_routers"), "modules": server.get("custom_modules")}
+    if any(extensions.values()):
+        new["extensions"] = {key: list(value) for key, value in extensions.items() if value}
+    _authentication(_section(old, "authentication", where), _section(old, "database", where), new, where)
+    _policies(old, new, where)
+    return {name: section for name, section in new.items() if section}
+
+
+def _authentication(old: Json, database: Json, new: Json, where: str) -> None:
+    auth: Json = {}
+    for key in ("single_user_api_key", "secret_keys"):
+        if old.get(key):
+            auth[key] = old[key]
+    ages = {
+        "access_token_max_age": "access_token_s",
+        "refresh_token_max_age": "refresh_token_s",
+        "session_max_age": "session_s",
+    }
+    if tokens := {ours: float(old[theirs]) for theirs, ours in ages.items() if old.get(theirs) is not None}:
+        auth["tokens"] = tokens
+    if providers := old.get("providers"):
+        auth["providers"] = [_provider(one, f"{where}: authentication.providers") for one in providers]
+    if auth:
+        new["auth"] = auth
+    if database:
+        names = {"uri": "url", "pool_size": "pool_size", "pool_pre_ping": "pool_pre_ping"}
+        new["database"] = {ours: database[theirs] for theirs, ours in names.items() if theirs in database}
+    elif auth.get("providers"):
+        new["database"] = {"url": DEFAULT_DATABASE}
+
+
+def _provider(old: Mapping[str, Any], where: str) -> Json:
+    name, path = str(old.get("provider", "")), str(old.get("authenticator", ""))
+    args = dict(old.get("args") or {})
+    args.pop("confirmation_message", None)
+    where = f"{where}: {name or '?'}"
+    module, _, kind = path.partition(":")
+    if not module.startswith("bluesky_httpserver."):
+        return {"kind": "custom", "name": name, "import_path": path, "options": args}
+    if kind not in _KINDS:
+        raise ConfigError(f"{where}: authenticator {path} has no counterpart here; see docs/authentication.md")
+    return {"name": name, **_KINDS[kind](args, where)}
+
+
+def _dictionary(args: Json, where: str) -> Json:
+    users = args.pop("users_to_passwords", None)
+    _nothing_left(args, where)
+    return {"kind": "dictionary", "users": dict(users or {})}
+
+
+def _ldap(args: Json, where: str) -> Json:  # noqa: ARG001  # the table's form
+    for name in ("bind_dn_template", "allowed_groups", "attributes", "auth_state_attributes"):
+        if name in args and args[name] is None:
+            del args[name]
+        elif name in args and isinstance(args[name], str) and name != "bind_dn_template":
+            args[name] = [args[name]]
+    given = {key: value for key, value in args.items() if value is not None}
+    # There, the directory's certificate is not checked; nobody should find logins shut after a change of servers.
+    return {"kind": "ldap", "verify_certificate": False, **given}
+
+
+def _pam(args: Json, where: str) -> Json:
+    service = args.pop("service", "login")
+    _nothing_left(args, where)
+    return {"kind": "pam", "service": service}
+
+
+def _oidc(args: Json, where: str) -> Json:
+    known = str(args.pop("well_known_uri", "") or args.pop("well_known_url", "") or args.pop("discovery_url", ""))
+    issuer = str(args.pop("issuer", "")) or known.removesuffix("/.well-known/openid-configuration")
+    if not issuer:
+        raise ConfigError(
+            f"{where}: give `well_known_uri` in args: keys and addresses of the provider are discovered here, "
+            "not listed (public_keys, token_uri, authorization_endpoint)"
+        )
+    made = {"kind": "oidc", "issuer": issuer, "client_id": args.pop("client_id", args.pop("audience", ""))}
+    for name in ("client_secret", "redirect_uri"):
+        if args.get(name):
+            made[name] = args[name]
+        args.pop(name, None)
+    for dropped in ("public_keys", "token_uri", "authorization_endpoint", "redirect_on_success", "redirect_on_failure"):
+        args.pop(dropped, None)
+    _nothing_left(args, where)
+    return made
+
+
+_KINDS: dict[str, Callable[[Json, str], Json]] = {
+    "DictionaryAuthenticator": _dictionary,
+    "LDAPAuthenticator": _ldap,
+    "PAMAuthenticator": _pam,
+    "OIDCAuthenticator": _oidc,
+}
+
+
+def _nothing_left(args: Json, where: str) -> None:
+    if args:
+        raise ConfigError(f"{where}: args.{min(args)} has no counterpart here")
+
+
+def _policies(old: Mapping[str, Any], new: Json, where: str) -> None:
+    """API access and resource access, as the content of one permissions file."""
+    access = _access(_section(old, "api_access", where), f"{where}: api_access", new)
+    resource = _section(old, "resource_access", where)
+    args = resource.get("args") or {}
+    group = args.get("default_group") or args.get("access_group")
+    path = str(resource.get("policy", "bluesky_httpserver.authorization:DefaultResourceAccessControl"))
+    if not path.startswith("bluesky_httpserver."):
+        raise ConfigError(f"{where}: resource_access.policy {path}: write the groups into policies/permissions.yaml")
+    if group:
+        access["user_group"] = group
+    authentication = _section(old, "authentication", where)
+    if authentication and not authentication.get("allow_anonymous_access"):
+        access.setdefault("roles", {})["unauthenticated_public"] = {"scopes_set": []}
+    if access:
+        new.setdefault("policy", {})["access"] = access
+
+
+def _access(section: Json, where: str, new: Json) -> Json:
+    path, args = str(section.get("policy", "")), dict(section.get("args") or {})
+    if not section:
+        return {}
+    if not path.startswith("bluesky_httpserver."):
+        new["policy"] = {"access_class": path, "access_args": args}
+        return {}
+    kind = path.partition(":")[2]
+    if kind not in ("BasicAPIAccessControl", "DictionaryAPIAccessControl"):
+        raise ConfigError(f"{where}: policy {path} has no counterpart here; see docs/authentication.md")
+    roles = {name: {key: _words(value) for key, value in (role or {}).items()} for name, role in _items(args, "roles")}
+    made: Json = {"roles": roles} if roles else {}
+    if users := dict(_items(args, "users")):
+        made["users"] = {name: _user(user) for name, user in users.items()}
+    return made
+
+
+def _user(old: Mapping[str, Any] | None) -> Json | None:
+    if not old or not old.get("roles"):
+        return None
+    renamed = {"roles": _words(old["roles"]), "displayed_name": old.get("displayed_name"), "email": old.get("mail")}
+    return {name: value for name, value in renamed.items() if value}
+
+
+def _items(args: Json, name: str) -> list[tuple[str, Any]]:
+    return list((args.get(name) or {}).items())
+
+
+def _words(value: Any) -> list[str]:
+    return [value] if isinstance(value, str) else list(value or [])
+
+
+def _section(old: Mapping[str, Any], name: str, where: str) -> Json:
+    section = old.get(name) or {}
+    if not isinstance(section, dict):
+        raise ConfigError(f"{where}: {name} must be a section")
+    return dict(section)

@@ -1,0 +1,245 @@
+"""Configurations of the server that this one replaces: they start unchanged, and migrate."""
+
+import subprocess
+import sys
+
+import pytest
+from conftest import app_of
+from logins import log_in
+
+from sanic_qserver.app import create_app
+from sanic_qserver.config import load
+from sanic_qserver.errors import ConfigError
+from sanic_qserver.login_config import Ldap, Oidc, Pam
+
+OLD = """
+authentication:
+  allow_anonymous_access: false
+  secret_keys: ["SECRET-of-the-facility"]
+  access_token_max_age: 600
+  refresh_token_max_age: 36000
+  session_max_age: 72000
+  providers:
+    - provider: toy
+      authenticator: bluesky_httpserver.authenticators:DictionaryAuthenticator
+      args:
+        users_to_passwords:
+          bob: bob-password
+          alice: ${ALICE_PASSWORD}
+          tom: tom-password
+          cara: cara-password
+api_access:
+  policy: bluesky_httpserver.authorization:DictionaryAPIAccessControl
+  args:
+    roles:
+      observer: {scopes_add: write:queue:edit, scopes_remove: [read:lock]}
+    users:
+      bob: {roles: [admin, expert]}
+      alice: {roles: user, displayed_name: Alice Liddell, mail: alice@lab.example}
+      tom: {roles: observer}
+      cara: null
+resource_access:
+  policy: bluesky_httpserver.authorization:DefaultResourceAccessControl
+  args: {default_group: test_user}
+"""
+MORE = """
+qserver_zmq_configuration: {control_address: "tcp://beamline:60615", encoding: msgpack}
+allow_origins: ["https://dashboard.example"]
+uvicorn: {host: 0.0.0.0, port: 61000, workers: 1}
+server_configuration: {custom_modules: []}
+database: {uri: "sqlite:///DB", pool_size: 3}
+"""
+ENV = {"ALICE_PASSWORD": "alice-password"}
+
+
+@pytest.fixture
+def old(folder):
+    file = folder / "old.yml"
+    file.write_text(OLD)
+    return file
+
+
+@pytest.fixture
+async def server(old, folder, instrument, sanic_client):
+    environment = {**instrument.environment, **ENV, "QSERVER_HTTP_SERVER_CONFIG": str(old)}
+    overrides = {"database": {"url": f"sqlite:///{folder}/bluesky-httpserver.sqlite"}}
+    return await sanic_client(app_of(load(environment=environment, overrides=overrides)))
+
+
+async def test_people_log_in_as_before_with_the_same_roles(server):
+    for name, roles in (("bob", ["admin", "expert"]), ("alice", ["user"]), ("tom", ["observer"])):
+        await log_in(server, name, password=f"{name}-password")
+        assert (await server.get("/api/auth/scopes")).json()["roles"] == roles
+    scopes = (await server.get("/api/auth/scopes")).json()["scopes"]
+    assert "write:queue:edit" in scopes
+    assert "read:lock" not in scopes
+    form = {"username": "cara", "password": "cara-password"}
+    assert (await server.post("/api/auth/provider/toy/token", data=form)).status_code == 401
+
+
+async def test_user_and_group_reach_the_manager_as_before(server):
+    await log_in(server, "alice", password="alice-password")
+    plan = {"item": {"name": "count", "args": [["det1"]], "item_type": "plan"}}
+    reply = (await server.post("/api/queue/item/add", json=plan)).json()
+    added = reply.get("item") or {}
+    assert added["user"] == 'alice "Alice Liddell <alice@lab.example>"', reply
+    assert added["user_group"] == "test_user"
+
+
+async def test_the_anonymous_may_nothing_unless_allowed(server):
+    assert (await server.get("/api/status")).status_code == 401
+
+
+async def test_the_old_servers_database_stays_as_it_is(folder, old, instrument, sanic_client):
+    import sqlite3
+
+    file = folder / "bluesky-httpserver.sqlite"
+    with sqlite3.connect(file) as database:
+        database.execute("CREATE TABLE alembic_version (version_num TEXT)")
+        database.execute("INSERT INTO alembic_version VALUES ('722ff4e4fcc7')")
+        database.execute("CREATE TABLE principals (id INTEGER PRIMARY KEY, uuid TEXT)")
+    database.close()
+    environment = {**instrument.environment, **ENV}
+    overrides = {"database": {"url": f"sqlite:///{file}"}}
+    client = await sanic_client(app_of(load(old, environment=environment, overrides=overrides)))
+    await log_in(client, "bob", password="bob-password")
+    assert (await client.get("/api/auth/principal")).status_code == 200
+
+
+def test_a_folder_of_files_is_read_as_one(folder):
+    (folder / "a.yml").write_text(OLD)
+    (folder / "b.yaml").write_text(MORE.replace("DB", str(folder / "x.sqlite")))
+    (folder / "notes.txt").write_text("not: [yaml")
+    config = load(folder, environment=ENV)
+    assert config.manager.control_address == "tcp://beamline:60615"
+    assert config.manager.encoding == "msgpack"
+    assert config.server.allow_origins == ("https://dashboard.example",)
+    assert (config.server.host, config.server.port) == ("0.0.0.0", 61000)
+    assert config.database.pool_size == 3
+    assert config.auth.tokens.access_token_s == 600
+    assert config.folder == folder
+    (folder / "c.yml").write_text("uvicorn: {host: 127.0.0.1}")
+    with pytest.raises(ConfigError, match="host"):
+        load(folder, environment=ENV)
+
+
+PROVIDER = """
+authentication:
+  providers:
+    - provider: x
+      authenticator: {}
+      args: {}
+"""
+
+
+def provider_of(folder, path, args):
+    file = folder / "provider.yml"
+    file.write_text(PROVIDER.format(path, args))
+    return load(file, environment={}).auth.providers[0]
+
+
+def test_the_reference_servers_authenticators_are_understood(folder):
+    ours = "bluesky_httpserver.authenticators:"
+    ldap = provider_of(
+        folder,
+        ours + "LDAPAuthenticator",
+        "{server_address: [a.example, b.example], server_port: 636, use_ssl: true, use_tls: false, "
+        "bind_dn_template: 'uid={username},dc=x', allowed_groups: null, connect_timeout: 5, receive_timeout: 60}",
+    )
+    assert isinstance(ldap, Ldap)
+    assert ldap.server_address == ("a.example", "b.example")
+    assert not ldap.verify_certificate
+    assert isinstance(provider_of(folder, ours + "PAMAuthenticator", "{service: queue}"), Pam)
+    oidc = provider_of(
+        folder,
+        ours + "OIDCAuthenticator",
+        "{client_id: us, client_secret: s, well_known_uri: 'https://sso.example/.well-known/openid-configuration'}",
+    )
+    assert isinstance(oidc, Oidc)
+    assert oidc.issuer == "https://sso.example"
+
+
+@pytest.mark.parametrize(
+    ("path", "args", "fact"),
+    [
+        ("bluesky_httpserver.authenticators:DummyAuthenticator", "{}", "no counterpart"),
+        ("bluesky_httpserver.authenticators:OIDCAuthenticator", "{client_id: us}", "well_known_uri"),
+        ("bluesky_httpserver.authenticators:PAMAuthenticator", "{odd: 1}", "args.odd"),
+    ],
+)
+def test_what_cannot_be_had_is_refused_by_name(folder, path, args, fact):
+    with pytest.raises(ConfigError, match=fact):
+        provider_of(folder, path, args)
+
+
+def test_an_unknown_section_is_refused(folder):
+    (folder / "x.yml").write_text("authentification: {}")
+    with pytest.raises(ConfigError, match="authentification"):
+        load(folder / "x.yml", environment={})
+
+
+class OldStyle:
+    """An authenticator as sites have written them."""
+
+    def __init__(self, word):
+        self.word = word
+
+    async def authenticate(self, username, password):
+        return username.lower() if password == self.word else None
+
+
+async def test_an_authenticator_of_a_site_works_as_it_is(folder, instrument, sanic_client):
+    text = PROVIDER.format("test_auth_legacy:OldStyle", "{word: open-sesame}")
+    file = folder / "site.yml"
+    file.write_text(text + "api_access:\n  policy: bluesky_httpserver.authorization:DictionaryAPIAccessControl\n"
+                           "  args: {users: {ali: {roles: user}}}\n")  # fmt: skip
+    overrides = {"database": {"url": f"sqlite:///{folder}/x.sqlite"}}
+    client = await sanic_client(app_of(load(file, environment=instrument.environment, overrides=overrides)))
+    await log_in(client, "Ali", "x", password="open-sesame")
+    assert (await client.get("/api/auth/whoami")).json()["identities"][0]["id"] == "ali"
+
+
+def run(*arguments, **options):
+    command = [sys.executable, "-m", "sanic_qserver", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, **options)
+
+
+def test_migrate_writes_the_same_configuration(old, folder):
+    done = run("migrate", old, folder / "new")
+    assert done.returncode == 0, done.stderr
+    text = (folder / "new" / "config.toml").read_text()
+    assert "bob-password" not in text
+    assert "${ALICE_PASSWORD}" in text
+    assert (folder / "new" / "config.toml").stat().st_mode & 0o077 == 0
+    config = load(folder / "new" / "config.toml", environment=ENV)
+    assert config.auth.tokens.session_s == 72000
+    app = create_app(config, name="migrated")
+    permissions = app.ctx.policies
+    assert permissions is not None
+    again = run("migrate", old, folder / "new")
+    assert again.returncode == 2
+    assert "left as it is" in again.stderr
+
+
+def test_the_command_line_makes_lists_and_deletes_keys(folder):
+    (folder / "config.toml").write_text(f'[database]\nurl = "sqlite:///{folder}/k.sqlite"\n')
+    config = ("--config", folder / "config.toml")
+    assert run("db", "check", *config).returncode == 1
+    assert run("db", "upgrade", *config).returncode == 0
+    assert run("db", "check", *config).stdout.startswith("OK")
+    made = run("apikey", "create", "service:robot", "--scope", "read:queue", "--days", "2", "--note", "n", *config)
+    assert made.returncode == 0, made.stderr
+    secret = made.stdout.strip()
+    listed = run("apikey", "list", "service:robot", *config).stdout
+    assert secret[:8] in listed
+    assert secret not in listed
+    assert run("apikey", "delete", "service:robot", "--first-eight", secret[:8], *config).returncode == 0
+    assert run("apikey", "list", "service:robot", *config).stdout == ""
+    assert run("apikey", "list", "nobody", *config).returncode == 2
+    assert run("apikey", "create", "service:robot", "--scope", "no:such", *config).returncode == 2
+
+
+def test_the_command_line_hashes_a_password():
+    done = run("hash-password", input="a-password\n")
+    assert done.stdout.startswith("$argon2id$")
+    assert run("hash-password", input="\n").returncode == 2
