@@ -43,6 +43,7 @@ async def test_dashes_in_a_module_name_are_underscores(write_module, serve):
         ("def register(host):\n    raise ValueError('no such file')", "ValueError: no such file"),
         ("async def register(host): ...", "register must be a plain function"),
         ("pass", "neither register(host) nor blueprint"),
+        ("class APIRouter: ...\nblueprint = APIRouter()", "APIRouter is no Sanic blueprint"),
     ],
 )
 async def test_a_module_that_fails_leaves_the_standard_server_running(write_module, serve, caplog, text, said):

@@ -4,6 +4,7 @@ import contextlib
 import datetime as dt
 import io
 import time
+import zipfile
 from pathlib import Path
 
 import openpyxl
@@ -34,6 +35,13 @@ def mistake(name, body, sheet="", **limits):
 
 def test_a_workbook_becomes_plans():
     assert read("plans.xlsx", xlsx(*GOOD)) == PLANS
+
+
+def test_macros_are_not_looked_at():
+    body = io.BytesIO(xlsx(*GOOD))
+    with zipfile.ZipFile(body, "a") as archive:
+        archive.writestr("xl/vbaProject.bin", b"\xd0\xcf\x11\xe0 not a macro at all")
+    assert read("plans.xlsm", body.getvalue()) == PLANS
 
 
 def test_the_example_of_re_managers_documentation_becomes_plans():
@@ -206,9 +214,8 @@ def test_entities_that_grow_are_refused():
 
 
 def test_a_zip_bomb_is_refused_before_it_is_unpacked():
-    started = time.monotonic()
-    assert "when unpacked" in mistake("a.xlsx", zip_bomb())
-    assert time.monotonic() - started < 10  # mostly for making it
+    text = mistake("a.xlsx", zip_bomb(), max_unpacked_bytes=50_000_000)
+    assert "bytes when unpacked; at most 50000000 are read" in text
 
 
 def test_a_zip_bomb_that_lies_about_its_size_is_refused():
@@ -220,7 +227,7 @@ def test_a_million_rows_are_refused_soon():
     body = many_rows(1_000_000)
     started = time.monotonic()
     assert "more than 20000 rows" in mistake("a.xlsx", body)
-    assert time.monotonic() - started < 20
+    assert time.monotonic() - started < 60  # Typically 3 s.
 
 
 def test_too_many_columns_and_characters_are_refused():
@@ -236,7 +243,7 @@ def test_the_worker_ends_when_its_time_is_over():
 def test_the_worker_ends_when_its_memory_is_used_up():
     isolation = Isolation(Limits(max_memory_bytes=300_000_000, max_unpacked_bytes=2_000_000_000))
     with pytest.raises(BadSheet, match="memory"):
-        isolation.read("a.xlsx", zip_bomb())
+        isolation.read("a.xlsx", zip_bomb(300_000_000))
 
 
 def test_the_worker_gives_plans_and_grids():

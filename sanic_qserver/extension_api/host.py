@@ -111,8 +111,12 @@ class ExtensionHost:
         """Serve a plain Sanic blueprint at its own paths, behind the gate.
 
         Every route asks for `scope`, by default `[extensions] blueprint_scope`. `public=True` lets everybody in.
-        Handlers find the caller in `request.ctx.access`.
+        Handlers find the caller in `request.ctx.access`, and in `request.ctx.call` what `manager_as` takes.
         """
+        if not hasattr(blueprint, "url_prefix"):
+            raise ConfigError(
+                f"{type(blueprint).__name__} is no Sanic blueprint; routers of other frameworks do not fit"
+            )
         if public and scope is not None:
             raise ConfigError(f"Blueprint '{getattr(blueprint, 'name', '')}': public=True, but it asks for {scope}")
         asked = None if public else scope or Scope(self.surroundings.config.blueprint_scope)

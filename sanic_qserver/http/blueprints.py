@@ -11,7 +11,7 @@ from sanic.exceptions import SanicException
 
 from sanic_qserver.endpoints.endpoint import Answer, Call, Endpoint
 from sanic_qserver.endpoints.services import Services
-from sanic_qserver.errors import ExtensionFailed, GatewayError
+from sanic_qserver.errors import ConfigError, ExtensionFailed, GatewayError
 from sanic_qserver.extension_api.contribution import MountedBlueprint
 from sanic_qserver.http.application import App
 from sanic_qserver.http.errors import respond
@@ -27,10 +27,16 @@ Rows = Mapping[str, Endpoint]
 
 
 def mount_blueprints(app: App, blueprints: Iterable[MountedBlueprint], gate: Gate, services: Services) -> None:
-    """Add the blueprints. Handlers find the caller in `request.ctx.access`, and `request.ctx.call` for `manager_as`."""
+    """Add the blueprints. Handlers find the caller in `request.ctx.access`, and `request.ctx.call` for `manager_as`.
+
+    Raises ConfigError for one that Sanic refuses.
+    """
     for mounted in blueprints:
         before = {id(route) for route in app.router.routes}
-        app.blueprint(mounted.blueprint)
+        try:
+            app.blueprint(mounted.blueprint)
+        except Exception as error:
+            raise ConfigError(f"The blueprint of extension '{mounted.module}' cannot be mounted: {error}") from error
         for route in [route for route in app.router.routes if id(route) not in before]:
             path = "/" + route.path.strip("/")
             rows = {

@@ -54,13 +54,15 @@ async def _add(
 ) -> bytes:
     async with room_for(call, len(items)):
         outcome = await Batches(call, params, file_name).add(items)
+    rows = _rows(content, outcome.results, outcome.items)
+    first = next((row for row in rows if not row["success"]), None)
     reply = _reply(
         success=outcome.success,
-        msg=outcome.msg,
+        msg=f"{outcome.msg} {_where(first)}: {first['msg']}" if first else outcome.msg,
         qsize=outcome.qsize,
         items=outcome.items,
         results=outcome.results,
-        rows=_rows(content, outcome.results, outcome.items),
+        rows=rows,
         skipped_rows=content.skipped,
     )
     if outcome.success:
