@@ -121,6 +121,15 @@ async def test_a_client_that_leaves_before_the_answer_is_told(audited):
     assert entries(server)[0]["outcome"] == "unknown"
 
 
+async def test_the_batches_of_a_bulk_stream_are_told(audited):
+    server = await audited()
+    lines = "".join(json.dumps(PLAN) + "\n" for _ in range(3))
+    reply = await server.post("/api/queue/item/add/stream", content=lines, headers=as_("ann"))
+    assert reply.status_code == 200, reply.text
+    told = [entry for entry in entries(server) if entry["endpoint"] == "POST /queue/item/add/batch"]
+    assert sum(len(entry["item_uids"]) for entry in told) == 3
+
+
 async def test_the_file_may_be_rotated_while_the_server_runs(audited):
     server = await audited()
     await server.post("/api/queue/clear", headers=as_("ann"))
@@ -132,8 +141,8 @@ async def test_the_file_may_be_rotated_while_the_server_runs(audited):
 async def test_one_who_hammers_a_shut_door_does_not_fill_the_disk(audited):
     server = await audited()
     gate = server.app.ctx.gate
+    from sanic_qserver.endpoints.auditing import record_denied
     from sanic_qserver.errors import NotAuthenticated
-    from sanic_qserver.http.auditing import record_denied
 
     for _ in range(5000):
         record_denied(gate.audit, server.app.ctx.rows[0], None, "10.0.0.1", "", NotAuthenticated("no"))

@@ -18,6 +18,7 @@ from typing import Any, cast
 import msgspec
 from msgspec import UNSET, Struct
 
+from sanic_qserver.endpoints.auditing import serve_recorded
 from sanic_qserver.endpoints.bulk_state import Bulk
 from sanic_qserver.endpoints.endpoint import Call, Endpoint, bytes_of
 from sanic_qserver.errors import BadArguments, GatewayError, ManagerTimeout
@@ -136,7 +137,7 @@ async def _patiently(call: Call, items: list[dict[str, Any]]) -> bytes:
     until = loop.time() + _PATIENCE_S
     while True:
         try:
-            return bytes_of(await row.serve(single))
+            return bytes_of(await serve_recorded(row, single))
         except GatewayError as error:
             pause_s = float(error.headers.get("Retry-After", 0))
             if error.status not in (429, 503) or not pause_s or loop.time() + pause_s > until:

@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 
+from sanic_qserver.endpoints.auditing import serve_recorded
 from sanic_qserver.endpoints.endpoint import Call, Endpoint, bytes_of, stamped
 from sanic_qserver.errors import BadArguments, ScopeMissing
 
@@ -37,8 +38,9 @@ class CallerManager:
         except msgspec.ValidationError as error:
             raise BadArguments(f"{method}: {error}") from None
         access = self._call.access
-        answer = await row.serve(
-            replace(self._call, endpoint=row, params=stamped(decoded, row.stamp, access), unknown={}, files={})
+        sent = stamped(decoded, row.stamp, access)
+        answer = await serve_recorded(
+            row, replace(self._call, endpoint=row, params=sent, unknown={}, files={}, path_args={})
         )
         reply: dict[str, Any] = msgspec.json.decode(bytes_of(answer))
         return reply

@@ -7,9 +7,9 @@ from contextlib import asynccontextmanager
 from sanic import Request
 
 from sanic_qserver.auth.provider import Providers
+from sanic_qserver.endpoints.auditing import record_denied, record_failed, serve_recorded
 from sanic_qserver.endpoints.endpoint import Answer, Call, Endpoint, Stream
 from sanic_qserver.errors import GatewayError, NotAuthenticated, ScopeMissing
-from sanic_qserver.http.auditing import record_abandoned, record_denied, record_failed, record_served
 from sanic_qserver.http.browsers import AMBIENT, Browsers
 from sanic_qserver.http.credentials import credential_of
 from sanic_qserver.http.request_id import request_id_of
@@ -55,7 +55,7 @@ class Gate:
                 raise NotAuthenticated("A ticket opens websockets and streams only")
             if row.scope is not None and row.scope not in access.scopes and access.scopes.isdisjoint(row.any_scope):
                 self.refuse(access, row.scope)
-            attempt = Attempt(access=access, path=row.path, scope=row.scope, address=request.client_ip)
+            attempt = _attempt(access, row, request.client_ip)
             if row.ignores_credential:  # Logins: when they cannot be counted, nobody is let in.
                 return access, await self.rates.admit_login(attempt)
             return access, await self.rates.admit(attempt)
@@ -65,29 +65,22 @@ class Gate:
 
     async def serve(self, row: Endpoint, call: Call) -> bytes | Body | Answer:
         """Serve an admitted request, in a place of its own where requests in flight are counted; record what it did."""
+        if not self.rates.counts_requests:
+            return await serve_recorded(row, call)
         try:
-            if self.rates.counts_requests:
-                async with self.place(call.access, row, call.address):
-                    answer = await row.serve(call)
-            else:
-                answer = await row.serve(call)
+            ticket = await self.rates.enter(_attempt(call.access, row, call.address))
         except GatewayError as error:
             record_failed(self.audit, row, call, error)
             raise
-        except BaseException:
-            record_abandoned(self.audit, row, call)
-            raise
-        if row.changes:
-            record_served(self.audit, row, call, answer)
-        return answer
+        try:
+            return await serve_recorded(row, call)
+        finally:
+            self.rates.leave(ticket)
 
     @asynccontextmanager
     async def place(self, access: Access, row: Endpoint | Stream, address: str) -> AsyncIterator[None]:
         """A place under the concurrency rules, for as long as the body runs. Raises TooManyRequests."""
-        attempt = Attempt(
-            access=access, path=row.path, scope=row.scope, address=address, is_stream=isinstance(row, Stream)
-        )
-        ticket = await self.rates.enter(attempt)
+        ticket = await self.rates.enter(_attempt(access, row, address))
         try:
             yield
         finally:
@@ -130,3 +123,7 @@ class Gate:
         if access.principal.provider == PUBLIC.provider and access.principal.name == PUBLIC.name:
             raise NotAuthenticated(detail)
         raise ScopeMissing(detail, extra={"missing_scope": str(scope)})
+
+
+def _attempt(access: Access, row: Endpoint | Stream, address: str) -> Attempt:
+    return Attempt(access=access, path=row.path, scope=row.scope, address=address, is_stream=isinstance(row, Stream))

@@ -35,6 +35,22 @@ class _Reply(Struct, frozen=True):
 _decode_reply = msgspec.json.Decoder(_Reply).decode
 
 
+async def serve_recorded(row: Endpoint, call: Call) -> bytes | Body | Answer:
+    """Serve the row, and record what it changed, or that it was denied. Raises what serving raises."""
+    audit = call.services.audit
+    try:
+        answer = await row.serve(call)
+    except GatewayError as error:
+        record_failed(audit, row, call, error)
+        raise
+    except BaseException:
+        record_abandoned(audit, row, call)
+        raise
+    if row.changes:
+        record_served(audit, row, call, answer)
+    return answer
+
+
 def record_served(audit: Audit, row: Endpoint, call: Call, answer: bytes | Body | Answer) -> None:
     """A call that changes something was answered."""
     try:
