@@ -163,6 +163,9 @@ async def test_a_message_is_framed_once_for_all_watchers(client):
         def get_write_buffer_size(self):
             return 0
 
+        def get_extra_info(self, _):
+            return None
+
         def is_closing(self):
             return False
 

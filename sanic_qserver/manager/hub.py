@@ -9,6 +9,8 @@ The rules:
 """
 
 import asyncio
+import contextlib
+import socket
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
@@ -20,6 +22,7 @@ from sanic_qserver.scopes import Scope
 
 _TICK_MESSAGES = 256  # Larger ticks are cut, so that a slow watcher loses no more than it must.
 _MAX_PENDING = 65_536  # Bytes that the network has not taken yet; with more, nothing is written.
+_KERNEL_BUFFER = 131_072  # Bytes, which Linux doubles for its own use.
 
 
 class Message(NamedTuple):
@@ -41,11 +44,12 @@ class Framing:
 class Tick:
     """Messages that go out together, and their forms on the wire, each made once."""
 
-    __slots__ = ("_joined", "messages")
+    __slots__ = ("_counts", "_joined", "messages")
 
     def __init__(self, messages: Sequence[Message]) -> None:
         self.messages = messages
         self._joined: dict[tuple[frozenset[str], Framing], bytes] = {}
+        self._counts: dict[frozenset[str], int] = {}
 
     def joined(self, topics: frozenset[str], framing: Framing) -> bytes:
         """What is written to a watcher of these topics; empty when there is nothing for it."""
@@ -57,7 +61,10 @@ class Tick:
 
     def count(self, topics: frozenset[str]) -> int:
         """How many of the messages are of these topics."""
-        return sum(message.topic in topics for message in self.messages)
+        known = self._counts.get(topics)
+        if known is None:
+            known = self._counts[topics] = sum(message.topic in topics for message in self.messages)
+        return known
 
     def last_id(self, topics: frozenset[str]) -> str:
         """The id of the last message of these topics."""
@@ -98,6 +105,7 @@ class Outlet:
     def attach(self, transport: asyncio.WriteTransport, framing: Framing) -> None:
         """Write to this connection from now on, beginning with what was collected."""
         self._transport, self._framing = transport, framing
+        _bound_kernel_buffer(transport)
         self._progress_at = time.monotonic()
         if not self.catch_up():
             self._channel.lags(self)
@@ -178,6 +186,14 @@ class Outlet:
         self._pending = pending
         if now - self._progress_at > self._channel.config.stall_s:
             self._transport.abort()
+
+
+def _bound_kernel_buffer(transport: asyncio.WriteTransport) -> None:
+    """Keep the kernel from taking megabytes for each watcher that does not read: that slows all connections down."""
+    connection = transport.get_extra_info("socket")
+    if connection is not None:
+        with contextlib.suppress(OSError):  # It may be gone already.
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _KERNEL_BUFFER)
 
 
 class Channel:
