@@ -127,3 +127,97 @@ async def test_what_is_open_is_not_admitted_any_more_when_the_policy_says_so(ser
         return not gate.still_admitted(access, STREAMS[0])
 
     await until(is_out)
+
+
+async def test_a_clock_that_jumped_is_told_until_sighup(server):
+    clock = server.app.ctx.policies.access.clock
+    clock._offset -= 7200
+
+    async def is_told():
+        return any("system clock" in warning for warning in await warnings(server))
+
+    await until(is_told)
+    os.kill(os.getpid(), signal.SIGHUP)
+
+    async def is_well():
+        return not await warnings(server)
+
+    await until(is_well)
+
+
+def test_check_tells_of_a_mistake_in_a_policy(tmp_path):
+    import subprocess
+    import sys
+
+    (tmp_path / "permissions.yaml").write_text("roles: {user: {scopes_add: [wirte:scripts]}}")
+    (tmp_path / "config.toml").write_text('[policy]\npermissions = "permissions.yaml"\n')
+    command = [sys.executable, "-m", "sanic_qserver", "check", "--config", str(tmp_path / "config.toml")]
+    ended = subprocess.run(command, check=False, capture_output=True, text=True, timeout=60)
+    assert ended.returncode == 2
+    assert "did you mean 'write:scripts'" in ended.stderr
+
+
+CUSTOM = '''
+from sanic_qserver.policy.access import NoRateLimits
+from sanic_qserver.errors import TooManyRequests
+from sanic_qserver.scopes import Scope
+from sanic_qserver.structs.identity import Access
+
+
+class OnlyStatus:
+    """A policy of a site."""
+
+    version = 1
+
+    def __init__(self, group):
+        self.group = group
+        self.seen = []
+
+    def access_of(self, principal):
+        return Access(principal=principal, roles=("custom",), scopes=frozenset({Scope.READ_STATUS}), user="x",
+                      user_group=self.group)
+
+    async def start(self):
+        self.seen.append("start")
+
+    async def stop(self):
+        self.seen.append("stop")
+
+    async def reload(self):
+        self.seen.append("reload")
+
+
+class Never(NoRateLimits):
+    async def admit(self, attempt):
+        raise TooManyRequests("never")
+'''
+
+
+async def test_a_class_of_ones_own_decides(sanic_client, make_config, tmp_path, monkeypatch):
+    (tmp_path / "site_policy_for_tests.py").write_text(CUSTOM)
+    monkeypatch.syspath_prepend(tmp_path)
+    policy = {"access_class": "site_policy_for_tests:OnlyStatus", "access_args": {"group": "g"}}
+    client = await sanic_client(app_of(make_config(policy=policy)))
+    client.headers["Authorization"] = f"ApiKey {KEY}"
+    assert (await client.get("/api/queue/get")).status_code == 403
+    assert (await client.get("/api/auth/scopes")).json() == {"roles": ["custom"], "scopes": ["read:status"]}
+    await client.app.ctx.policies.reload()
+    assert client.app.ctx.policies.access.seen == ["start", "reload"]
+    policy = {"rate_class": "site_policy_for_tests:Never"}
+    client = await sanic_client(app_of(make_config(policy=policy)))
+    assert (await client.get("/api/status")).status_code == 429
+
+
+@pytest.mark.parametrize("path", ["nothing", "no_such_module:Class", "json:NoSuchClass"])
+def test_a_class_that_is_not_there_is_refused(make_config, path):
+    from sanic_qserver.errors import ConfigError
+
+    with pytest.raises(ConfigError, match=r"\[policy\] access_class"):
+        app_of(make_config(policy={"access_class": path}))
+
+
+async def test_the_configuration_itself_may_hold_the_policy(sanic_client, make_config):
+    access = {"roles": {"unauthenticated_single_user": {"scopes": ["read:queue"]}}}
+    client = await sanic_client(app_of(make_config(policy={"access": access})))
+    client.headers["Authorization"] = f"ApiKey {KEY}"
+    assert (await client.get("/api/auth/scopes")).json()["scopes"] == ["read:queue"]

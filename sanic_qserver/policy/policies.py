@@ -1,6 +1,7 @@
 """The policies of one server: made from the configuration, started, stopped and reloaded together."""
 
 import importlib
+import logging
 from functools import partial
 from typing import Any
 
@@ -11,6 +12,12 @@ from sanic_qserver.policy.rate_limits import RateLimits, RateRules
 from sanic_qserver.policy.shared_counters import RedisCounters
 from sanic_qserver.policy.sources import ConfigPermissions, FilePermissions
 from sanic_qserver.policy.watched import WatchedFile, Watcher
+from sanic_qserver.policy.windows import Clock
+
+log = logging.getLogger("sanic_qserver.policy")
+
+JUMP_S = 60.0
+_JUMPED = "The system clock was set since the start: windows of access hold by both times; SIGHUP believes the new one"
 
 
 class Policies:
@@ -21,6 +28,7 @@ class Policies:
         self.access: AccessPolicy = _access_policy(config, warnings)
         self.rates: RatePolicy = _rate_policy(config, warnings)
         self._watcher = Watcher([])
+        self._warnings = warnings
 
     @property
     def only_on_loopback(self) -> bool:
@@ -32,7 +40,7 @@ class Policies:
         """Begin what policies do by themselves, on the running loop."""
         for part in self._parts():
             await part.start()
-        self._watcher = Watcher(self._files())
+        self._watcher = Watcher(self._files(), also=self._look_at_clock)
         await self._watcher.start()
 
     async def stop(self) -> None:
@@ -49,6 +57,16 @@ class Policies:
         await self._watcher.reload()
         for part in self._parts():
             await part.reload()
+
+    def _look_at_clock(self) -> None:
+        """Say so while the system clock has jumped: windows of access are narrower then."""
+        clock = getattr(self.access, "clock", None)
+        has_jumped = isinstance(clock, Clock) and abs(clock.jumped_s) > JUMP_S
+        if has_jumped and _JUMPED not in self._warnings:
+            log.warning(_JUMPED)
+            self._warnings.append(_JUMPED)
+        elif not has_jumped and _JUMPED in self._warnings:
+            self._warnings.remove(_JUMPED)
 
     def _files(self) -> list[WatchedFile[Any]]:
         watched = (getattr(policy, "watched", None) for policy in (self.access, self.rates))

@@ -106,17 +106,22 @@ def _look(file: Path) -> Seen:
 
 
 class Watcher:
-    """Looks at several files, one after the other, again and again."""
+    """Looks at several files, one after the other, again and again; and at whatever else is to be looked at."""
 
-    def __init__(self, files: Sequence[WatchedFile[Any]], period_s: float = PERIOD_S) -> None:
+    def __init__(
+        self,
+        files: Sequence[WatchedFile[Any]],
+        period_s: float = PERIOD_S,
+        also: Callable[[], None] = lambda: None,
+    ) -> None:
         self._files = files
+        self._also = also
         self._period_s = period_s
         self._task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         """Begin, on the running loop."""
-        if self._files:
-            self._task = asyncio.create_task(self._run(), name="policy files")
+        self._task = asyncio.create_task(self._run(), name="policy files")
 
     async def stop(self) -> None:
         """End."""
@@ -134,5 +139,6 @@ class Watcher:
     async def _run(self) -> None:
         while True:
             await asyncio.sleep(self._period_s)
+            self._also()
             for file in self._files:
                 await file.look()
