@@ -84,6 +84,7 @@ def create_app(config: Config, *, name: str = "sanic_qserver") -> App:
     providers = Providers([*logins.recognisers, *extensions.providers()])
     access = extensions.access_policy(policies.access)
     logins.ask(access.access_of)
+    logins.add_ways(extensions.providers())
     logins.on_revocation(providers.forget)
     browsers = Browsers(logins, config.server.allow_origins)
     services.rates = extensions.rate_policy(policies.rates)

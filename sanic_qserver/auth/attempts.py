@@ -25,8 +25,8 @@ class Attempts:
         self._config = config
         self._clock = clock
 
-    async def check(self, provider: str, username: str, address: str) -> None:
-        """Raises TooManyRequests with `Retry-After` while the account, from there, or the address must wait."""
+    async def check(self, provider: str, username: str, address: str) -> bool:
+        """Whether there were failures. Raises TooManyRequests with `Retry-After` while the next must wait."""
         ids = self._ids(provider, username, address)
         async with self._database.begin() as connection:
             rows = (await connection.execute(select(attempts).where(attempts.c.id.in_(ids)))).all()
@@ -38,6 +38,7 @@ class Attempts:
                 headers={"Retry-After": str(math.ceil(wait_s))},
                 extra={"rule": "login_attempts"},
             )
+        return bool(rows)
 
     async def failed(self, provider: str, username: str, address: str) -> None:
         """Count a failure. One long after the last begins anew."""

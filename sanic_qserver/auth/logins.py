@@ -96,6 +96,12 @@ class Logins:
             raise NotFound(f"There is no provider '{name[:64]}'")
         return self.ways[name]
 
+    def add_ways(self, providers: Sequence[object]) -> None:
+        """Take those of custom modules' providers that people can log in with. A configured name stands."""
+        for provider in providers:
+            if isinstance(provider, (PasswordLogin, ExternalLogin)):
+                self.ways.setdefault(provider.name, provider)
+
     def ask(self, admit: Callable[[Principal], Access]) -> None:
         """Take the policy's `access_of`."""
         self._admit = admit

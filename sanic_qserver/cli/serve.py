@@ -79,8 +79,11 @@ def start_logging() -> None:
 
 
 def _with_key(config: Config) -> Config:
-    """The configuration with an API key: all workers must know the same one. A made key is printed, once."""
-    if config.auth.single_user_api_key:
+    """The configuration with an API key: all workers must know the same one. A made key is printed, once.
+
+    A server with logins has no such key.
+    """
+    if config.auth.single_user_api_key or config.auth.providers:
         return config
     key = secrets.token_hex(24)
     print(f"No API key is configured, so here is one for this run: {key}", flush=True)

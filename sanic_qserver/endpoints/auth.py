@@ -52,12 +52,13 @@ async def token(call: Call) -> Answer:
     if not params.username or not params.password or _LINE.search(params.username):
         raise LoginRefused
     accounts = logins.accounts
-    await accounts.attempts.check(way.name, params.username, call.address)
+    had_failures = await accounts.attempts.check(way.name, params.username, call.address)
     principal = await way.login(params.username, params.password)
     if principal is None:
         await accounts.attempts.failed(way.name, params.username, call.address)
         raise LoginRefused
-    await accounts.attempts.succeeded(way.name, params.username, call.address)
+    if had_failures:
+        await accounts.attempts.succeeded(way.name, params.username, call.address)
     session, reply = await open_session(call, principal)
     return private(reply, cookies_of(call, session) if params.cookie else ())
 

@@ -38,8 +38,13 @@ def answers_of(config: Config) -> KeptAnswers:
 
 
 def idempotent(rows: Iterable[Endpoint], answers: KeptAnswers) -> tuple[Endpoint, ...]:
-    """The rows, those that change something aware of the header."""
-    return tuple(replace(row, serve=_once(row.serve, answers)) if row.changes else row for row in rows)
+    """The rows, those that change something aware of the header.
+
+    Not those of logins: their answers hold secrets, which are kept nowhere.
+    """
+    return tuple(
+        replace(row, serve=_once(row.serve, answers)) if row.changes and row.domain != "auth" else row for row in rows
+    )
 
 
 def _once(serve: Serve, answers: KeptAnswers) -> Serve:

@@ -1,10 +1,14 @@
 """What every way to log in ends with: a session, if the policy lets the person in."""
 
+import logging
+
 import msgspec
 
 from sanic_qserver.endpoints.endpoint import Answer, Call
 from sanic_qserver.structs.auth_replies import TokenReply
 from sanic_qserver.structs.identity import Principal
+
+log = logging.getLogger("sanic_qserver.auth")
 
 NO_STORE = {"Cache-Control": "no-store", "Pragma": "no-cache"}
 
@@ -19,4 +23,5 @@ async def open_session(call: Call, principal: Principal) -> tuple[str, TokenRepl
     logins = call.services.logins
     logins.access_of(principal)
     known = await logins.accounts.store.remember(principal)
+    log.info("%s:%s logged in from %s, request %s", principal.provider, principal.name, call.address, call.request_id)
     return await logins.accounts.sessions.open(known)
