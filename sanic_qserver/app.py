@@ -15,7 +15,6 @@ from sanic_qserver.endpoints.services import Services
 from sanic_qserver.endpoints.spreadsheets.readers import SheetReaders, sheet_limits
 from sanic_qserver.endpoints.submitting import hooked
 from sanic_qserver.endpoints.table import ENDPOINTS, STREAMS
-from sanic_qserver.errors import ConfigError
 from sanic_qserver.extensions.loading import load_extensions
 from sanic_qserver.extensions.running import Running
 from sanic_qserver.http.application import App
@@ -41,9 +40,6 @@ from sanic_qserver.policy.policies import Policies
 
 log = logging.getLogger("sanic_qserver")
 
-LOOPBACK = ("127.0.0.1", "::1", "localhost")
-
-
 def create_app(config: Config, *, name: str = "sanic_qserver") -> App:
     """The application for a configuration. `name` must be unique in the process: Sanic keeps apps by name.
 
@@ -51,7 +47,6 @@ def create_app(config: Config, *, name: str = "sanic_qserver") -> App:
     """
     warnings: list[str] = []
     policies = Policies(config, warnings)
-    _refuse_unsafe(config, is_loopback_only=policies.only_on_loopback)
     request_class: Any = Request if config.server.proxies_count else DirectRequest
     app = Sanic(name, error_handler=ProblemHandler(), request_class=request_class, configure_logging=False)
     _configure(app, config)
@@ -125,16 +120,6 @@ def _configure(app: App, config: Config) -> None:
     app.config.PROXIES_COUNT = server.proxies_count or None
     app.config.MOTD = False
     allow_origins(app, server.allow_origins)
-
-
-def _refuse_unsafe(config: Config, *, is_loopback_only: bool) -> None:
-    server = config.server
-    if is_loopback_only and server.host not in LOOPBACK and not server.allow_anonymous_beyond_loopback:
-        raise ConfigError(
-            f"[policy] permissions lets everybody in without a key, and [server] host is {server.host}. "
-            "If everybody who reaches that address may control the instrument, "
-            "set [server] allow_anonymous_beyond_loopback = true"
-        )
 
 
 def _open_and_close(app: App, services: Services, running: Running) -> None:

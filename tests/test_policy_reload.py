@@ -221,3 +221,32 @@ async def test_the_configuration_itself_may_hold_the_policy(sanic_client, make_c
     client = await sanic_client(app_of(make_config(policy={"access": access})))
     client.headers["Authorization"] = f"ApiKey {KEY}"
     assert (await client.get("/api/auth/scopes")).json()["scopes"] == ["read:queue"]
+
+
+OPEN = "roles: {unauthenticated_public: {scopes: ['read:*', 'write:*']}}"
+
+
+def test_an_open_policy_is_refused_beyond_this_machine_unless_told_twice(make_config, tmp_path):
+    from sanic_qserver.errors import ConfigError
+
+    file = tmp_path / "permissions.yaml"
+    file.write_text(OPEN)
+    policy = {"permissions": str(file)}
+    with pytest.raises(ConfigError, match="allow_anonymous_beyond_loopback"):
+        app_of(make_config(policy=policy, server={"host": "0.0.0.0"}))
+    app_of(make_config(policy=policy, server={"host": "127.0.0.1"}))
+    app_of(make_config(policy=policy, server={"host": "0.0.0.0", "allow_anonymous_beyond_loopback": True}))
+
+
+async def test_a_file_does_not_become_open_while_others_reach_the_server(sanic_client, make_config, tmp_path):
+    file = tmp_path / "permissions.yaml"
+    file.write_text(WIDE)
+    app = app_of(make_config(policy={"permissions": str(file)}, server={"host": "0.0.0.0"}))
+    client = await sanic_client(app)
+    file.write_text(OPEN)
+
+    async def is_told():
+        return any("without a key" in warning for warning in await warnings(client))
+
+    await until(is_told)
+    assert (await client.get("/api/queue/get")).status_code == 401

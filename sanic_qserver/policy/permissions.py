@@ -64,6 +64,13 @@ class Permissions:
         """RE Manager's user group of those for whom nothing else is said."""
         return self.file.default.user_group or self.file.user_group
 
+    @property
+    def is_open(self) -> bool:
+        """Whether anybody may change something without a credential, or the file says that it is not for networks."""
+        return self.file.only_on_loopback or any(
+            scope.startswith(("write:", "admin:")) for scope in self.scopes[PUBLIC_ROLE]
+        )
+
     def access_of(self, principal: Principal, clock: Clock) -> Access:
         """What the principal may do now. Raises NotAuthenticated for one who may not enter."""
         if principal.provider == PUBLIC.provider and principal.name in _BUILT_IN:

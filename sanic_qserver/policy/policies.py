@@ -5,9 +5,10 @@ import logging
 from functools import partial
 from typing import Any
 
-from sanic_qserver.config import Config, resolve
+from sanic_qserver.config import Config, ServerConfig, resolve
 from sanic_qserver.errors import ConfigError
 from sanic_qserver.policy.access import AccessPolicy, Background, RatePolicy
+from sanic_qserver.policy.permissions import Permissions
 from sanic_qserver.policy.rate_limits import RateLimits, RateRules
 from sanic_qserver.policy.shared_counters import RedisCounters
 from sanic_qserver.policy.sources import ConfigPermissions, FilePermissions
@@ -16,6 +17,7 @@ from sanic_qserver.policy.windows import Clock
 
 log = logging.getLogger("sanic_qserver.policy")
 
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
 JUMP_S = 60.0
 _JUMPED = "The system clock was set since the start: windows of access hold by both times; SIGHUP believes the new one"
 
@@ -29,12 +31,6 @@ class Policies:
         self.rates: RatePolicy = _rate_policy(config, warnings)
         self._watcher = Watcher([])
         self._warnings = warnings
-
-    @property
-    def only_on_loopback(self) -> bool:
-        """Whether the access policy says that it must not be used beyond this machine."""
-        permissions = getattr(self.access, "permissions", None)
-        return bool(permissions is not None and permissions.file.only_on_loopback)
 
     async def start(self) -> None:
         """Begin what policies do by themselves, on the running loop."""
@@ -87,14 +83,27 @@ def _access_policy(config: Config, warnings: list[str]) -> AccessPolicy:
         made: AccessPolicy = imported(policy.access_class, "[policy] access_class")(**policy.access_args)
         return made
     if policy.access:
-        return ConfigPermissions(policy.access, config.source)
-    file = FilePermissions(resolve(config, policy.permissions, "policies/permissions.yaml"), warnings)
+        inline = ConfigPermissions(policy.access, config.source)
+        refuse_unsafe(config.server, inline.permissions)
+        return inline
+    path = resolve(config, policy.permissions, "policies/permissions.yaml")
+    file = FilePermissions(path, warnings, check=partial(refuse_unsafe, config.server))
     if policy.access_server.url or policy.access_server.instrument:
         # Its HTTP client is a tenth of a second at start that others do not need.
         from sanic_qserver.policy.access_server import AccessServer  # noqa: PLC0415
 
         return AccessServer(policy.access_server, file, warnings)
     return file
+
+
+def refuse_unsafe(server: ServerConfig, permissions: Permissions) -> None:
+    """Raise ConfigError for a policy that lets everybody change things, on an address that others may reach."""
+    if permissions.is_open and server.host not in LOOPBACK and not server.allow_anonymous_beyond_loopback:
+        raise ConfigError(
+            f"{permissions.document.source}: it lets everybody in without a key, and [server] host is {server.host}. "
+            "If everybody who reaches that address may control the instrument, "
+            "set [server] allow_anonymous_beyond_loopback = true"
+        )
 
 
 def _rate_policy(config: Config, warnings: list[str]) -> RatePolicy:

@@ -133,9 +133,9 @@ class Matcher:
         return bool(self._networks or self._exempt_networks)
 
     @property
-    def asks_user(self) -> bool:
-        """Whether the answer depends on who asks, beyond their roles."""
-        return bool(self._users or self._exempt_users)
+    def names(self) -> frozenset[str]:
+        """The users that are named: for others the answer depends on their roles only."""
+        return self._users | self._exempt_users
 
     def matches(self, attempt: Attempt) -> bool:
         """Whether the rule counts this."""

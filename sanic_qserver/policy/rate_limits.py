@@ -18,11 +18,13 @@ from sanic_qserver.policy.counters import Counters, CountersUnavailable, Left, M
 from sanic_qserver.policy.documents import Document
 from sanic_qserver.policy.places import Places, Ticket
 from sanic_qserver.policy.rate_file import By, Limit, Matcher, RateRule, limits_of, rate_file, subject
+from sanic_qserver.policy.roles import words
 from sanic_qserver.policy.watched import WatchedFile
+from sanic_qserver.structs.identity import PUBLIC
 
 log = logging.getLogger("sanic_qserver.policy")
 
-_KEPT = 20_000  # Kinds of requests whose rules are remembered.
+_KEPT = 50_000  # Kinds of requests whose rules are remembered.
 
 
 class Bound(Struct, frozen=True):
@@ -56,7 +58,12 @@ class RateRules:
             self._rules.append((rule, Matcher(rule, self.file.exempt, where), limits_of(rule, where, share)))
         self.places = Places(self.file, document.source, workers)
         self._by_address = any(matcher.asks_address for _, matcher, _ in self._rules)
-        self._by_user = any(matcher.asks_user for _, matcher, _ in self._rules)
+        # Most rules name nobody: only those who are named have kinds of their own.
+        self._named = frozenset(name for _, matcher, _ in self._rules for name in matcher.names)
+        self._of_users: dict[str, list[int]] = {}
+        for number, (rule, _, _) in enumerate(self._rules):
+            for name in words(rule.users) or ("",):
+                self._of_users.setdefault(name, []).append(number)
         self._met: dict[tuple[object, ...], Met] = {}
         names = Counter(rule.name for rule in (*self.file.rates, *self.file.concurrency))
         if names and names.most_common(1)[0][1] > 1:
@@ -71,7 +78,8 @@ class RateRules:
             attempt.path,
             attempt.scope,
             principal.is_service,
-            principal.name if self._by_user else principal.provider,
+            principal.provider == PUBLIC.provider,
+            principal.name if principal.name in self._named else "",
             attempt.address if self._by_address else "",
         )
         met = self._met.get(key)
@@ -83,7 +91,7 @@ class RateRules:
 
     def matching(self, attempt: Attempt) -> list[RateRule]:
         """The rules that apply, for `explain`."""
-        return [rule for rule, matcher, _ in self._rules if matcher.matches(attempt)]
+        return [rule for rule, _ in self._found(attempt)]
 
     def widens(self, old: "RateRules") -> str:
         """What is allowed here and was not under `old`: a rule that is missing or changed, a new exemption."""
@@ -92,8 +100,14 @@ class RateRules:
                 return f"rule '{missing[0]}' is missing or changed"
         return "" if self.file.exempt == old.file.exempt else "the exemptions are not the same"
 
+    def _found(self, attempt: Attempt) -> list[tuple[RateRule, tuple[Limit, ...]]]:
+        """The rules that count an attempt, in the order of the file."""
+        candidates = sorted({*self._of_users.get("", ()), *self._of_users.get(attempt.access.principal.name, ())})
+        every = (self._rules[number] for number in candidates)
+        return [(rule, limits) for rule, matcher, limits in every if matcher.matches(attempt)]
+
     def _work_out(self, attempt: Attempt) -> Met:
-        found = [(rule, limits) for rule, matcher, limits in self._rules if matcher.matches(attempt)]
+        found = self._found(attempt)
 
         def bound(cost: str) -> tuple[Bound, ...]:
             return tuple(Bound(r.name, r.by, limit) for r, limits in found if r.cost == cost for limit in limits)

@@ -1,6 +1,6 @@
 """Where an access policy comes from: a watched file, or the configuration itself."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +12,24 @@ from sanic_qserver.structs.identity import Access, Principal
 
 
 class FilePermissions:
-    """The access policy of a file that may change while the server runs. Raises ConfigError at the start."""
+    """The access policy of a file that may change while the server runs. Raises ConfigError at the start.
 
-    def __init__(self, file: Path, warnings: list[str], clock: Clock | None = None) -> None:
-        self.watched = WatchedFile(file, Permissions, warnings)
+    `check` may refuse what the file comes to, at the start and later, by raising ConfigError.
+    """
+
+    def __init__(
+        self,
+        file: Path,
+        warnings: list[str],
+        clock: Clock | None = None,
+        check: Callable[[Permissions], None] = lambda _: None,
+    ) -> None:
+        def parse(document: Document) -> Permissions:
+            permissions = Permissions(document)
+            check(permissions)
+            return permissions
+
+        self.watched = WatchedFile(file, parse, warnings)
         self.clock = clock or Clock()
 
     @property
