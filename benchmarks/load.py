@@ -16,7 +16,7 @@ from typing import Any
 import zmq
 from servers import Server
 
-PLAN = {"name": "count", "args": [["det1", "det2"]], "kwargs": {"num": 10, "delay": 1}, "item_type": "plan"}
+PLAN = {"name": "count", "args": [["det1", "det2"]], "item_type": "plan"}
 _UNITS = {"us": 0.001, "ms": 1.0, "s": 1000.0, "m": 60_000.0}
 
 

@@ -116,6 +116,37 @@ async def test_kept_replies_are_bounded():
     assert 0 < reads.kept_bytes <= 300
 
 
+async def test_a_list_that_always_changes_is_asked_for_at_once():
+    manager = FakeManager()
+    reads = Reads(manager, ReadsConfig())
+    uid, asked = [0], []
+
+    async def ask(changes):
+        uid[0] += changes
+        task = asyncio.ensure_future(reads.body("queue_get"))
+        sent = []
+        while not task.done():
+            await settle()
+            for method, future in manager.sent:
+                sent.append(method)
+                future.set_result(msgspec.json.encode({"success": True, "plan_queue_uid": str(uid[0])}))
+            manager.sent.clear()
+        asked.append(sent)
+        return (await task).uid
+
+    for changes in (1, 1, 1, 1, 0, 0, 0):
+        assert await ask(changes) == str(uid[0])
+    assert asked == [
+        ["queue_get"],
+        ["status", "queue_get"],
+        ["status", "queue_get"],
+        ["queue_get"],  # Changed twice between two looks: the uid is not worth a call.
+        ["queue_get"],
+        ["status"],  # It has come to rest.
+        ["status"],
+    ]
+
+
 async def test_a_uid_is_not_taken_from_text_that_a_user_wrote(client):
     fake = '", "plan_queue_uid": "00000000-0000-0000-0000-000000000000"}'
     item = {**PLAN, "meta": {"plan_queue_uid": "fake", "note": fake}}

@@ -57,6 +57,7 @@ class _Uids(Struct):
 _decode_uids = msgspec.json.Decoder(_Uids).decode
 _NO_UIDS = _Uids(success=False)
 Key = tuple[str, bytes]
+_MISSES = 2  # A list that changed so often between two looks is asked for without asking for its uid first.
 
 
 class _Gathering:
@@ -78,6 +79,7 @@ class Reads:
         self._gatherings: dict[Key, _Gathering] = {}
         self._kept: OrderedDict[Key, Body] = OrderedDict()
         self._kept_bytes = 0
+        self._missed: dict[Key, int] = {}
         self._status: bytes = b""
         self._status_uids = _NO_UIDS
         self.counts = {"asked": 0, "sent": 0, "kept": 0}
@@ -99,10 +101,16 @@ class Reads:
         if name is None or (method == "lock_info" and key[1]):
             return Body(await self._join(key, params, lane))
         kept = self._kept.get(key)
-        if kept is not None and getattr(await self._uids(lane), name) == kept.uid:
-            self.counts["kept"] += 1
-            return kept
-        return self._keep(key, await self._join(key, params, lane), name)
+        if kept is not None and self._missed.get(key, 0) < _MISSES:
+            if getattr(await self._uids(lane), name) == kept.uid:
+                self._missed.pop(key, None)
+                self.counts["kept"] += 1
+                return kept
+            self._missed[key] = self._missed.get(key, 0) + 1
+        body = self._keep(key, await self._join(key, params, lane), name)
+        if body is kept:  # It has come to rest.
+            self._missed.pop(key, None)
+        return body
 
     async def _uids(self, lane: str) -> _Uids:
         """The uids of a status asked for now."""
@@ -119,6 +127,8 @@ class Reads:
         uids = _uids_of(reply)
         uid = getattr(uids, name) if uids.success else None
         body = Body(reply, uid or "", key)
+        if before is not None and before.uid == uid:
+            return before
         if not uid or len(reply) > self._most_bytes:
             return body
         if before is not None:
@@ -127,7 +137,9 @@ class Reads:
         self._kept.move_to_end(key)
         self._kept_bytes += len(reply)
         while self._kept_bytes > self._most_bytes:
-            self._kept_bytes -= len(self._kept.popitem(last=False)[1].json)
+            oldest, dropped = self._kept.popitem(last=False)
+            self._kept_bytes -= len(dropped.json)
+            self._missed.pop(oldest, None)
         return body
 
     def _join(self, key: Key, params: Any, lane: str) -> "asyncio.Future[bytes]":
