@@ -144,6 +144,15 @@ def mixed(bench: Bench) -> None:
             bench.keep("mixed: adds of 8 submitters", 8, server.name, written)
 
 
+def soak(bench: Bench, minutes: float) -> None:
+    """Mixed load for minutes: memory must not grow."""
+    until = time.perf_counter() + minutes * 60
+    while time.perf_counter() < until:
+        reads, written = asyncio.run(load.mixed(bench.ours, 30))
+        told = f"reads p99 {reads.latencies_ms['p99']:.0f} ms, adds {written.rate:.0f}/s, {reads.errors} errors"
+        print(f"{bench.ours.rss_mb:.1f} MB resident; {told}", flush=True)
+
+
 WORKS: tuple[Callable[[Bench], None], ...] = (status, latency, lists, changed, adds, bulk, mixed)
 
 
@@ -204,6 +213,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, help="rounds of everything (default 3, quick 1)")
     parser.add_argument("--seconds", type=float, help="a measurement takes (default 3, quick 1)")
     parser.add_argument("--only", help="comma-separated: " + ", ".join(work.__name__ for work in WORKS))
+    parser.add_argument("--soak", type=float, metavar="MINUTES", help="instead: mixed load, memory every 30 s")
     parser.add_argument("--no-reference", action="store_true", help="without the reference server")
     default = Path.home() / ".cache" / "sanic-qserver-bench"
     parser.add_argument("--venv", type=Path, default=default, help=f"the reference server's environment ({default})")
@@ -215,6 +225,9 @@ def main() -> None:
     wanted = arguments.only.split(",") if arguments.only else [work.__name__ for work in WORKS]
     with tempfile.TemporaryDirectory(prefix="sanic-qserver-bench-") as name:
         with everything(arguments, Path(name)) as bench:
+            if arguments.soak:
+                soak(bench, arguments.soak)
+                return
             for number in range(arguments.rounds):
                 for work in WORKS:
                     if work.__name__ in wanted:
