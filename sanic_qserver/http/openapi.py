@@ -111,6 +111,9 @@ def _operation(row: Endpoint, verb: str, path: str, schemas: dict[str, Json]) ->
     parameters = _path_parameters(path)
     if row.reads_form:
         operation["requestBody"] = {"content": {"multipart/form-data": {"schema": _form(row, schemas)}}}
+    elif row.serve_lines:
+        operation["requestBody"] = {"description": "One JSON object a line", "content": _LINES}
+        parameters += _query_parameters(row.params, schemas)
     elif row.params is not NoParams and schemas[row.params.__name__].get("properties"):
         if verb in ("GET", "DELETE"):
             parameters += _query_parameters(row.params, schemas)
@@ -146,7 +149,12 @@ def _form(row: Endpoint, schemas: dict[str, Json]) -> Json:
     }
 
 
+_LINES: Json = {"application/x-ndjson": {"schema": {"type": "string"}}}
+
+
 def _ok(row: Endpoint) -> Json:
+    if row.serve_lines:
+        return {"description": "One JSON object a line", "content": _LINES}
     schema: Json = {"$ref": _REF.format(name=row.reply.__name__)} if row.reply is not None else {}
     return {"description": "RE Manager's reply", "content": {"application/json": {"schema": schema}}}
 
