@@ -14,7 +14,7 @@ import msgspec
 from msgspec import Meta, field
 
 from sanic_qserver.errors import ConfigError
-from sanic_qserver.legacy import is_legacy, read_legacy, translate
+from sanic_qserver.legacy import is_legacy, read_legacy, refuse_two_sources, translate
 from sanic_qserver.login_config import AuthConfig, DatabaseConfig
 from sanic_qserver.structs.section import Count, Seconds, Section
 
@@ -241,6 +241,7 @@ def load(
     if path or env.get("QSERVER_HTTP_SERVER_CONFIG"):
         if is_legacy(file):
             content = translate(_expand(read_legacy(file), env, str(file)), str(file))
+            refuse_two_sources(content, str(file))
         else:
             content = _read_toml(file)
             _refuse_plain_passwords(content, file)

@@ -44,6 +44,16 @@ def read_legacy(path: Path) -> Json:
     return together
 
 
+def refuse_two_sources(sections: Mapping[str, Any], where: str) -> None:
+    """Roles from this configuration and people from an access server need a policy file between them."""
+    policy = sections.get("policy", {})
+    if policy.get("access") and policy.get("access_server"):
+        raise ConfigError(
+            f"{where}: roles here and people of an access server need a policy file of their own: "
+            "write one with 'sanic-qserver migrate', and start with the config.toml that it makes"
+        )
+
+
 def _join(into: Json, more: Mapping[str, Any], where: str) -> None:
     for key, value in more.items():
         if key not in into:
@@ -196,7 +206,9 @@ def _access(section: Json, where: str, new: Json) -> Json:
         new["policy"] = {"access_class": path, "access_args": args}
         return {}
     kind = path.partition(":")[2]
-    if kind not in ("BasicAPIAccessControl", "DictionaryAPIAccessControl"):
+    if kind == "ServerBasedAPIAccessControl":
+        new["policy"] = {"access_server": _access_server(args)}
+    elif kind not in ("BasicAPIAccessControl", "DictionaryAPIAccessControl"):
         raise ConfigError(f"{where}: policy {path} has no counterpart here; see docs/authentication.md")
     roles = {name: {key: _words(value) for key, value in (role or {}).items()} for name, role in _items(args, "roles")}
     made: Json = {"roles": roles} if roles else {}
@@ -205,10 +217,22 @@ def _access(section: Json, where: str, new: Json) -> Json:
     return made
 
 
+def _access_server(args: Json) -> Json:
+    server = f"http://{args.get('server', 'localhost')}:{args.get('port', 8000)}"
+    given = {
+        "update_period_s": args.get("update_period", 900),
+        "expiration_s": args.get("expiration_period"),
+        "timeout_s": args.get("http_timeout"),
+    }
+    known = {name: float(value) for name, value in given.items() if value is not None}
+    return {"url": server, "instrument": str(args.get("instrument", "")).lower(), **known}
+
+
 def _user(old: Mapping[str, Any] | None) -> Json | None:
     if not old or not old.get("roles"):
         return None
-    renamed = {"roles": _words(old["roles"]), "displayed_name": old.get("displayed_name"), "email": old.get("mail")}
+    roles = [role.lower() for role in _words(old["roles"])]
+    renamed = {"roles": roles, "displayed_name": old.get("displayed_name"), "email": old.get("mail")}
     return {name: value for name, value in renamed.items() if value}
 
 

@@ -172,6 +172,27 @@ def test_what_cannot_be_had_is_refused_by_name(folder, path, args, fact):
         provider_of(folder, path, args)
 
 
+SERVER_BASED = """
+authentication:
+  providers:
+    - {provider: pam, authenticator: "bluesky_httpserver.authenticators:PAMAuthenticator"}
+api_access:
+  policy: bluesky_httpserver.authorization:ServerBasedAPIAccessControl
+  args: {instrument: SRX, server: access.example, port: 8001, update_period: 300, http_timeout: 3}
+"""
+
+
+def test_an_access_server_is_taken_over_by_migrating(folder):
+    (folder / "old.yml").write_text(SERVER_BASED)
+    with pytest.raises(ConfigError, match="migrate"):
+        load(folder / "old.yml", environment={})
+    assert run("migrate", folder / "old.yml", folder / "new").returncode == 0
+    config = load(folder / "new" / "config.toml", environment={})
+    server = config.policy.access_server
+    assert (server.url, server.instrument, server.update_period_s) == ("http://access.example:8001", "srx", 300)
+    create_app(config, name="served")
+
+
 def test_an_unknown_section_is_refused(folder):
     (folder / "x.yml").write_text("authentification: {}")
     with pytest.raises(ConfigError, match="authentification"):
