@@ -175,7 +175,10 @@ def _finish(run: Callable[[], Awaitable[Any]]) -> Any:
 
 async def _before(hook: Hook, items: list[Item], submission: Submission) -> list[Item] | Refused:
     results, refusals = [], {}
+    may_pause = is_async(hook.function)
     for number, item in enumerate(items):
+        if may_pause and number % ITEMS_A_LIMIT == ITEMS_A_LIMIT - 1:
+            await asyncio.sleep(0)  # Thousands of rows must not hold the loop.
         try:
             changed = hook.function(item, submission)
             if inspect.isawaitable(changed):
