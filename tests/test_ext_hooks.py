@@ -2,9 +2,11 @@
 
 import asyncio
 import logging
+import threading
 
 import pytest
 
+from sanic_qserver.extensions.watchdog import Watchdog
 from tests.modules import make, problem_of, serve, write_module  # noqa: F401
 
 PLAN = {"name": "count", "args": [["det1"]], "item_type": "plan"}
@@ -125,6 +127,17 @@ async def test_a_hook_that_blocks_the_loop_is_logged_with_its_stack(client, capl
     (record,) = [record for record in caplog.records if "event loop is blocked" in record.getMessage()]
     assert "by extension 'ext_rules'" in record.getMessage()
     assert "time.sleep(1.2)" in record.getMessage()
+
+
+async def test_a_loop_that_waits_is_not_called_blocked(caplog):
+    watchdog = Watchdog({}, 100)
+    watchdog.start()
+    reporting = threading.Timer(0.1, watchdog._report, [1.0])  # Then the loop waits, below.
+    reporting.start()
+    await asyncio.sleep(0.3)
+    reporting.join()
+    watchdog.stop()
+    assert "blocked" not in caplog.text
 
 
 async def test_hooks_after_a_submission_see_the_reply_and_cannot_spoil_it(client):

@@ -11,6 +11,8 @@ from pathlib import Path
 
 log = logging.getLogger("sanic_qserver.extensions")
 
+_IDLE = ("run_forever", "select", "_run_once")  # Where the loop waits: uvloop's own frames are not to be seen.
+
 
 class Watchdog:
     """Logs the stack of the loop's thread once for every time that the loop is held longer than `blocked_after_s`.
@@ -61,6 +63,8 @@ class Watchdog:
         if frame is None:
             return
         stack = traceback.extract_stack(frame)
+        if stack[-1].name in _IDLE:
+            return  # Nobody holds the loop: the machine is too busy to let it run.
         module = next((owner for line in reversed(stack) if (owner := self._owner(line.filename))), "")
         who = f"by extension '{module}'" if module else "not by an extension"
         self.blocks = [*self.blocks[-99:], module]
