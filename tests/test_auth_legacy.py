@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from conftest import app_of
@@ -50,6 +51,13 @@ server_configuration: {custom_modules: []}
 database: {uri: "sqlite:///DB", pool_size: 3}
 """
 ENV = {"ALICE_PASSWORD": "alice-password"}
+
+
+@pytest.fixture(autouse=True)
+def _elsewhere(folder, monkeypatch):
+    """The old server's database stands in the current folder, unless it is said where."""
+    monkeypatch.setenv("PYTHONPATH", str(Path.cwd()))
+    monkeypatch.chdir(folder)
 
 
 @pytest.fixture
