@@ -1,16 +1,19 @@
 """Group commit: what each caller sees is what it would have seen alone, and nothing overtakes anything."""
 
 import asyncio
+import contextlib
 import random
 import signal
 
 import msgspec
 import pytest
+import zmq
 
-from sanic_qserver.config import ManagerConfig, SubmissionsConfig
+from sanic_qserver.config import ManagerConfig, ReadsConfig, SubmissionsConfig
 from sanic_qserver.demo import Instrument
 from sanic_qserver.errors import GatewayError, ManagerTimeout
 from sanic_qserver.manager.client import ManagerClient
+from sanic_qserver.manager.reads import Reads
 
 WHO = {"user": "tester", "user_group": "primary"}
 GOOD = [
@@ -236,3 +239,24 @@ async def _caught(manager, number):
         return await manager.request("task_status", {"task_uid": str(number)})
     except GatewayError as error:
         return error
+
+
+@pytest.mark.slow
+async def test_with_msgpack_and_a_key_everything_is_the_same(connect, tmp_path):
+    """Group commit and kept reads over an encrypted, msgpack-speaking RE Manager."""
+    public, private = (key.decode() for key in zmq.curve_keypair())
+    with Instrument(tmp_path, encoding="msgpack", private_key=private) as own:
+        manager = await connect(address=own.control_address, encoding="msgpack", public_key=public, queue_wait_s=20.0)
+        for _ in range(200):
+            with contextlib.suppress(GatewayError):
+                await manager.request("status")
+                break
+            await asyncio.sleep(0.1)
+        items = [GOOD[1], BAD[0], *([GOOD[0]] * 10), BAD[1]]
+        replies = await asyncio.gather(*(reply_of(add(manager, item)) for item in items))
+        assert [reply["success"] for reply in replies] == [item in GOOD for item in items]
+        assert replies[0]["item"]["meta"] == GOOD[1]["meta"]
+        reads = Reads(manager, ReadsConfig())
+        first, second = await reads.body("queue_get"), await reads.body("queue_get")
+        assert second is first
+        assert len(msgspec.json.decode(first.json)["items"]) == 11
