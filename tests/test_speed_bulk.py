@@ -7,7 +7,7 @@ import pytest
 
 from sanic_qserver.endpoints.bulk_state import Bulks
 from sanic_qserver.errors import NotFound
-from tests.conftest import KEY, Client
+from tests.conftest import KEY, Client, app_of, until_connected
 
 PATH = "/api/queue/item/add/stream"
 
@@ -153,3 +153,20 @@ async def test_kept_results_are_bounded():
     assert bulk.decided == 40_000
     assert sum(len(result) for _, result in bulk._results) <= 2_000_000
     assert msgspec.json.decode(bulk.result(0, b"d"))["code"] == "result_dropped"
+
+
+async def test_each_batch_of_a_stream_is_audited_and_within_the_quota(sanic_client, make_config, tmp_path):
+    policy = tmp_path / "permissions.yaml"
+    policy.write_text("roles:\n  unauthenticated_single_user:\n    quota: {batch_items: 3, queue_items: 8}\n")
+    audit = tmp_path / "audit.log"
+    config = make_config(policy={"permissions": str(policy)}, audit={"file": str(audit)})
+    client = await sanic_client(app_of(config))
+    client.headers["Authorization"] = f"ApiKey {KEY}"
+    await until_connected(client)
+    await client.post("/api/queue/clear")
+    results = read((await client.post(PATH, content=lines(*map(item, range(12))))).content)
+    assert [result["success"] for result in results[1:-1]] == [True] * 6 + [False] * 6
+    assert results[8]["code"] == "too_many_requests"
+    assert await queue(client) == list(range(6))
+    batches = [line for line in audit.read_text().splitlines() if "/queue/item/add/batch" in line]
+    assert len(batches) == 4

@@ -61,10 +61,12 @@ async def add_lines(call: Call, chunks: AsyncIterator[Sequence[bytes]]) -> Async
         raise BadArguments(f"next: line {line} is too far on; {bulk.decided} lines were decided")
     owner = bulk.take_over()
     wants_all = params.results != "failed"
+    most = call.services.config.submissions.max_batch
+    most = min(most, call.access.quota.batch_items or most)
     yield msgspec.json.encode({"stream": bulk.token, "next_line": bulk.decided})
     async for lines in chunks:
-        for start in range(0, len(lines), call.services.config.submissions.max_batch):
-            part = lines[start : start + call.services.config.submissions.max_batch]
+        for start in range(0, len(lines), most):
+            part = lines[start : start + most]
             for result in await _part(call, bulk, line, part):
                 if wants_all or not result.startswith(b'{"success":true'):
                     yield result

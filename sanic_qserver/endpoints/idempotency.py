@@ -62,9 +62,16 @@ def _once(serve: Serve, answers: KeptAnswers) -> Serve:
         task = asyncio.ensure_future(_first(serve, call, answers, key, fingerprint))
         running.add(task)  # The loop itself keeps no strong reference to a task.
         task.add_done_callback(running.discard)
+        task.add_done_callback(_noticed)
         return await asyncio.shield(task)
 
     return serve_once
+
+
+def _noticed(task: asyncio.Task[Answer]) -> None:
+    """A failure that nobody waits for any more was told to the store; asyncio need not complain of it."""
+    if not task.cancelled():
+        task.exception()
 
 
 async def _first(serve: Serve, call: Call, answers: KeptAnswers, key: str, fingerprint: str) -> Answer:
