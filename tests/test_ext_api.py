@@ -99,6 +99,15 @@ def register(host):
         item = {"name": "count", "args": [["det1"]], "item_type": "plan"}
         return json_bytes(await host.manager_as(call).request("queue_item_add", item=item, user="nobody"))
 
+    async def twice(call: Call) -> bytes:
+        "Add two plans."
+        item = {"name": "count", "args": [["det1"]], "item_type": "plan"}
+        manager = host.manager_as(call)
+        return json_bytes([await manager.request("queue_item_add", item=item) for _ in range(2)])
+
+    async def unknown(call: Call) -> bytes:
+        return json_bytes(await host.manager_as(call).request("no_such_method"))
+
     async def wrong(call: Call) -> bytes:
         return json_bytes(await host.manager_as(call).request("queue_item_add", item=3))
 
@@ -111,6 +120,8 @@ def register(host):
             yield json_bytes({"tick": number})
 
     host.add_endpoint(Endpoint("POST", "/add/mine", Scope.READ_QUEUE, "", serve=add))
+    host.add_endpoint(Endpoint("POST", "/add/twice", Scope.READ_QUEUE, "", serve=twice, changes=True))
+    host.add_endpoint(Endpoint("POST", "/add/unknown", Scope.READ_QUEUE, "", serve=unknown))
     host.add_endpoint(Endpoint("POST", "/add/wrong", Scope.READ_QUEUE, "", serve=wrong))
     host.add_endpoint(Endpoint("GET", "/plain", Scope.READ_QUEUE, "", serve=plain))
     host.add_stream(Stream("/ticks", Scope.READ_QUEUE, ticks))
@@ -132,6 +143,21 @@ async def test_a_call_in_the_callers_name_is_stamped_and_authorised(client):
     refused = await client.post("/api/add/mine", headers={"Authorization": "Badge 4711"})
     assert refused.status_code == 403
     assert problem_of(refused)["missing_scope"] == "write:queue:edit"
+
+
+async def test_a_request_with_an_idempotency_key_may_make_several_calls_and_is_done_once(client):
+    headers = {"Idempotency-Key": "k-" + "x" * 20}
+    first = await client.post("/api/add/twice", headers=headers)
+    again = await client.post("/api/add/twice", headers=headers)
+    assert [reply["success"] for reply in first.json()] == [True, True], first.text
+    assert again.json() == first.json()
+    assert len((await client.get("/api/queue/get")).json()["items"]) == 2
+
+
+async def test_a_method_without_an_endpoint_is_told(client):
+    reply = await client.post("/api/add/unknown")
+    assert reply.status_code == 400
+    assert "no_such_method" in problem_of(reply)["detail"]
 
 
 async def test_wrong_params_of_such_a_call_are_told(client):

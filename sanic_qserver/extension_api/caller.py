@@ -24,8 +24,9 @@ class CallerManager:
         Raises ScopeMissing (403) when the caller may not do this over HTTP either, BadArguments (400) for wrong
         params, and what the RE Manager client raises. A refused operation is a reply with `success` False.
         """
-        row = next((row for row in self._rows if row.method == method and row.params.__name__ != "NoParams"), None)
-        if row is None:
+        plain = (row for row in self._rows if row.method == method and not row.reads_form and not row.serve_lines)
+        row = next(plain, None)
+        if row is None or not method:
             raise BadArguments(f"method: RE Manager's method '{method}' has no endpoint")
         scopes = self._call.access.scopes
         if row.scope is not None and row.scope not in scopes and not scopes.intersection(row.any_scope):
@@ -39,8 +40,8 @@ class CallerManager:
             raise BadArguments(f"{method}: {error}") from None
         access = self._call.access
         sent = stamped(decoded, row.stamp, access)
-        answer = await serve_recorded(
-            row, replace(self._call, endpoint=row, params=sent, unknown={}, files={}, path_args={})
-        )
+        # Without the headers: an Idempotency-Key is one of the whole request, not of each call made for it.
+        call = replace(self._call, endpoint=row, params=sent, headers={}, unknown={}, files={}, path_args={})
+        answer = await serve_recorded(row, call)
         reply: dict[str, Any] = msgspec.json.decode(bytes_of(answer))
         return reply
