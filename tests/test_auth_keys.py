@@ -253,3 +253,18 @@ async def test_keys_work_without_logins_when_there_is_a_database(sanic_client, m
     async with with_key(client, key["secret"]) as program:
         assert (await program.get("/api/queue/get")).status_code == 200
         assert (await program.get("/api/history/get")).status_code == 403
+
+
+async def test_a_hot_key_costs_no_database_access(visitor):
+    await log_in(visitor, "bob")
+    secret = (await make_key(visitor))["secret"]
+    async with with_key(visitor, secret) as program:
+        assert (await program.get("/api/queue/get")).status_code == 200
+        store = visitor.app.ctx.services.logins.accounts.store
+        looked_up = []
+        key = store.key
+        store.key = lambda hash_: looked_up.append(hash_) or key(hash_)
+        for _ in range(3):
+            visitor.app.ctx.gate._known.clear()
+            assert (await program.get("/api/queue/get")).status_code == 200
+    assert looked_up == []

@@ -1,12 +1,15 @@
 """The official client: logs in, refreshes by itself, works with keys, watches in token mode."""
 
 import json
+import subprocess
+import sys
 import time
 
 import pytest
 from bluesky_queueserver_api.http import REManagerAPI
 from conftest import Served, app_of
 from logins import PASSWORDS, settings
+from test_live_official import newer  # noqa: F401  # a fixture
 from watching import Watcher, all_leave
 
 
@@ -76,7 +79,7 @@ def test_a_wrong_password_is_an_error_with_its_text(api):
 
 
 def test_the_key_that_it_makes_for_its_websocket_may_be_deleted_while_that_lives(api, facility):
-    """What its system-info monitor does in token mode; the monitor itself needs a newer `websockets`."""
+    """What its system-info monitor does in token mode, step by step."""
     api.login("bob", password=PASSWORDS["bob"])
     key = api.apikey_new(expires_in=60)
 
@@ -90,3 +93,36 @@ def test_the_key_that_it_makes_for_its_websocket_may_be_deleted_while_that_lives
     frames += [json.loads(facility.run(watcher.recv())) for _ in range(3)]
     facility.run(all_leave())
     assert all("msg" in frame for frame in frames)
+
+
+MONITOR = """
+import sys, time
+from bluesky_queueserver_api.http import REManagerAPI
+
+RM = REManagerAPI(http_server_uri=sys.argv[1], http_auth_provider="toy/token")
+RM.login("bob", password=sys.argv[2])
+before = len(RM.whoami()["api_keys"])
+RM.system_info_monitor.enable()
+until = time.monotonic() + 6
+seen = 0
+while time.monotonic() < until or not seen:
+    try:
+        message = RM.system_info_monitor.next_msg(timeout=5)
+    except RM.RequestTimeoutError:
+        continue
+    seen += "manager_state" in message["msg"].get("status", {})
+RM.system_info_monitor.disable_wait(timeout=10)
+print(seen, len(RM.whoami()["api_keys"]) - before)
+RM.close()
+"""
+
+
+@pytest.mark.slow
+def test_its_system_info_monitor_watches_in_token_mode(facility, newer):
+    """It logs in, makes a key for the websocket, deletes it, and goes on hearing while its tokens change."""
+    command = [sys.executable, "-c", MONITOR, facility.url, PASSWORDS["bob"]]
+    done = subprocess.run(command, env=newer, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    seen, keys = map(int, done.stdout.split())
+    assert seen >= 4
+    assert keys == 0
