@@ -1,16 +1,19 @@
 """Many watchers at the cost of one: nobody misses a line, and the slow delay nobody."""
 
 import asyncio
+import gc
 import json
 import zlib
 
 import pytest
 from conftest import KEY, app_of
+from sanic.server.websockets.impl import WebsocketImplProtocol
 from watching import Closed, Events, Watcher, all_leave
 
-from sanic_qserver.config import LiveConfig
+from sanic_qserver.config import ConsoleConfig, LiveConfig
 from sanic_qserver.http.compression import HEADER, accepts_gzip, block
-from sanic_qserver.manager.hub import Channel, Message
+from sanic_qserver.manager.console import Console
+from sanic_qserver.manager.hub import Channel, Framing, Message, Outlet
 from sanic_qserver.manager.live import joined_lines
 
 HEADERS = {"Authorization": f"ApiKey {KEY}"}
@@ -152,8 +155,6 @@ async def test_a_message_is_framed_once_for_all_watchers(client):
         framed.append(message)
         return message.body
 
-    from sanic_qserver.manager.hub import Framing, Outlet
-
     class Transport:
         written = b""
 
@@ -232,3 +233,29 @@ def test_ticks_compressed_apart_are_one_gzip_stream_from_wherever_one_begins():
 ])  # fmt: skip
 def test_gzip_is_used_where_it_is_accepted(header, accepted):
     assert accepts_gzip(header) is accepted
+
+
+def test_who_asked_before_the_first_message_does_not_miss_it():
+    console = Console(ConsoleConfig())
+    before = console.uid
+    console.hear("QS_Console", b'{"time": 1.0, "msg": "first\\n"}')
+    assert len(console.messages_after(before)) == 1
+    assert console.messages_after(console.uid) == console.messages_after("nonsense") == []
+
+
+@pytest.mark.slow
+async def test_nothing_of_a_watcher_is_left_after_it_went(client):
+    channel = client.app.ctx.services.live.console
+    before = leftovers()
+    await connected(client, 20)
+    await until(lambda: channel.watcher_count == 20)
+    publish(client, 100)
+    await all_leave()
+    await until(lambda: channel.watcher_count == 0 and not len(client.app.ctx.watchers))
+    await until(lambda: leftovers() <= before, 30)  # Sanic keeps a connection for 10 s after its end.
+
+
+def leftovers():
+    """How many websockets and outlets there are."""
+    gc.collect()
+    return sum(isinstance(one, (Outlet, WebsocketImplProtocol)) for one in gc.get_objects())

@@ -32,13 +32,13 @@ time.sleep(1.5)
 item = {"name": "count", "args": [["det1"]], "item_type": "plan"}
 added = RM.item_add(item)
 text = ""
-until = time.monotonic() + 15
+until = time.monotonic() + 20
 while "Item added" not in text and time.monotonic() < until:
     try:
         text += RM.console_monitor.next_msg(timeout=1)["msg"]
     except RM.RequestTimeoutError:
         pass
-seen = 0
+until = time.monotonic() + 15
 while message["msg"]["status"]["items_in_queue"] == 0 and time.monotonic() < until:
     message = RM.system_info_monitor.next_msg(timeout=5)
 RM.item_remove(uid=added["item"]["item_uid"])
@@ -87,8 +87,8 @@ def test_the_official_monitors_work(url, newer):
     assert done.returncode == 0, done.stderr
     seen = json.loads(done.stdout.splitlines()[-1])
     assert int(seen["websockets"].split(".")[0]) >= 15
-    assert seen["message"]["msg"]["status"]["items_in_queue"] == 1
     assert "Item added" in seen["text"]
+    assert seen["message"]["msg"]["status"]["items_in_queue"] == 1
 
 
 CLOSES = """
@@ -100,7 +100,11 @@ url, key = sys.argv[1].replace("http", "ws"), sys.argv[2]
 header = {"Authorization": f"ApiKey {key}"}
 seen = {}
 with connect(url + "/api/console_output/ws", additional_headers=header, compression="deflate") as socket:
-    seen["extensions"] = len(socket.protocol.extensions)
+    seen["extensions"] = [extension.name for extension in socket.protocol.extensions]
+with connect(url + "/api/status/ws", additional_headers=header, compression="deflate") as socket:
+    seen["status"] = list(json.loads(socket.recv(timeout=10))["msg"])
+    socket.send("ignored " * 100)
+    seen["more"] = list(json.loads(socket.recv(timeout=10))["msg"])
 for name, path, more in (("wrong", "/api/status/ws?api_key=wrong", {}), ("topic", "/api/events?topics=x", header)):
     with connect(url + path, additional_headers=more) as socket:
         try:
@@ -126,4 +130,5 @@ def test_handshakes_and_close_codes_are_those_of_the_old_version(url, newer):
     assert (seen["wrong"], seen["topic"]) == (4001, 4400)
     assert (seen["hello"], seen["again"], seen["none"]) == ("hello", "hello", None)
     assert seen["subprotocol"] == "qserver"
-    assert seen["extensions"] == 0
+    assert seen["extensions"] == ["permessage-deflate"]
+    assert seen["status"] == seen["more"] == ["status"]

@@ -132,3 +132,40 @@ async def test_what_a_watcher_sends_is_ignored(watch):
         watcher.send("are you there?")
     for _ in range(2):
         assert "status" in await watcher.recv()
+
+
+@pytest.mark.parametrize("offer", ["permessage-deflate; client_max_window_bits", "permessage-deflate"])
+async def test_long_messages_are_compressed_where_the_client_offers_it(watch, offer):
+    watcher = await watch("/api/status/ws", {"Authorization": f"ApiKey {KEY}", "Sec-WebSocket-Extensions": offer})
+    assert "permessage-deflate; server_no_context_takeover; client_no_context_takeover" in watcher.head
+    for _ in range(2):
+        message = json.loads(await watcher.recv())
+        assert set(message["msg"]) == {"status"}
+    assert watcher.compressed == 2
+
+
+async def test_a_client_with_a_small_window_gets_plain_messages(watch):
+    offer = "permessage-deflate; server_max_window_bits=9"
+    watcher = await watch("/api/status/ws", {"Authorization": f"ApiKey {KEY}", "Sec-WebSocket-Extensions": offer})
+    assert "server_max_window_bits=9" in watcher.head
+    assert json.loads(await watcher.recv())["msg"]
+    assert watcher.compressed == 0
+
+
+async def test_short_messages_are_not_compressed(client, watch):
+    headers = {"Authorization": f"ApiKey {KEY}", "Sec-WebSocket-Extensions": "permessage-deflate"}
+    watcher = await watch("/api/console_output/ws", headers)
+    await asyncio.sleep(0.1)
+    client.app.ctx.services.live._hear("QS_Console", b'{"time": 1.0, "msg": "short\\n"}')
+    while json.loads(await watcher.recv())["msg"] != "short\n":
+        pass
+    assert watcher.compressed == 0
+
+
+@pytest.mark.parametrize("more", [{"Sec-WebSocket-Version": "7"}, {"Sec-WebSocket-Key": "short"}])
+async def test_a_bad_handshake_is_refused(client, more):
+    headers = {"Upgrade": "websocket", "Connection": "Upgrade", "Sec-WebSocket-Version": "13",
+               "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==", **more}  # fmt: skip
+    reply = await client.get("/api/status/ws", headers=headers)
+    assert 400 <= reply.status_code < 500
+    assert reply.headers["Content-Type"] == "application/problem+json"

@@ -10,6 +10,7 @@ import contextlib
 import os
 import socket
 import struct
+import zlib
 
 _opened = []
 
@@ -42,7 +43,9 @@ class Closed(Exception):
 
 
 class Watcher:
-    """A websocket client: handshake, text frames, close codes."""
+    """A websocket client: handshake, text frames, close codes. `compressed` counts compressed messages."""
+
+    compressed = 0
 
     @classmethod
     async def connect(cls, port, path, headers=None, receive_buffer=0):
@@ -76,6 +79,9 @@ class Watcher:
                 payload = await self.reader.readexactly(size)
                 if first & 15 == 8:
                     raise Closed(struct.unpack("!H", payload[:2])[0], payload[2:].decode())
+                if first & 64:
+                    self.compressed += 1
+                    payload = zlib.decompressobj(-15).decompress(payload + b"\x00\x00\xff\xff")
                 if first & 15 == 1:
                     return payload.decode()
 

@@ -2,12 +2,10 @@
 
 import asyncio
 import contextlib
-import struct
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 from sanic import HTTPResponse, Request
 from sanic.exceptions import WebsocketClosed
-from sanic.server.protocols.websocket_protocol import WebSocketProtocol
 from sanic.server.websockets.impl import WebsocketImplProtocol
 
 from sanic_qserver.endpoints.endpoint import Call, Endpoint, Stream
@@ -17,40 +15,18 @@ from sanic_qserver.http.application import Handler
 from sanic_qserver.http.decode import Decoder
 from sanic_qserver.http.errors import respond
 from sanic_qserver.http.gate import Gate
+from sanic_qserver.http.handshake import framing_of, shake_hands
 from sanic_qserver.http.request_id import request_id_of
 from sanic_qserver.http.watchers import Watchers, Watching
 from sanic_qserver.http.websocket_auth import admit_websocket, refuse, subprotocols_of
-from sanic_qserver.manager.hub import Framing, Message, Outlet
+from sanic_qserver.manager.hub import Outlet
 from sanic_qserver.structs.identity import Access
 from sanic_qserver.structs.requests import Params
-
-
-def text_frame(message: Message) -> bytes:
-    """The message as one unmasked text frame (RFC 6455, section 5.2)."""
-    size = len(message.body)
-    if size < 126:
-        return b"\x81" + bytes((size,)) + message.body
-    if size < 65_536:
-        return b"\x81\x7e" + struct.pack("!H", size) + message.body
-    return b"\x81\x7f" + struct.pack("!Q", size) + message.body
-
-
-# Written past Sanic's websocket: its send() costs 18 µs a watcher and line, this 0.4. Complete frames do not interleave
-# with its pings, and no extension that would change frames is ever negotiated.
-FRAMES = Framing(text_frame)
 
 
 def wants_websocket(request: Request) -> bool:
     """Whether the request asks for an upgrade to a websocket."""
     return str(request.headers.get("upgrade", "")).lower() == "websocket"
-
-
-async def shake_hands(request: Request) -> WebsocketImplProtocol:
-    """Accept the websocket. Not by Sanic's own route: that can neither share its path nor look at the request first."""
-    protocol = request.transport.get_protocol()
-    assert isinstance(protocol, WebSocketProtocol)  # noqa: S101  # enable_websocket() was called
-    websocket: WebsocketImplProtocol = await protocol.websocket_handshake(request, subprotocols_of(request))
-    return websocket
 
 
 def websocket_handler(row: Stream, gate: Gate, services: Services, watchers: Watchers) -> Handler:
@@ -60,7 +36,7 @@ def websocket_handler(row: Stream, gate: Gate, services: Services, watchers: Wat
     async def handle(request: Request) -> HTTPResponse | None:
         if not wants_websocket(request):
             return respond(UpgradeRequired("This path is a websocket", headers={"Upgrade": "websocket"}), request)
-        websocket = await shake_hands(request)
+        websocket = await shake_hands(request, subprotocols_of(request))
         # Sanic's recv() raises CancelledError when the watcher leaves.
         with contextlib.suppress(asyncio.CancelledError, WebsocketClosed):
             try:
@@ -120,7 +96,7 @@ async def _follow_outlet(
     watchers.add(watching)
     try:
         if websocket.io_proto is not None and websocket.io_proto.transport is not None:
-            outlet.attach(websocket.io_proto.transport, FRAMES)
+            outlet.attach(websocket.io_proto.transport, framing_of(websocket))
             await _ignore_input(websocket)
     finally:
         outlet.close()

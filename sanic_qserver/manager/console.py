@@ -78,7 +78,7 @@ class Console:
 
         `"ALL"` gives all that are kept; a uid that is not known (any more) gives none.
         """
-        if uid == "ALL":
+        if uid in ("ALL", _EMPTY_UID):  # Who asked before the first message must not miss it.
             return list(self._messages)
         position = self._position.get(uid)
         if position is None:
