@@ -56,15 +56,15 @@ async def test_a_changed_rule_takes_effect_and_what_was_counted_still_counts(lim
     assert [(await server.get("/api/status")).status_code for _ in range(3)] == [200, 200, 429]
 
 
-@pytest.mark.parametrize("text", ["", "rates: [", "rates: [{name: slow, limits: often}]"])
-async def test_a_broken_file_does_not_lift_the_limits(limited, text):
+async def test_a_broken_file_does_not_lift_the_limits(limited):
     server = await limited("rates: [{name: slow, limits: 2/hour}]")
     for _ in range(2):
         assert (await server.get("/api/status")).status_code == 200
-    server.file.write_text(text)
-    await asyncio.sleep(1.5)
-    assert (await server.get("/api/status")).status_code == 429
-    assert len((await server.get("/readyz")).json()["warnings"]) == 1
+    for text in ("", "rates: [", "rates: [{name: slow, limits: often}]"):
+        server.file.write_text(text)
+        await asyncio.sleep(1.5)
+        assert (await server.get("/api/status")).status_code == 429
+        assert len((await server.get("/readyz")).json()["warnings"]) == 1
 
 
 async def test_a_file_that_was_cut_off_does_not_lift_the_limits(limited):

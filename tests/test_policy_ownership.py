@@ -66,12 +66,12 @@ async def test_another_persons_item_cannot_be_touched_in_any_way(server):
     assert await queue(server) == [uid]
 
 
-@pytest.mark.parametrize("which", range(7))
-async def test_ones_own_item_is_changed(server, which):
-    other, uid = await add(server, "bob"), await add(server, "ann")
-    path, params = edits(uid)[which]
-    reply = (await server.post(path, json=params, headers=as_("ann"))).json()
-    assert reply["success"], reply
+async def test_ones_own_item_is_changed_in_every_way(server):
+    other = await add(server, "bob")
+    for which in range(len(edits(""))):
+        path, params = edits(await add(server, "ann"))[which]
+        reply = (await server.post(path, json=params, headers=as_("ann"))).json()
+        assert reply["success"], (path, reply)
     assert other in await queue(server)
 
 

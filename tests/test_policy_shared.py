@@ -89,7 +89,7 @@ async def test_the_headers_are_those_of_memory(redis):
         await policy.admit(attempt())
         with pytest.raises(TooManyRequests, match="try again in") as refused:
             await policy.admit(attempt())
-        assert 55 <= int(refused.value.headers["Retry-After"]) <= 60
+        assert 55 <= int(refused.value.headers["Retry-After"]) <= 62
 
 
 async def test_while_redis_is_gone_each_worker_counts_and_nobody_logs_in(redis):
@@ -98,16 +98,26 @@ async def test_while_redis_is_gone_each_worker_counts_and_nobody_logs_in(redis):
     async with closing(policy):
         assert await passes(policy, attempt(), 2) == 2
         redis.stop()
-        assert await passes(policy, attempt(), 20) <= 5
-        assert policy.failure_count == 20
+        assert await passes(policy, attempt(), 20) == 3
+        assert policy.failure_count == 3
         assert len(warnings) == 1
         with pytest.raises(Overloaded):
             await policy.admit_login(attempt(""))
         redis.start()
-        await asyncio.sleep(1.2)
+        await asyncio.sleep(3.2)
         await policy.admit_login(attempt("", address="10.0.0.9"))
-        assert await passes(policy, attempt(), 20) <= 5
+        assert await passes(policy, attempt(), 20) == 0
+        assert await passes(policy, attempt("ann"), 20) == 5
         assert warnings == []
+
+
+async def test_a_redis_that_restarted_empty_does_not_let_a_worker_pass_more(redis):
+    policy = limits(redis, "rates: [{name: a, limits: 5/hour}]")
+    async with closing(policy):
+        assert await passes(policy, attempt(), 4) == 4
+        redis.stop()
+        redis.start()
+        assert await passes(policy, attempt(), 20) == 1
 
 
 async def test_a_redis_that_hangs_delays_requests_once_and_not_each(redis):
@@ -118,7 +128,7 @@ async def test_a_redis_that_hangs_delays_requests_once_and_not_each(redis):
         redis.process.send_signal(signal.SIGSTOP)
         started = time.monotonic()
         assert await passes(policy, attempt(), 100) == 100
-        assert time.monotonic() - started < 8
+        assert time.monotonic() - started < 15
         redis.process.send_signal(signal.SIGCONT)
 
 

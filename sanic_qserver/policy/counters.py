@@ -125,19 +125,30 @@ class MemoryCounters:
 
     def take_now(self, asked: Sequence[Taking]) -> Refused | list[Left]:
         """Take the places if there is room under every limit; else none is taken."""
+        return self.look(asked) or self.add(asked)
+
+    def look(self, asked: Sequence[Taking]) -> Refused | None:
+        """The first limit that has no room; None when all have. Nothing is counted."""
         now = self._clock()
-        windows = []
         for number, (key, limit, window_s, cost) in enumerate(asked):
-            generation = self._generations.get(window_s)
-            if generation is None:
-                generation = self._generations[window_s] = _Generation(window_s)
-            window = generation.get(key, now)
+            window = self._window(key, window_s, now)
             over = window.total + cost - limit
             if over > 0:
                 return Refused(number, float("inf") if cost > limit else window.free_in_s(now, over))
-            windows.append(window)
+        return None
+
+    def add(self, asked: Sequence[Taking]) -> list[Left]:
+        """Count, whether there is room or not."""
+        now = self._clock()
         left = []
-        for window, (_, limit, _, cost) in zip(windows, asked, strict=True):
+        for key, limit, window_s, cost in asked:
+            window = self._window(key, window_s, now)
             window.add(now, cost)
-            left.append(Left(limit - window.total, window.free_in_s(now, 1)))
+            left.append(Left(max(0, limit - window.total), window.free_in_s(now, 1)))
         return left
+
+    def _window(self, key: tuple[str, str], window_s: float, now: float) -> _Window:
+        generation = self._generations.get(window_s)
+        if generation is None:
+            generation = self._generations[window_s] = _Generation(window_s)
+        return generation.get(key, now)

@@ -2,6 +2,8 @@
 
 What happens when shared counters are away stands on each call: `admit` lets requests continue under this worker's
 own counters, counted and logged; `admit_login` refuses, since a password guesser would like nothing better.
+A worker counts what it lets through itself as well: no worker ever lets more than a limit through, whatever the shared
+counters do or forget.
 """
 
 import logging
@@ -203,11 +205,15 @@ class RateLimits:
     async def _count(self, asked: list[Taking]) -> Refused | list[Left]:
         if self._shared is None:
             return self._own.take_now(asked)
+        if (refused := self._own.look(asked)) is not None:  # Shared counters that forgot do not open the door again.
+            return refused
         try:
             left = await self._shared.take(asked)
         except CountersUnavailable as error:
             self._tell(error)
             return self._own.take_now(asked)
+        if not isinstance(left, Refused):
+            self._own.add(asked)
         if _AWAY in self._warnings:
             self._warnings.remove(_AWAY)
         return left

@@ -4,9 +4,9 @@ The rules:
 1. One limit is counted exactly, in one atomic step. With several limits the earlier ones have counted an attempt
    that a later one refuses: what is let through is never more.
 2. The time is that of the worker: machines that share a Redis need clocks that agree (NTP).
-3. Redis that does not answer within `TIMEOUT_S` is away: CountersUnavailable. It is left alone for `PAUSE_S` then,
-   so that not every request waits.
-4. Redis that restarted without its data has forgotten what was counted, as every counter does at a restart.
+3. Redis that does not answer within `TIMEOUT_S` (long enough for a busy machine) is away: CountersUnavailable. It is
+   left alone for `PAUSE_S` then, so that not every request waits.
+4. Redis that restarted without its data has forgotten what was counted. Each worker remembers what it let through.
 """
 
 import asyncio
@@ -17,9 +17,9 @@ from typing import Any
 from sanic_qserver.errors import ConfigError
 from sanic_qserver.policy.counters import CountersUnavailable, Left, Refused, Taking
 
-TIMEOUT_S = 0.3
-PAUSE_S = 1.0
-CONNECTIONS = 32
+TIMEOUT_S = 1.0
+PAUSE_S = 3.0
+CONNECTIONS = 64
 
 
 class RedisCounters:
@@ -37,7 +37,7 @@ class RedisCounters:
         if time.monotonic() < self._away_until:
             raise CountersUnavailable
         try:
-            async with asyncio.timeout(4 * TIMEOUT_S):
+            async with asyncio.timeout(3 * TIMEOUT_S):
                 return await self._take(asked)
         except Exception as error:  # The library's errors have no common base: whatever it is, nothing is known.
             self.failure_count += 1
@@ -71,7 +71,7 @@ def _connect(url: str) -> tuple[Any, Any]:
         pool = BlockingConnectionPool.from_url(
             url,
             max_connections=CONNECTIONS,
-            timeout=TIMEOUT_S,
+            timeout=2 * TIMEOUT_S,
             socket_timeout=TIMEOUT_S,
             socket_connect_timeout=TIMEOUT_S,
         )
