@@ -1,6 +1,6 @@
 """The surface of `sanic_qserver.extension_api`, as text: every name with its signature, fields and members.
 
-`python -m tests.extension_surface` writes it to tests/data/extension_api.txt and prints its fingerprint.
+`python tests/extension_surface.py` writes it to tests/data/extension_api.txt and prints its fingerprint.
 """
 
 import dataclasses

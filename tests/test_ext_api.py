@@ -2,10 +2,10 @@
 
 import httpx
 import pytest
+from conftest import KEY
+from custom_modules import make, problem_of, serve, write_module  # noqa: F401
 
 from sanic_qserver.errors import ConfigError
-from tests.conftest import KEY
-from tests.modules import make, problem_of, serve, write_module  # noqa: F401
 
 LOGIN = """
 from sanic_qserver.extension_api import Credential, ExtensionHost, NotAuthenticated, Principal

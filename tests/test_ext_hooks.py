@@ -5,9 +5,9 @@ import logging
 import threading
 
 import pytest
+from custom_modules import make, problem_of, serve, write_module  # noqa: F401
 
 from sanic_qserver.extensions.watchdog import Watchdog
-from tests.modules import make, problem_of, serve, write_module  # noqa: F401
 
 PLAN = {"name": "count", "args": [["det1"]], "item_type": "plan"}
 

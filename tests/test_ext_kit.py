@@ -1,10 +1,10 @@
 """The test kit for third parties, in front of the RE Manager of these tests."""
 
 import pytest
+from custom_modules import HELLO, write_module  # noqa: F401
 
 from sanic_qserver.errors import ConfigError
 from sanic_qserver.testing import qserver  # noqa: F401
-from tests.modules import HELLO, write_module  # noqa: F401
 
 
 @pytest.fixture

@@ -3,10 +3,10 @@
 import logging
 
 import pytest
+from custom_modules import HELLO, make, problem_of, serve, write_module  # noqa: F401
 
 from sanic_qserver.config import from_environment, load
 from sanic_qserver.errors import ConfigError
-from tests.modules import HELLO, make, problem_of, serve, write_module  # noqa: F401
 
 
 async def test_a_custom_endpoint_is_scoped_typed_and_documented(write_module, serve):

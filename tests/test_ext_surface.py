@@ -3,13 +3,14 @@
 import inspect
 from pathlib import Path
 
+from extension_surface import FILE, INTERNAL, fingerprint, surface
+
 from sanic_qserver import extension_api
-from tests.extension_surface import FILE, INTERNAL, fingerprint, surface
 
 ROOT = Path(__file__).parent.parent
 HINT = (
     "The surface of sanic_qserver.extension_api has changed. If that is meant: raise API_VERSION (major when something "
-    "went or changed its meaning, minor when something came), run `python -m tests.extension_surface`, and say in "
+    "went or changed its meaning, minor when something came), run `python tests/extension_surface.py`, and say in "
     "CHANGELOG.md what changed, with the fingerprint that it prints."
 )
 

@@ -4,10 +4,10 @@ import asyncio
 
 import msgspec
 import pytest
+from conftest import KEY, Client, app_of, until_connected
 
 from sanic_qserver.endpoints.bulk_state import Bulks
 from sanic_qserver.errors import NotFound
-from tests.conftest import KEY, Client, app_of, until_connected
 
 PATH = "/api/queue/item/add/stream"
 

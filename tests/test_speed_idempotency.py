@@ -5,13 +5,13 @@ import signal
 
 import httpx
 import pytest
+from conftest import KEY, app_of, until_connected
 
 from sanic_qserver.config import IdempotencyConfig
 from sanic_qserver.demo import Instrument
 from sanic_qserver.endpoints.answers import Kept, MemoryAnswers, State
 from sanic_qserver.endpoints.idempotency import answers_of
 from sanic_qserver.errors import BadArguments, Overloaded
-from tests.conftest import KEY, app_of, until_connected
 
 PLAN = {"name": "count", "args": [["det1"]], "item_type": "plan"}
 

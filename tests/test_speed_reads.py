@@ -7,12 +7,12 @@ import httpx
 import msgspec
 import pytest
 import zstandard
+from conftest import until_status
 
 from sanic_qserver.config import ReadsConfig
 from sanic_qserver.errors import ManagerTimeout
 from sanic_qserver.http.representations import preferred
 from sanic_qserver.manager.reads import VALIDATED, Reads
-from tests.conftest import until_status
 
 PLAN = {"name": "count", "args": [["det1"]], "item_type": "plan"}
 ENTRIES = [

@@ -8,10 +8,10 @@ import time
 
 import msgspec
 import pytest
+from conftest import KEY, app_of, until_connected
+from sheets import GOOD, csv, many_rows, xlsx, zip_bomb
 
 from sanic_qserver.structs.identity import Quota
-from tests.conftest import KEY, app_of, until_connected
-from tests.sheets import GOOD, csv, many_rows, xlsx, zip_bomb
 
 PATH = "/api/queue/upload/spreadsheet"
 

@@ -4,8 +4,7 @@ import sys
 import textwrap
 
 import pytest
-
-from tests.conftest import KEY, app_of, until_connected
+from conftest import KEY, app_of, until_connected
 
 HELLO = """
 from sanic_qserver.extension_api import Call, Endpoint, ExtensionHost, Params, Scope, json_bytes
