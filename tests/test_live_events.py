@@ -169,6 +169,16 @@ async def test_a_gap_is_told_with_the_state_to_go_on_from(client):
     assert next(e for e in snapshots if e["topic"] == "queue")["data"]["items"][0]["item_uid"] == uid
 
 
+async def test_a_topic_that_was_not_watched_before_cannot_be_continued(client):
+    watcher = await watch(client, "topics=status")
+    seen = await next_event(watcher, "snapshot")
+    await add(client)
+    again = await watch(client, f"topics=status,queue&since={seen['id']}")
+    assert (await next_event(again, "hello"))["data"]["continued"] is False
+    assert (await next_event(again, "gap"))["data"]["topics"] == ["queue"]
+    assert (await next_event(again, "snapshot"))["topic"] == "queue"
+
+
 async def test_what_happened_after_the_last_watcher_lingered_is_a_gap(sanic_client, make_config, client):
     server = await sanic_client(app_of(make_config(live={"linger_s": 0.1})))
     await until_connected(server)

@@ -7,6 +7,7 @@ another for each watcher; nor does a stream end, but by being cut.
 
 import zlib
 
+_LARGE = 16_384  # bytes
 HEADER = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff"  # RFC 1952, section 2.3: deflate, no name, no time, any system
 
 
@@ -14,7 +15,8 @@ def block(data: bytes) -> bytes:
     """The data as blocks that stand by themselves; nothing for nothing."""
     if not data:
         return b""
-    compressor = zlib.compressobj(6, zlib.DEFLATED, -15)
+    level = 6 if len(data) < _LARGE else 1  # What a watcher begins with is its own, and may be large.
+    compressor = zlib.compressobj(level, zlib.DEFLATED, -15)
     return compressor.compress(data) + compressor.flush(zlib.Z_SYNC_FLUSH)
 
 

@@ -7,6 +7,7 @@ holds no more memory than one that does not.
 
 import struct
 import zlib
+from functools import lru_cache
 from typing import Any
 
 from sanic import Request
@@ -44,6 +45,11 @@ def compressed_frame(message: Message) -> bytes:
     """The message as a text frame, compressed where that pays."""
     if len(message.body) < _COMPRESS_FROM:
         return frame(message.body)
+    return _compressed(message)
+
+
+@lru_cache(maxsize=16)  # The state that watchers begin with is the same for all who begin together.
+def _compressed(message: Message) -> bytes:
     compressor = zlib.compressobj(6, zlib.DEFLATED, -15)
     payload = compressor.compress(message.body) + compressor.flush(zlib.Z_SYNC_FLUSH)
     return frame(payload.removesuffix(_TAIL), _FIN_TEXT | _COMPRESSED)

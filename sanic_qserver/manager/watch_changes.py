@@ -46,6 +46,15 @@ class RunsState(Struct, frozen=True):
     runs: Mapping[str, dict[str, Any]]
 
 
+def as_data(state: QueueState | HistoryState | RunsState) -> dict[str, Any]:
+    """A state as a watcher is told of it."""
+    if isinstance(state, QueueState):
+        return {"items": list(state.items.values()), "running_item": state.running, "plan_queue_uid": state.uid}
+    if isinstance(state, HistoryState):
+        return {"items_in_history": len(state.items), "plan_history_uid": state.uid}
+    return {"run_list": list(state.runs.values()), "run_list_uid": state.uid}
+
+
 class Ended(Struct, frozen=True):
     """How a plan of the history ended."""
 

@@ -25,6 +25,7 @@ from sanic_qserver.manager.watch_changes import (
     HistoryState,
     QueueState,
     RunsState,
+    as_data,
     history_changes,
     history_state,
     new_items,
@@ -61,6 +62,8 @@ class StateWatch:
         self._task: asyncio.Task[None] | None = None
         self._beat: asyncio.TimerHandle | None = None
         self._changed = asyncio.Event()
+        self._snapshots_of: tuple[object, ...] = ()
+        self._snapshots: dict[str, Message | None] = {}
         self._looking = asyncio.Lock()
         self._on_look: list[Callable[[], None]] = []
         self._told: dict[str, Any] | None = None
@@ -77,7 +80,9 @@ class StateWatch:
         for topic in wanted:
             if timer := self._lingering.pop(topic, None):
                 timer.cancel()
-        self._wanted |= wanted
+        if new := wanted - self._wanted:
+            self.events.lose(new)  # What happened until now was not followed.
+            self._wanted |= new
         self._begin()
         ended = False
 
@@ -100,15 +105,6 @@ class StateWatch:
         self._on_look.append(listener)
         return lambda: self._on_look.remove(listener)
 
-    def has_finished(self, uid: str) -> bool:
-        """Whether the history, as it is known, holds the item."""
-        return self.history is not None and uid in self.history.items
-
-    def knows_item(self, uid: str) -> bool:
-        """Whether the item was seen in the queue, running, or in the history."""
-        queue = self.queue
-        return self.has_finished(uid) or (queue is not None and (uid in queue.items or uid == queue.running_uid))
-
     def close(self) -> None:
         """Stop at once."""
         for timer in self._lingering.values():
@@ -118,9 +114,18 @@ class StateWatch:
         self._end()
 
     def snapshot(self, topic: str) -> Message | None:
-        """The state of a topic, for a watcher that begins; None where there is none, or it is not known."""
-        data = self._snapshot(topic)
-        return None if data is None else self.events.message(topic, "snapshot", data, self.events.last_id)
+        """The state of a topic, for a watcher that begins; None where there is none, or it is not known.
+
+        Encoded once for all who begin at the same event.
+        """
+        key = (self.events.last_id, self._status.current, self.queue, self.history, self.runs, self.lock)
+        if key != self._snapshots_of:
+            self._snapshots_of, self._snapshots = key, {}
+        if topic not in self._snapshots:
+            data = self._snapshot(topic)
+            made = None if data is None else self.events.message(topic, "snapshot", data, self.events.last_id)
+            self._snapshots[topic] = made
+        return self._snapshots[topic]
 
     def _snapshot(self, topic: str) -> Any:
         status = self._status.current
@@ -130,14 +135,10 @@ class StateWatch:
             return msgspec.Raw(status.raw)
         if topic in _UIDS:
             return {name: status.values.get(name) for name in _UIDS[topic]}
-        if topic == "queue" and self.queue is not None:
-            return {"items": list(self.queue.items.values()), "running_item": self.queue.running,
-                    "plan_queue_uid": self.queue.uid}  # fmt: skip
-        if topic == "history" and self.history is not None:
-            return {"items_in_history": len(self.history.items), "plan_history_uid": self.history.uid}
-        if topic == "runs" and self.runs is not None:
-            return {"run_list": list(self.runs.runs.values()), "run_list_uid": self.runs.uid}
-        return self.lock if topic == "lock" else None
+        if topic == "lock":
+            return self.lock
+        state = {"queue": self.queue, "history": self.history, "runs": self.runs}.get(topic)
+        return None if state is None else as_data(state)
 
     def _begin(self) -> None:
         if self._task is None:

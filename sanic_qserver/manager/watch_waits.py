@@ -74,12 +74,20 @@ class Waits:
         end_state = await self._state.want(("queue", "history"))
         end_looks = self._state.on_look(self._look)
         try:
-            if not self._state.knows_item(uid) and self._status.current is not None:
+            if not self._knows_item(uid) and self._status.current is not None:
                 raise NotFound(f"wait_for: there is no item with uid '{uid}': not in the queue, not in the history")
-            return await self._until(condition, lambda _: self._state.has_finished(uid), timeout_s)
+            return await self._until(condition, lambda _: self._has_finished(uid), timeout_s)
         finally:
             end_looks()
             end_state()
+
+    def _has_finished(self, uid: str) -> bool:
+        history = self._state.history
+        return history is not None and uid in history.items
+
+    def _knows_item(self, uid: str) -> bool:
+        queue = self._state.queue
+        return self._has_finished(uid) or (queue is not None and (uid in queue.items or uid == queue.running_uid))
 
     async def _until(self, condition: str, check: Check, timeout_s: float) -> Snapshot | None:
         end = self._status.follow(self._on_status)
