@@ -14,7 +14,7 @@ import msgspec
 from msgspec import Meta, field
 
 from sanic_qserver.errors import ConfigError
-from sanic_qserver.legacy import is_legacy, read_legacy, refuse_two_sources, translate
+from sanic_qserver.legacy import is_legacy, read_legacy, translate
 from sanic_qserver.login_config import AuthConfig, DatabaseConfig
 from sanic_qserver.structs.section import Count, Seconds, Section
 
@@ -120,7 +120,8 @@ class PolicyConfig(Section, frozen=True, kw_only=True):
     """Where the policies stand. A relative path counts from the folder of `config.toml`; "" means the shipped one.
 
     `access` is the content of a permissions file in the configuration itself; `access_class` is `module:Class` of a
-    custom policy, made with `access_args`. At most one of `permissions`, `access` and `access_class` is set.
+    custom policy, made with `access_args`. At most one of `permissions`, `access` and `access_class` is set;
+    `access_server` goes with the first two.
     `counters` is where rates are counted: "memory", or the URL of a Redis, which several workers need.
     """
 
@@ -241,7 +242,6 @@ def load(
     if path or env.get("QSERVER_HTTP_SERVER_CONFIG"):
         if is_legacy(file):
             content = translate(_expand(read_legacy(file), env, str(file)), str(file))
-            refuse_two_sources(content, str(file))
         else:
             content = _read_toml(file)
             _refuse_plain_passwords(content, file)

@@ -44,16 +44,6 @@ def read_legacy(path: Path) -> Json:
     return together
 
 
-def refuse_two_sources(sections: Mapping[str, Any], where: str) -> None:
-    """Roles from this configuration and people from an access server need a policy file between them."""
-    policy = sections.get("policy", {})
-    if policy.get("access") and policy.get("access_server"):
-        raise ConfigError(
-            f"{where}: roles here and people of an access server need a policy file of their own: "
-            "write one with 'sanic-qserver migrate', and start with the config.toml that it makes"
-        )
-
-
 def _join(into: Json, more: Mapping[str, Any], where: str) -> None:
     for key, value in more.items():
         if key not in into:
@@ -210,11 +200,16 @@ def _access(section: Json, where: str, new: Json) -> Json:
         new["policy"] = {"access_server": _access_server(args)}
     elif kind not in ("BasicAPIAccessControl", "DictionaryAPIAccessControl"):
         raise ConfigError(f"{where}: policy {path} has no counterpart here; see docs/authentication.md")
-    roles = {name: {key: _words(value) for key, value in (role or {}).items()} for name, role in _items(args, "roles")}
+    roles = {name: _role(role) for name, role in _items(args, "roles")}
     made: Json = {"roles": roles} if roles else {}
     if users := dict(_items(args, "users")):
         made["users"] = {name: _user(user) for name, user in users.items()}
     return made
+
+
+def _role(old: Mapping[str, Any] | None) -> Json:
+    """A role that is null has no scopes there."""
+    return {"scopes_set": []} if old is None else {key: _words(value) for key, value in old.items()}
 
 
 def _access_server(args: Json) -> Json:
@@ -232,7 +227,11 @@ def _user(old: Mapping[str, Any] | None) -> Json | None:
     if not old or not old.get("roles"):
         return None
     roles = [role.lower() for role in _words(old["roles"])]
-    renamed = {"roles": roles, "displayed_name": old.get("displayed_name"), "email": old.get("mail")}
+    renamed = {
+        "roles": roles,
+        "displayed_name": old.get("displayed_name"),
+        "email": old.get("email") or old.get("mail"),
+    }
     return {name: value for name, value in renamed.items() if value}
 
 

@@ -190,15 +190,32 @@ api_access:
 """
 
 
-def test_an_access_server_is_taken_over_by_migrating(folder):
+def test_an_access_server_is_taken_over(folder):
     (folder / "old.yml").write_text(SERVER_BASED)
-    with pytest.raises(ConfigError, match="migrate"):
-        load(folder / "old.yml", environment={})
+    create_app(load(folder / "old.yml", environment={}), name="served_as_it_stands")
     assert run("migrate", folder / "old.yml", folder / "new").returncode == 0
     config = load(folder / "new" / "config.toml", environment={})
     server = config.policy.access_server
     assert (server.url, server.instrument, server.update_period_s) == ("http://access.example:8001", "srx", 300)
     create_app(config, name="served")
+
+
+NOBODY = """
+api_access:
+  policy: bluesky_httpserver.authorization:DictionaryAPIAccessControl
+  args:
+    roles: {user: null, expert: {scopes_remove: write:scripts}}
+    users: {ann: {roles: [user], email: a@x.org}, bob: null}
+"""
+
+
+def test_a_role_that_is_null_has_no_scopes(folder):
+    (folder / "old.yml").write_text(NOBODY)
+    permissions = create_app(load(folder / "old.yml", environment={}), name="nobody").ctx.policies.access.permissions
+    assert permissions.scopes["user"] == frozenset()
+    assert "write:scripts" not in permissions.scopes["expert"]
+    assert permissions.file.users["ann"].email == "a@x.org"
+    assert "bob" in permissions.shut_out
 
 
 def test_an_unknown_section_is_refused(folder):

@@ -238,3 +238,11 @@ def test_people_in_the_file_as_well_are_refused(tmp_path):
     section = {"permissions": str(file), "access_server": {"url": "http://x", "instrument": "x"}}
     with pytest.raises(ConfigError, match="people come from there"):
         Policies(load(environment={}, overrides={"policy": section}), [])
+
+
+def test_roles_may_stand_in_the_configuration():
+    section = {"access": {"roles": {"user": {"scopes_add": "write:lock"}}}, "access_server": {"url": "http://x"}}
+    section["access_server"]["instrument"] = "tst"
+    access = Policies(load(environment={}, overrides={"policy": section}), []).access
+    assert isinstance(access, AccessServer)
+    assert Scope.WRITE_LOCK in access.permissions.scopes["user"]

@@ -1,4 +1,4 @@
-"""People from an access server of the facility, fetched again and again; roles and all else from the permissions file.
+"""People from an access server of the facility, fetched again and again; roles and all else as without it.
 
 The rules:
 1. An answer is taken whole or not at all. One that is late, too large, not of the form or not 200 changes nothing.
@@ -24,7 +24,7 @@ from sanic_qserver.config import AccessServerConfig
 from sanic_qserver.errors import ConfigError, NotAuthenticated
 from sanic_qserver.policy.permissions import NOT_AUTHORIZED, Permissions
 from sanic_qserver.policy.permissions_file import User
-from sanic_qserver.policy.sources import FilePermissions
+from sanic_qserver.policy.sources import ConfigPermissions, FilePermissions
 from sanic_qserver.policy.watched import WatchedFile
 from sanic_qserver.policy.windows import Clock, uptime
 from sanic_qserver.structs.identity import PUBLIC, Access, Principal
@@ -55,15 +55,21 @@ class AccessServer:
     """The access policy whose people come from a server."""
 
     def __init__(
-        self, config: AccessServerConfig, file: FilePermissions, warnings: list[str], now: Callable[[], float] = uptime
+        self,
+        config: AccessServerConfig,
+        base: FilePermissions | ConfigPermissions,
+        warnings: list[str],
+        now: Callable[[], float] = uptime,
     ) -> None:
-        """Raises ConfigError when the settings are not complete, or the file lists people too."""
+        """Raises ConfigError when the settings are not complete, or `base` lists people too."""
         if not config.url.startswith(("http://", "https://")) or not config.instrument:
             raise ConfigError("[policy.access_server]: url (http:// or https://) and instrument are needed")
-        if any(user is not None for user in file.permissions.file.users.values()):
-            raise ConfigError(f"{file.watched.file}: users: with [policy.access_server] people come from there")
+        if any(user is not None for user in base.permissions.file.users.values()):
+            raise ConfigError(
+                f"{base.permissions.document.source}: users: with [policy.access_server] people come from there"
+            )
         self.config = config
-        self._file = file
+        self._base = base
         self._warnings = warnings
         self._warning = ""
         self._now = now
@@ -77,17 +83,17 @@ class AccessServer:
     @property
     def version(self) -> int:
         """Grows with each change of the file or of the people."""
-        return self._version + self._file.version
+        return self._version + self._base.version
 
     @property
     def clock(self) -> Clock:
         """The clock of validity windows."""
-        return self._file.clock
+        return self._base.clock
 
     @property
-    def watched(self) -> WatchedFile[Permissions]:
-        """The file of roles."""
-        return self._file.watched
+    def watched(self) -> WatchedFile[Permissions] | None:
+        """The file of roles, if they come from a file."""
+        return self._base.watched
 
     @property
     def is_expired(self) -> bool:
@@ -97,7 +103,7 @@ class AccessServer:
     @property
     def permissions(self) -> Permissions:
         """The file's permissions with the server's people."""
-        base = self._file.permissions
+        base = self._base.permissions
         if self._worked_out is None or self._worked_out[0] is not base:
             self._worked_out = (base, self._with_people(base))
         return self._worked_out[1]

@@ -8,6 +8,7 @@ from typing import Any
 from sanic_qserver.config import Config, ServerConfig, resolve
 from sanic_qserver.errors import ConfigError
 from sanic_qserver.policy.access import AccessPolicy, Background, RatePolicy
+from sanic_qserver.policy.access_server import AccessServer
 from sanic_qserver.policy.permissions import Permissions
 from sanic_qserver.policy.rate_limits import RateLimits, RateRules
 from sanic_qserver.policy.shared_counters import RedisCounters
@@ -75,25 +76,23 @@ class Policies:
 def _access_policy(config: Config, warnings: list[str]) -> AccessPolicy:
     policy = config.policy
     chosen = [name for name in ("permissions", "access", "access_class") if getattr(policy, name)]
-    if policy.access_server.url and (policy.access or policy.access_class):
-        chosen.append("access_server")
     if len(chosen) > 1:
         raise ConfigError(f"[policy] {' and '.join(chosen)}: only one of these may be set")
+    if policy.access_class and policy.access_server.url:
+        raise ConfigError("[policy] access_class and access_server: only one of these may be set")
     if policy.access_class:
         made: AccessPolicy = imported(policy.access_class, "[policy] access_class")(**policy.access_args)
         return made
+    base: FilePermissions | ConfigPermissions
     if policy.access:
-        inline = ConfigPermissions(policy.access, config.source)
-        refuse_unsafe(config.server, inline.permissions)
-        return inline
-    path = resolve(config, policy.permissions, "policies/permissions.yaml")
-    file = FilePermissions(path, warnings, check=partial(refuse_unsafe, config.server))
+        base = ConfigPermissions(policy.access, config.source)
+        refuse_unsafe(config.server, base.permissions)
+    else:
+        path = resolve(config, policy.permissions, "policies/permissions.yaml")
+        base = FilePermissions(path, warnings, check=partial(refuse_unsafe, config.server))
     if policy.access_server.url or policy.access_server.instrument:
-        # Its HTTP client is a tenth of a second at start that others do not need.
-        from sanic_qserver.policy.access_server import AccessServer  # noqa: PLC0415
-
-        return AccessServer(policy.access_server, file, warnings)
-    return file
+        return AccessServer(policy.access_server, base, warnings)
+    return base
 
 
 def refuse_unsafe(server: ServerConfig, permissions: Permissions) -> None:

@@ -52,6 +52,7 @@ class ConfigPermissions:
 
     def __init__(self, values: Mapping[str, Any], source: str, clock: Clock | None = None) -> None:
         self.version = 1
+        self.watched = None
         where = f"{source or 'configuration'}: policy.access"
         self.permissions = Permissions(Document(source=where, text="", values=dict(values)))
         self.clock = clock or Clock()
