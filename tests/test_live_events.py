@@ -6,10 +6,17 @@ import json
 import httpx
 import pytest
 from conftest import KEY, app_of, until_connected
-from watching import Events, Watcher, all_leave
+from watching import Events, Watcher, all_leave, client_of
 
 HEADERS = {"Authorization": f"ApiKey {KEY}"}
 PLAN = {"name": "count", "args": [["det1"]], "item_type": "plan"}
+
+
+@pytest.fixture
+async def client(served):
+    """The session's server: one for all these tests, with an empty queue and history."""
+    async with client_of(served) as client:
+        yield client
 
 
 @pytest.fixture(autouse=True)
@@ -169,11 +176,13 @@ async def test_a_gap_is_told_with_the_state_to_go_on_from(client):
     assert next(e for e in snapshots if e["topic"] == "queue")["data"]["items"][0]["item_uid"] == uid
 
 
-async def test_a_topic_that_was_not_watched_before_cannot_be_continued(client):
-    watcher = await watch(client, "topics=status")
+async def test_a_topic_that_was_not_watched_before_cannot_be_continued(sanic_client, make_config, client):
+    server = await sanic_client(app_of(make_config()))
+    await until_connected(server)
+    watcher = await watch(server, "topics=status")
     seen = await next_event(watcher, "snapshot")
     await add(client)
-    again = await watch(client, f"topics=status,queue&since={seen['id']}")
+    again = await watch(server, f"topics=status,queue&since={seen['id']}")
     assert (await next_event(again, "hello"))["data"]["continued"] is False
     assert (await next_event(again, "gap"))["data"]["topics"] == ["queue"]
     assert (await next_event(again, "snapshot"))["topic"] == "queue"

@@ -5,12 +5,19 @@ import json
 
 import pytest
 from conftest import KEY, app_of, until_connected
-from watching import Watcher, all_leave
+from watching import Watcher, all_leave, client_of
 
 from sanic_qserver.http import websocket_auth
 
 PLAN = {"name": "count", "args": [["det1"]], "item_type": "plan"}
 PATHS = ("/console_output/ws", "/status/ws", "/info/ws")
+
+
+@pytest.fixture
+async def client(served):
+    """The session's server: one for all these tests, with an empty queue and history."""
+    async with client_of(served) as client:
+        yield client
 
 
 @pytest.fixture
@@ -152,11 +159,12 @@ async def test_a_client_with_a_small_window_gets_plain_messages(watch):
     assert watcher.compressed == 0
 
 
-async def test_short_messages_are_not_compressed(client, watch):
+async def test_short_messages_are_not_compressed(served, watch):
     headers = {"Authorization": f"ApiKey {KEY}", "Sec-WebSocket-Extensions": "permessage-deflate"}
     watcher = await watch("/api/console_output/ws", headers)
     await asyncio.sleep(0.1)
-    client.app.ctx.services.live._hear("QS_Console", b'{"time": 1.0, "msg": "short\\n"}')
+    live, short = served.app.ctx.services.live, b'{"time": 1.0, "msg": "short\\n"}'
+    served._loop.call_soon_threadsafe(live._hear, "QS_Console", short)
     while json.loads(await watcher.recv())["msg"] != "short\n":
         pass
     assert watcher.compressed == 0

@@ -12,6 +12,8 @@ import socket
 import struct
 import zlib
 
+import httpx
+
 _opened = []
 
 
@@ -36,6 +38,16 @@ async def connection(port, receive_buffer=0):
     reader, writer = await asyncio.open_connection(sock=plain, limit=receive_buffer or 2**20)
     _opened.append(writer)
     return reader, writer
+
+
+@contextlib.asynccontextmanager
+async def client_of(served):
+    """A client in the test's loop of a server in another thread. Queue and history are empty."""
+    async with httpx.AsyncClient(base_url=served.url, headers=served.key, timeout=20) as client:
+        client.port, client.app = served.port, served.app
+        for path in ("/api/queue/clear", "/api/history/clear"):
+            assert (await client.post(path)).json()["success"]
+        yield client
 
 
 class Closed(Exception):
