@@ -40,6 +40,7 @@ from sanic_qserver.policy.policies import Policies
 
 log = logging.getLogger("sanic_qserver")
 
+
 def create_app(config: Config, *, name: str = "sanic_qserver") -> App:
     """The application for a configuration. `name` must be unique in the process: Sanic keeps apps by name.
 
