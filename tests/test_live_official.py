@@ -60,25 +60,30 @@ def newer(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def url(instrument, newer, tmp_path_factory):
-    """A server of its own process, with the newer websockets, as a user starts it."""
+def server(instrument, newer, tmp_path_factory):
+    """A server of its own process, with the newer websockets, as a user starts it. `url` is where it is."""
     port = free_port()
-    folder = tmp_path_factory.mktemp("server")
     command = [sys.executable, "-m", "sanic_qserver", "serve", "--port", str(port)]
     environment = {**newer, **instrument.environment, "QSERVER_HTTP_SERVER_SINGLE_USER_API_KEY": KEY}
-    server = Part("server", command, folder, environment)
+    server = Part("server", command, tmp_path_factory.mktemp("server"), environment)
+    server.url = f"http://127.0.0.1:{port}"
     until = time.monotonic() + 30
     while True:
         try:
-            if httpx.get(f"http://127.0.0.1:{port}/readyz").status_code == 200:
+            if httpx.get(f"{server.url}/readyz").status_code == 200:
                 break
         except httpx.TransportError:
             pass
         assert server.is_running, server.tail()
         assert time.monotonic() < until, server.tail()
         time.sleep(0.1)
-    yield f"http://127.0.0.1:{port}"
+    yield server
     server.stop()
+
+
+@pytest.fixture(scope="module")
+def url(server):
+    return server.url
 
 
 def test_the_official_monitors_work(url, newer):
@@ -132,3 +137,30 @@ def test_handshakes_and_close_codes_are_those_of_the_old_version(url, newer):
     assert seen["subprotocol"] == "qserver"
     assert seen["extensions"] == ["permessage-deflate"]
     assert seen["status"] == seen["more"] == ["status"]
+
+
+STAYS = """
+import json, sys
+from websockets.exceptions import ConnectionClosed
+from websockets.sync.client import connect
+
+url = sys.argv[1].replace("http", "ws") + "/api/events"
+with connect(url, additional_headers={"Authorization": f"ApiKey {sys.argv[2]}"}) as socket:
+    try:
+        while True:
+            print(json.loads(socket.recv(timeout=20))["type"], flush=True)
+    except ConnectionClosed as closed:
+        print(closed.rcvd.code, flush=True)
+"""
+
+
+def test_a_watcher_hears_that_the_server_ends(server, newer):
+    """The last here: it ends the server."""
+    command = [sys.executable, "-c", STAYS, server.url, KEY]
+    with subprocess.Popen(command, env=newer, stdout=subprocess.PIPE, text=True) as watcher:
+        assert watcher.stdout.readline() == "hello\n"
+        server.process.terminate()
+        said, _ = watcher.communicate(timeout=30)
+    assert said.splitlines()[-1] == "1001"
+    assert server.process.wait(15) == 0, server.tail()
+    assert "Traceback" not in server.tail(200)
