@@ -64,4 +64,6 @@ def _environment() -> dict[str, str]:
     """The environment of the worker: this package is found where it is found here."""
     paths = [str(PACKAGE.parent), *filter(None, [os.environ.get("PYTHONPATH")])]
     needed = {name: os.environ[name] for name in _NEEDED if name in os.environ}
-    return {**needed, "PYTHONPATH": os.pathsep.join(paths), "PYTHONWARNINGS": "ignore"}
+    # openpyxl imports numpy where there is one, and its threads reserve memory for each core of the machine.
+    threads = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "2"}
+    return {**needed, **threads, "PYTHONPATH": os.pathsep.join(paths), "PYTHONWARNINGS": "ignore"}
