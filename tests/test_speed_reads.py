@@ -2,6 +2,8 @@
 
 import asyncio
 import gzip
+import json
+from types import SimpleNamespace
 
 import httpx
 import msgspec
@@ -10,9 +12,12 @@ import zstandard
 from conftest import until_status
 
 from sanic_qserver.config import ReadsConfig
-from sanic_qserver.errors import ManagerTimeout
+from sanic_qserver.endpoints.lists import listed
+from sanic_qserver.errors import ManagerTimeout, NotFound
 from sanic_qserver.http.representations import preferred
+from sanic_qserver.manager.bodies import Body
 from sanic_qserver.manager.reads import VALIDATED, Reads
+from sanic_qserver.structs.requests import HistoryGet
 
 PLAN = {"name": "count", "args": [["det1"]], "item_type": "plan"}
 ENTRIES = [
@@ -336,3 +341,54 @@ async def test_one_item_is_found_by_its_uid(client):
 
 def test_every_kept_method_has_a_test_of_its_uid():
     assert len(VALIDATED) == len(ENTRIES)
+
+
+def history_call(**params):
+    """A call for a history of three items, without RE Manager; one of them holds a NaN, as its encoder may write."""
+    items = [
+        {"item_uid": uid, "name": "count", "result": {"time_stop": at}}
+        for uid, at in zip("abc", (1.0, 2.0, 3.0), strict=True)
+    ]
+    text = msgspec.json.encode({"success": True, "msg": "", "items": items, "plan_history_uid": "u"})
+    body = Body(text.replace(b'"time_stop":3.0', b'"time_stop":3.0,"x":NaN'), "u")
+
+    async def kept(method, lane=""):
+        return body
+
+    services = SimpleNamespace(reads=SimpleNamespace(body=kept))
+    return SimpleNamespace(
+        params=HistoryGet(**params), services=services, lane="", endpoint=SimpleNamespace(method="history_get")
+    )
+
+
+@pytest.mark.parametrize(
+    ("params", "uids"),
+    [
+        ({"since": 1.5}, "bc"),
+        ({"since": "1.5"}, "bc"),
+        ({"since": "a"}, "bc"),
+        ({"since": 9.0}, ""),
+        ({"since": "a", "limit": 1}, "b"),
+        ({"offset": 2}, "c"),
+        ({"limit": 0}, ""),
+        ({"fields": ["item_uid"]}, "abc"),
+    ],
+)
+async def test_a_part_of_the_history_is_what_was_asked_for(params, uids):
+    reply = json.loads((await listed(history_call(**params))).json)
+    assert "".join(item["item_uid"] for item in reply["items"]) == uids
+    assert reply["plan_history_uid"] == "u"
+
+
+async def test_the_whole_history_is_the_managers_bytes():
+    assert b"NaN" in (await listed(history_call())).json
+
+
+async def test_since_an_item_that_is_not_there_is_404():
+    with pytest.raises(NotFound, match="since"):
+        await listed(history_call(since="z"))
+
+
+async def test_parts_have_tags_of_their_own():
+    tags = {(await listed(history_call(**params))).tag for params in ({}, {"limit": 1}, {"limit": 2}, {"since": "a"})}
+    assert len(tags) == 4

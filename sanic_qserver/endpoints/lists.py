@@ -95,13 +95,17 @@ def _since(items: list[Raw], since: float | str) -> list[Raw]:
 def _known(item: Raw) -> _Known:
     try:
         return _decode_known(item)
-    except msgspec.DecodeError:
+    except msgspec.ValidationError:
         return _Known()
+    except msgspec.DecodeError:  # NaN again.
+        return _known(Raw(msgspec.json.encode(json.loads(bytes(item)))))
 
 
 def _only(item: Raw, names: list[str]) -> Any:
     try:
         values = msgspec.json.decode(item, type=dict[str, Raw])
-    except msgspec.DecodeError:
+    except msgspec.ValidationError:
         return item
+    except msgspec.DecodeError:  # NaN again: null, as JSON has no word for it.
+        values = json.loads(bytes(item))
     return {name: values[name] for name in names if name in values}
