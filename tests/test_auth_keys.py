@@ -203,6 +203,7 @@ async def test_the_last_use_of_a_key_is_written_when_the_server_stops(sanic_clie
     await accounts._write_activity()
     async with with_key(client, key["secret"]) as program:
         assert (await program.get(KEYS)).json()["latest_activity"] is not None
+        assert (await program.get("/api/auth/whoami")).json()["latest_activity"] is not None
 
 
 async def test_a_server_without_logins_answers_every_auth_path(client):

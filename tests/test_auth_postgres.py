@@ -1,10 +1,15 @@
 """Accounts in PostgreSQL, as several workers and replicas share them."""
 
 import asyncio
+import contextlib
 import os
 import pwd
 import shutil
+import signal
+import socket
 import subprocess
+import tempfile
+import time
 from pathlib import Path
 
 import pytest
@@ -31,25 +36,33 @@ def _as_postgres():
 
 
 @pytest.fixture(scope="module")
-def cluster(tmp_path_factory):
+def cluster():
     """A PostgreSQL of its own. Its address without the name of a database."""
     if _program("initdb") is None:
         assert not os.environ.get("REQUIRE_ALL_TESTS"), "PostgreSQL is not installed"
         pytest.skip("PostgreSQL is not installed")
-    folder = tmp_path_factory.mktemp("postgres")
+    folder = Path(tempfile.mkdtemp(prefix="postgres"))  # Not pytest's: that removes its own when others run beside it.
     identity = _as_postgres()
     if identity:
         os.chown(folder, identity["user"], identity["group"])
-        for parent in list(folder.parents)[:2]:
-            parent.chmod(0o755)
     data, port = folder / "data", free_port()
-    options = {"cwd": folder, "stdout": subprocess.DEVNULL, **identity}
-    subprocess.run([_program("initdb"), "-D", data, "-A", "trust", "-U", "qserver", "--no-sync"], check=True, **options)
-    arguments = f"-p {port} -k {folder} -c listen_addresses=127.0.0.1 -c fsync=off"
-    control = [_program("pg_ctl"), "-D", str(data), "-w", "-l", str(folder / "log")]
-    subprocess.run([*control, "-o", arguments, "start"], check=True, **options)
-    yield f"postgresql://qserver@127.0.0.1:{port}"
-    subprocess.run([*control, "-m", "immediate", "stop"], check=True, **options)
+    options = {"cwd": folder, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, **identity}
+    make = [_program("initdb"), "-D", data, "-A", "trust", "-U", "qserver", "--no-sync"]
+    subprocess.run(make, check=True, **options)
+    command = [_program("postgres"), "-D", data, "-p", str(port), "-k", folder, "-h", "127.0.0.1", "-F"]
+    with subprocess.Popen(command, **options) as process:
+        _wait_for(port)
+        yield f"postgresql://qserver@127.0.0.1:{port}"
+        process.send_signal(signal.SIGINT)
+    shutil.rmtree(folder)
+
+
+def _wait_for(port):
+    for _ in range(400):
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 0.2):
+            return
+        time.sleep(0.05)
+    raise AssertionError("PostgreSQL does not answer")
 
 
 @pytest.fixture
@@ -57,7 +70,12 @@ async def url(cluster):
     """A fresh database."""
     import asyncpg
 
-    connection = await asyncpg.connect(f"{cluster}/postgres")
+    for _ in range(100):  # It listens a moment before it is ready.
+        try:
+            connection = await asyncpg.connect(f"{cluster}/postgres")
+            break
+        except asyncpg.CannotConnectNowError:
+            await asyncio.sleep(0.1)
     name = f"test_{os.urandom(4).hex()}"
     await connection.execute(f"CREATE DATABASE {name}")
     await connection.close()

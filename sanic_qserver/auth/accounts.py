@@ -43,7 +43,6 @@ class Accounts:
         self.keys = ApiKeys(self.store, self.remembered, tokens.max_api_keys, clock)
         self.attempts = Attempts(self.database, config.auth.attempts, clock)
         self.one_time = StoredOneTime(self.database, clock)
-        self.seen: dict[str, float] = {}
         self._epoch = 0
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -96,7 +95,7 @@ class Accounts:
                 continue  # `_watch` has said that the database is away.
 
     async def _write_activity(self) -> None:
-        keys, (people, self.seen) = self.keys.used(), (self.seen, {})
+        keys, people = self.keys.used(), self.remembered.seen()
         if keys or people:
             await self.store.write_activity(keys, people)
 

@@ -21,6 +21,7 @@ class Remembered:
         self._clock = clock
         self._heard_at = clock()
         self._kept: dict[str, tuple[Principal, float]] = {}
+        self._seen: dict[str, float] = {}
         self._listeners: list[Callable[[], None]] = []
 
     def listen(self, listener: Callable[[], None]) -> None:
@@ -48,8 +49,15 @@ class Remembered:
             return None
         return kept[0]
 
+    def seen(self) -> dict[str, float]:
+        """Principals (by uuid) that were looked up since this was last asked, and when."""
+        seen, self._seen = self._seen, {}
+        return seen
+
     def put(self, credential: str, principal: Principal, version: int) -> None:
         """Keep it, unless something was revoked since `version`."""
+        if principal.uuid:
+            self._seen[principal.uuid] = self._clock()
         if version != self.version:
             return
         if len(self._kept) >= _MOST:
