@@ -1,14 +1,15 @@
 """Configurations of the server that this one replaces: they start unchanged, and migrate."""
 
-import subprocess
+import io
 import sys
-from pathlib import Path
+from collections import namedtuple
 
 import pytest
 from conftest import app_of
 from logins import log_in
 
 from sanic_qserver.app import create_app
+from sanic_qserver.cli import main
 from sanic_qserver.config import load
 from sanic_qserver.errors import ConfigError
 from sanic_qserver.login_config import Ldap, Oidc, Pam
@@ -56,7 +57,6 @@ ENV = {"ALICE_PASSWORD": "alice-password"}
 @pytest.fixture(autouse=True)
 def _elsewhere(folder, monkeypatch):
     """The old server's database stands in the current folder, unless it is said where."""
-    monkeypatch.setenv("PYTHONPATH", str(Path.cwd()))
     monkeypatch.chdir(folder)
 
 
@@ -190,7 +190,7 @@ api_access:
 """
 
 
-def test_an_access_server_is_taken_over(folder):
+def test_an_access_server_is_taken_over(folder, run):
     (folder / "old.yml").write_text(SERVER_BASED)
     create_app(load(folder / "old.yml", environment={}), name="served_as_it_stands")
     assert run("migrate", folder / "old.yml", folder / "new").returncode == 0
@@ -245,12 +245,24 @@ async def test_an_authenticator_of_a_site_works_as_it_is(folder, instrument, san
     assert (await client.get("/api/auth/whoami")).json()["identities"][0]["id"] == "ali"
 
 
-def run(*arguments, **options):
-    command = [sys.executable, "-m", "sanic_qserver", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, **options)
+Done = namedtuple("Done", "returncode stdout stderr")
 
 
-def test_migrate_writes_the_same_configuration(old, folder):
+@pytest.fixture
+def run(monkeypatch, capsys):
+    """Run a command of the command line in this process."""
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["sanic-qserver", *map(str, arguments)])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            main()
+        return Done(ended.value.code or 0, *capsys.readouterr())
+
+    return run
+
+
+def test_migrate_writes_the_same_configuration(old, folder, run):
     done = run("migrate", old, folder / "new")
     assert done.returncode == 0, done.stderr
     text = (folder / "new" / "config.toml").read_text()
@@ -267,7 +279,7 @@ def test_migrate_writes_the_same_configuration(old, folder):
     assert "left as it is" in again.stderr
 
 
-def test_the_command_line_makes_lists_and_deletes_keys(folder):
+def test_the_command_line_makes_lists_and_deletes_keys(folder, run):
     (folder / "config.toml").write_text(f'[database]\nurl = "sqlite:///{folder}/k.sqlite"\n')
     config = ("--config", folder / "config.toml")
     assert run("db", "check", *config).returncode == 1
@@ -285,7 +297,8 @@ def test_the_command_line_makes_lists_and_deletes_keys(folder):
     assert run("apikey", "create", "service:robot", "--scope", "no:such", *config).returncode == 2
 
 
-def test_the_command_line_hashes_a_password():
-    done = run("hash-password", input="a-password\n")
-    assert done.stdout.startswith("$argon2id$")
-    assert run("hash-password", input="\n").returncode == 2
+def test_the_command_line_hashes_a_password(run, monkeypatch):
+    monkeypatch.setattr(sys, "stdin", io.StringIO("a-password\n"))
+    assert run("hash-password").stdout.startswith("$argon2id$")
+    monkeypatch.setattr(sys, "stdin", io.StringIO("\n"))
+    assert run("hash-password").returncode == 2
