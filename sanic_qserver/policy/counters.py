@@ -66,18 +66,25 @@ class _Window:
 
     def forget(self, now: float) -> None:
         """Let go of what is older than the window."""
-        slots, oldest = self._slots, int(now / self._slot_s) - SLOTS
-        while slots and slots[0][0] < oldest:
-            self.total -= slots.popleft()[1]
+        slots = self._slots
+        if slots:
+            oldest = int(now / self._slot_s) - SLOTS
+            while slots and slots[0][0] < oldest:
+                self.total -= slots.popleft()[1]
 
     def add(self, now: float, cost: int) -> None:
         """Count."""
         index = int(now / self._slot_s)
-        if self._slots and self._slots[-1][0] == index:
-            self._slots[-1][1] += cost
+        slots = self._slots
+        if slots and slots[-1][0] == index:
+            slots[-1][1] += cost
         else:
-            self._slots.append([index, cost])
+            slots.append([index, cost])
         self.total += cost
+
+    def reset_s(self, now: float) -> float:
+        """Seconds until the oldest taken place comes free."""
+        return (self._slots[0][0] + SLOTS + 1) * self._slot_s - now if self._slots else 0.0
 
     def free_in_s(self, now: float, places: int) -> float:
         """Seconds until so many places have come free."""
@@ -125,30 +132,42 @@ class MemoryCounters:
 
     def take_now(self, asked: Sequence[Taking]) -> Refused | list[Left]:
         """Take the places if there is room under every limit; else none is taken."""
-        return self.look(asked) or self.add(asked)
+        now = self._clock()
+        windows = []
+        for number, (key, limit, window_s, cost) in enumerate(asked):
+            window = self._window(key, window_s, now)
+            if window.total + cost > limit:
+                return _no_room(number, window, limit, cost, now)
+            windows.append(window)
+        left = []
+        for window, (_, limit, _, cost) in zip(windows, asked, strict=True):
+            window.add(now, cost)
+            left.append(Left(limit - window.total, window.reset_s(now)))
+        return left
 
     def look(self, asked: Sequence[Taking]) -> Refused | None:
         """The first limit that has no room; None when all have. Nothing is counted."""
         now = self._clock()
         for number, (key, limit, window_s, cost) in enumerate(asked):
             window = self._window(key, window_s, now)
-            over = window.total + cost - limit
-            if over > 0:
-                return Refused(number, float("inf") if cost > limit else window.free_in_s(now, over))
+            if window.total + cost > limit:
+                return _no_room(number, window, limit, cost, now)
         return None
 
-    def add(self, asked: Sequence[Taking]) -> list[Left]:
+    def add(self, asked: Sequence[Taking]) -> None:
         """Count, whether there is room or not."""
         now = self._clock()
-        left = []
-        for key, limit, window_s, cost in asked:
-            window = self._window(key, window_s, now)
-            window.add(now, cost)
-            left.append(Left(max(0, limit - window.total), window.free_in_s(now, 1)))
-        return left
+        for key, _, window_s, cost in asked:
+            self._window(key, window_s, now).add(now, cost)
 
     def _window(self, key: tuple[str, str], window_s: float, now: float) -> _Window:
         generation = self._generations.get(window_s)
         if generation is None:
             generation = self._generations[window_s] = _Generation(window_s)
         return generation.get(key, now)
+
+
+def _no_room(number: int, window: _Window, limit: int, cost: int, now: float) -> Refused:
+    if cost > limit:
+        return Refused(number, float("inf"))
+    return Refused(number, window.free_in_s(now, window.total + cost - limit))

@@ -42,6 +42,7 @@ class Met(Struct, frozen=True):
 
     requests: tuple[Bound, ...]
     items: tuple[Bound, ...]
+    every: tuple[Bound, ...]
     policy: str
 
 
@@ -117,7 +118,7 @@ class RateRules:
         requests, items = bound("requests"), bound("items")
         every = [(one.limit, "") for one in requests] + [(one.limit, ';qu="items"') for one in items]
         policy = ", ".join(f'"{limit.name}";q={limit.amount};w={limit.window_s:.0f}{unit}' for limit, unit in every)
-        return Met(requests, items, policy)
+        return Met(requests, items, (*requests, *items), policy)
 
 
 class RateLimits:
@@ -158,8 +159,10 @@ class RateLimits:
         if not met.policy:
             return PASS
         asked = [_taking(one, attempt, 1) for one in met.requests]
-        asked += [_taking(one, attempt, attempt.cost) for one in met.items]
-        return _verdict(await self._count(asked), (*met.requests, *met.items), met)
+        if met.items:
+            asked += [_taking(one, attempt, attempt.cost) for one in met.items]
+        left = self._own.take_now(asked) if self._shared is None else await self._count(asked)
+        return _verdict(left, met.every, met)
 
     async def admit_items(self, attempt: Attempt) -> None:
         """Count the further items of a batch: `attempt.cost` of them. The request itself was counted before.
@@ -237,13 +240,13 @@ def _verdict(left: Refused | list[Left], bounds: tuple[Bound, ...], met: Met) ->
         raise refusal(bounds[left.which], left.retry_s, met.policy)
     if not left:
         return PASS
-    share = [one.remaining / bound.limit.amount for one, bound in zip(left, bounds, strict=True)]
-    tightest = share.index(min(share))
+    tightest, least = 0, math.inf
+    for number, one in enumerate(left):
+        if (share := one.remaining / bounds[number].limit.amount) < least:
+            tightest, least = number, share
     remaining, reset_s = left[tightest]
-    name = bounds[tightest].limit.name
-    return Verdict(
-        headers={"RateLimit-Policy": met.policy, "RateLimit": f'"{name}";r={remaining};t={math.ceil(reset_s)}'}
-    )
+    told = f'"{bounds[tightest].limit.name}";r={remaining};t={math.ceil(reset_s)}'
+    return Verdict(headers={"RateLimit-Policy": met.policy, "RateLimit": told})
 
 
 def refusal(bound: Bound, retry_s: float, policy: str) -> TooManyRequests:
