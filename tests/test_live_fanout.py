@@ -259,3 +259,16 @@ def leftovers():
     """How many websockets and outlets there are."""
     gc.collect()
     return sum(isinstance(one, (Outlet, WebsocketImplProtocol)) for one in gc.get_objects())
+
+
+async def test_open_websockets_are_limited_and_places_come_free(sanic_client, make_config, tmp_path):
+    rules = tmp_path / "rate_limits.yaml"
+    rules.write_text("concurrency: [{name: few, of: streams, most: 1}]")
+    client = await sanic_client(app_of(make_config(policy={"rate_limits": str(rules)})))
+    first, second = await connected(client, 2)
+    assert await second.closed() == 4429
+    await first.leave()
+    await until(lambda: len(client.app.ctx.watchers) == 0)
+    third = (await connected(client, 1))[0]
+    await until(lambda: len(client.app.ctx.watchers) == 1)
+    await third.leave()

@@ -160,6 +160,7 @@ def stream_handler(row: Stream, gate: Gate, services: Services, watchers: Watche
             await response.eof()
         finally:
             watchers.remove(watching)
+            protocol.response_timeout = request.app.config.RESPONSE_TIMEOUT
 
     handle.__name__ = row.name
     return handle
