@@ -262,6 +262,12 @@ async def test_a_database_that_is_away_is_503_not_500(visitor):
         assert response.status_code == 503
         assert response.headers["Retry-After"]
         assert "sqlite" not in response.text
+        for _ in range(50):
+            ready = await visitor.get("/readyz")
+            if ready.json()["checks"]["database"] != "ok":
+                break
+            await asyncio.sleep(0.1)
+        assert ready.status_code == 503
     finally:
         await database.engine.dispose()
         database.engine = engine

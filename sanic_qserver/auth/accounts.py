@@ -43,6 +43,7 @@ class Accounts:
         self.keys = ApiKeys(self.store, self.remembered, tokens.max_api_keys, clock)
         self.attempts = Attempts(self.database, config.auth.attempts, clock)
         self.one_time = StoredOneTime(self.database, clock)
+        self.is_away = False
         self._epoch = 0
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -66,16 +67,15 @@ class Accounts:
 
     async def _watch(self) -> None:
         """Hear of revocations that other workers made."""
-        is_away = False
         while True:
             try:
                 found = await self.store.epoch()
             except GatewayError:
-                if not is_away:
+                if not self.is_away:
                     log.error("The database of logins does not answer")  # noqa: TRY400  # the trace says nothing
-                is_away = True
+                self.is_away = True
             else:
-                is_away = False
+                self.is_away = False
                 self.remembered.heard()
                 if found != self._epoch:
                     self._epoch = found

@@ -19,8 +19,12 @@ def mount_operations(app: App, services: Services) -> None:
             "manager": "ok" if manager.is_connected else "there is no connection to RE Manager",
             "publications": "ok" if services.publications.heard_at else "nothing was published yet",
         }
-        warnings = list(services.warnings)
         is_ready = manager.is_connected
+        if services.logins.has_accounts:
+            is_away = services.logins.accounts.is_away
+            checks["database"] = "the database of logins does not answer" if is_away else "ok"
+            is_ready = is_ready and not is_away
+        warnings = list(services.warnings)
         body = {"status": "ready" if is_ready else "not ready", "checks": checks, "warnings": warnings}
         return HTTPResponse(msgspec.json.encode(body), 200 if is_ready else 503, content_type="application/json")
 
