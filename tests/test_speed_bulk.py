@@ -1,13 +1,15 @@
 """Bulk submission: lines in, results out, and nothing lost or done twice when the connection breaks."""
 
 import asyncio
+from dataclasses import replace
 
 import msgspec
 import pytest
 from conftest import KEY, Client, app_of, until_connected
 
+from sanic_qserver.endpoints.bulk import BATCH_PATH
 from sanic_qserver.endpoints.bulk_state import Bulks
-from sanic_qserver.errors import NotFound
+from sanic_qserver.errors import ManagerTimeout, NotFound, Overloaded, TooManyRequests
 
 PATH = "/api/queue/item/add/stream"
 
@@ -170,3 +172,48 @@ async def test_each_batch_of_a_stream_is_audited_and_within_the_quota(sanic_clie
     assert await queue(client) == list(range(6))
     batches = [line for line in audit.read_text().splitlines() if "/queue/item/add/batch" in line]
     assert len(batches) == 4
+
+
+@pytest.mark.parametrize("error", [Overloaded, TooManyRequests])
+async def test_what_is_refused_for_now_is_tried_again(client, error):
+    services = client.app.ctx.services
+    row = next(row for row in services.rows if row.path == BATCH_PATH)
+    refusals = [error("later", headers={"Retry-After": "0.05"})] * 2
+
+    async def refusing(call):
+        if refusals:
+            raise refusals.pop()
+        return await row.serve(call)
+
+    services.rows = (replace(row, serve=refusing),)
+    results = read((await client.post(PATH, content=lines(item(0), item(1)))).content)
+    assert [result["success"] for result in results[1:-1]] == [True, True]
+    assert await queue(client) == [0, 1]
+
+
+@pytest.mark.parametrize(
+    ("error", "success", "code"),
+    [(ManagerTimeout("late"), None, "manager_timeout"), (TooManyRequests("never"), False, "too_many_requests")],
+)
+async def test_a_lost_batch_is_unknown_and_a_refused_one_is_not(client, error, success, code):
+    services = client.app.ctx.services
+    row = next(row for row in services.rows if row.path == BATCH_PATH)
+
+    async def failing(call):
+        raise error
+
+    services.rows = (replace(row, serve=failing),)
+    results = read((await client.post(PATH, content=lines(item(0)))).content)
+    assert (results[1]["success"], results[1]["code"]) == (success, code)
+
+
+async def test_a_client_that_reads_only_at_the_end_gets_everything(client):
+    """As most do: it sends the whole body first."""
+    body = lines(*({"name": "queue_stop", "item_type": "instruction"} for _ in range(3000)))
+    reader, writer = await asyncio.open_connection("127.0.0.1", client.port, limit=2**24)
+    head = f"POST {PATH} HTTP/1.1\r\nHost: x\r\nAuthorization: ApiKey {KEY}\r\nContent-Length: {len(body)}\r\n\r\n"
+    writer.write(head.encode() + body)
+    await writer.drain()
+    text = await asyncio.wait_for(reader.readuntil(b'"done":true'), 60)
+    assert text.count(b'"success":true') == 3000
+    writer.transport.abort()
