@@ -1,13 +1,17 @@
-"""Logins of an OpenID provider: authorization code with PKCE, state and nonce. A browser does the walking."""
+"""Logins of an OpenID provider: authorization code with PKCE, state and nonce. A browser does the walking.
 
-import base64
-import hashlib
+The messages of OAuth 2 (RFC 6749, 6750, 7636) are made by authlib. Its own HTTP client is not used: the one for httpx
+is deprecated since authlib 1.9, and ours has the time limits.
+"""
+
 import logging
 import secrets
 from typing import Any
-from urllib.parse import urlencode
 
 import httpx
+from authlib.oauth2.auth import ClientAuth
+from authlib.oauth2.rfc6749.parameters import prepare_grant_uri, prepare_token_request
+from authlib.oauth2.rfc7636 import create_s256_code_challenge
 
 from sanic_qserver.auth.openid import BadToken, OpenIdProvider, ProviderAway, claim, principal_of
 from sanic_qserver.errors import ConfigError, LoginRefused
@@ -32,18 +36,18 @@ class OidcLogin:
     async def authorize_url(self, *, redirect_uri: str, state: str, nonce: str, verifier: str) -> str:
         """Where the browser goes. Raises ProviderAway."""
         endpoint = str((await self.provider.document()).get("authorization_endpoint", ""))
-        challenge = base64.urlsafe_b64encode(hashlib.sha256(verifier.encode()).digest()).rstrip(b"=").decode()
-        query = {
-            "response_type": "code",
-            "client_id": self._config.client_id,
-            "redirect_uri": redirect_uri,
-            "scope": " ".join(self._config.scopes),
-            "state": state,
-            "nonce": nonce,
-            "code_challenge": challenge,
-            "code_challenge_method": "S256",
-        }
-        return f"{endpoint}{'&' if '?' in endpoint else '?'}{urlencode(query)}"
+        url: str = prepare_grant_uri(
+            endpoint,
+            self._config.client_id,
+            "code",
+            redirect_uri=redirect_uri,
+            scope=list(self._config.scopes),
+            state=state,
+            nonce=nonce,
+            code_challenge=create_s256_code_challenge(verifier),
+            code_challenge_method="S256",
+        )
+        return url
 
     async def finish(self, *, code: str, redirect_uri: str, nonce: str, verifier: str) -> Principal:
         """Who came back. Raises LoginRefused or ProviderAway."""
@@ -65,26 +69,14 @@ class OidcLogin:
 
     async def _exchange(self, code: str, redirect_uri: str, verifier: str) -> dict[str, Any]:
         document, config = await self.provider.document(), self._config
-        form = {
-            "grant_type": "authorization_code",
-            "code": code,
-            "redirect_uri": redirect_uri,
-            "code_verifier": verifier,
-        }
         methods = document.get("token_endpoint_auth_methods_supported", ["client_secret_basic"])
-        basic: httpx.BasicAuth | None = None
-        if config.client_secret and "client_secret_basic" in methods:
-            basic = httpx.BasicAuth(config.client_id, config.client_secret)
-        else:
-            form |= {"client_id": config.client_id}
-            form |= {"client_secret": config.client_secret} if config.client_secret else {}
+        method = "client_secret_basic" if "client_secret_basic" in methods else "client_secret_post"
+        form = prepare_token_request("authorization_code", redirect_uri=redirect_uri, code=code, code_verifier=verifier)
+        headers = {"Accept": "application/json", "Content-Type": "application/x-www-form-urlencoded"}
+        client = ClientAuth(config.client_id, config.client_secret, method if config.client_secret else "none")
+        url, headers, form = client.prepare("POST", str(document.get("token_endpoint", "")), headers, form)
         try:
-            response = await self.provider.http.post(
-                str(document.get("token_endpoint", "")),
-                data=form,
-                auth=basic if basic is not None else httpx.USE_CLIENT_DEFAULT,
-                headers={"Accept": "application/json"},
-            )
+            response = await self.provider.http.post(url, content=form, headers=headers)
             found = response.json()
         except (httpx.HTTPError, httpx.InvalidURL, ValueError):
             raise ProviderAway("The login provider does not answer", headers={"Retry-After": "5"}) from None
