@@ -1,4 +1,4 @@
-"""A flame graph of the server under load: `python benchmarks/profile.py [path] [connections]` writes flame.svg.
+"""A flame graph of the server under load: `python benchmarks/flame.py [path] [connections]` writes flame.svg.
 
 Needs py-spy (`pip install py-spy`) and the right to look into processes (ptrace).
 """
