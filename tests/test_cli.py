@@ -165,3 +165,10 @@ def test_the_shipped_policies_are_yaml_that_loads():
 
     for file in shipped("policies").rglob("*.yaml"):
         assert yaml.safe_load(file.read_text("utf-8")), file
+
+
+def test_the_server_starts_without_what_it_does_not_use():
+    heavy = ("httpx", "pydantic", "sanic_ext", "sqlalchemy", "openpyxl", "authlib", "rich.console")
+    program = f"import sys, sanic_qserver.cli; print([name for name in {heavy!r} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

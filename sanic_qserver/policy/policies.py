@@ -8,7 +8,6 @@ from typing import Any
 from sanic_qserver.config import Config, ServerConfig, resolve
 from sanic_qserver.errors import ConfigError
 from sanic_qserver.policy.access import AccessPolicy, Background, RatePolicy
-from sanic_qserver.policy.access_server import AccessServer
 from sanic_qserver.policy.permissions import Permissions
 from sanic_qserver.policy.rate_limits import RateLimits, RateRules
 from sanic_qserver.policy.shared_counters import RedisCounters
@@ -91,6 +90,9 @@ def _access_policy(config: Config, warnings: list[str]) -> AccessPolicy:
         path = resolve(config, policy.permissions, "policies/permissions.yaml")
         base = FilePermissions(path, warnings, check=partial(refuse_unsafe, config.server))
     if policy.access_server.url or policy.access_server.instrument:
+        # Its HTTP client is a tenth of a second at start that others do not need.
+        from sanic_qserver.policy.access_server import AccessServer  # noqa: PLC0415
+
         return AccessServer(policy.access_server, base, warnings)
     return base
 
