@@ -126,3 +126,5 @@ def test_a_changed_module_is_served_after_a_moment(tmp_path, instrument):
     finally:
         server.terminate()
         server.wait(30)
+    with pytest.raises(httpx.ConnectError):  # The process that it watched over has ended with it.
+        httpx.get(url, timeout=5)

@@ -1,6 +1,7 @@
 """`sanic-qserver serve --reload`: the server as a process that starts anew when a file changes."""
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -17,6 +18,8 @@ def serve_again_and_again(config: Config, arguments: Sequence[str], environment:
     """Serve until Ctrl-C; start anew when Python files or the configuration change in the folders of the modules."""
     folders = sorted({(config.folder / path).resolve() for path in config.extensions.paths} | {config.folder})
     print(f"Watching {', '.join(map(str, folders))} for changes", flush=True)
+    # SIGTERM ends the watching as Ctrl-C does: otherwise the server would live on without its parent.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     server = _start(arguments, environment)
     try:
         # Ends by itself at Ctrl-C.
