@@ -110,6 +110,11 @@ def _provider(old: Mapping[str, Any], where: str) -> Json:
     module, _, kind = path.partition(":")
     if not module.startswith("bluesky_httpserver."):
         return {"kind": "custom", "name": name, "import_path": path, "options": args}
+    if kind == "SAMLAuthenticator":
+        raise ConfigError(
+            f'{where}: SAMLAuthenticator: write [[auth.providers]] kind = "saml" into config.toml, with entity_id, '
+            "redirect_uri, idp_entity_id and metadata; see docs/authentication.md"
+        )
     if kind not in _KINDS:
         raise ConfigError(f"{where}: authenticator {path} has no counterpart here; see docs/authentication.md")
     return {"name": name, **_KINDS[kind](args, where)}

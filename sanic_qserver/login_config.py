@@ -114,6 +114,35 @@ class OidcBearer(Provider, frozen=True, kw_only=True, tag="oidc_bearer"):
     discovery_url: str = ""
 
 
+class SamlAttributes(Section, frozen=True, kw_only=True):
+    """Which attributes of an assertion hold what, by name or friendly name. `name = ""` takes the NameID."""
+
+    name: str = "uid"
+    displayed_name: str = "displayName"
+    email: str = "mail"
+    groups: str = "isMemberOf"
+
+
+class Saml(Provider, frozen=True, kw_only=True, tag="saml"):
+    """A SAML 2.0 identity provider. `entity_id` and `redirect_uri` are ours, as it knows us.
+
+    `metadata` is theirs, a file or an https:// address. `max_bytes` is of a response, in base64.
+    """
+
+    entity_id: str
+    redirect_uri: Annotated[str, Meta(pattern="^https?://")]
+    idp_entity_id: str
+    metadata: str
+    attributes: SamlAttributes = SamlAttributes()
+    want_assertions_signed: bool = True
+    want_response_signed: bool = False
+    clock_skew_s: Annotated[float, Meta(ge=0, le=300)] = 60.0
+    timeout_s: Seconds = 10.0
+    max_bytes: Annotated[int, Meta(ge=1, le=1_000_000)] = 250_000
+    threads: Count = 2
+    xmlsec_binary: str = ""
+
+
 class ProxyIdentity(Provider, frozen=True, kw_only=True, tag="proxy"):
     """A reverse proxy that has seen who it is. Its header counts only from `addresses` (IPs or networks)."""
 
@@ -132,7 +161,7 @@ class Custom(Provider, frozen=True, kw_only=True, tag="custom"):
     options: dict[str, Any] = field(default_factory=dict)
 
 
-AnyProvider = Dictionary | Ldap | Pam | Oidc | OidcBearer | ProxyIdentity | Custom
+AnyProvider = Dictionary | Ldap | Pam | Oidc | OidcBearer | Saml | ProxyIdentity | Custom
 
 
 class PasswordsConfig(Section, frozen=True, kw_only=True):

@@ -171,6 +171,7 @@ def test_the_reference_servers_authenticators_are_understood(folder):
     ("path", "args", "fact"),
     [
         ("bluesky_httpserver.authenticators:DummyAuthenticator", "{}", "no counterpart"),
+        ("bluesky_httpserver.authenticators:SAMLAuthenticator", "{}", "with entity_id"),
         ("bluesky_httpserver.authenticators:OIDCAuthenticator", "{client_id: us}", "well_known_uri"),
         ("bluesky_httpserver.authenticators:PAMAuthenticator", "{odd: 1}", "args.odd"),
     ],

@@ -105,6 +105,12 @@ def _made(config: kinds.AnyProvider, workshop: _Workshop) -> object:
             bearer = OidcTokens(config)
             workshop.async_closers.append(bearer.provider.close)
             return bearer
+        case kinds.Saml():
+            with needs("saml", config.name):
+                from sanic_qserver.auth.saml import SamlLogin  # noqa: PLC0415
+            saml = SamlLogin(config)
+            workshop.closers.append(saml.pool.close)
+            return saml
         case kinds.ProxyIdentity():
             from sanic_qserver.auth.proxy import ProxyHeaders  # noqa: PLC0415
 

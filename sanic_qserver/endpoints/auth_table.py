@@ -5,7 +5,7 @@ Rows with `ignores_credential` are ways in: an expired token that comes along do
 """
 
 from sanic_qserver.endpoints import api_keys, auth, browser_login
-from sanic_qserver.endpoints.endpoint import Endpoint
+from sanic_qserver.endpoints.endpoint import Endpoint, ForeignForms
 from sanic_qserver.scopes import Scope
 from sanic_qserver.structs import auth_replies as replies, auth_requests as requests
 
@@ -20,7 +20,7 @@ AUTH_ENDPOINTS: tuple[Endpoint, ...] = (
              at_root=False, ignores_credential=True),
     Endpoint("POST", f"{_PROVIDER}/authorize", None, "", requests.DeviceStart, serve=browser_login.device_start,
              reply=replies.DeviceReply, at_root=False, ignores_credential=True),
-    Endpoint("GET", f"{_PROVIDER}/code", None, "", requests.Callback, serve=browser_login.callback,
+    ForeignForms("GET", f"{_PROVIDER}/code", None, "", requests.Callback, serve=browser_login.callback,
              aliases=(("POST", f"{_PROVIDER}/code"),), reads_form=True, at_root=False, ignores_credential=True),
     Endpoint("GET", f"{_PROVIDER}/device_code", None, "", requests.DeviceForm, serve=browser_login.device_form,
              at_root=False, ignores_credential=True),

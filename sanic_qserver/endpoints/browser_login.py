@@ -21,6 +21,7 @@ from sanic_qserver.structs.auth_replies import DeviceReply
 from sanic_qserver.structs.identity import Principal
 
 PENDING_S = 600.0
+RETURN_S = 60.0
 POLL_S = 5
 _LETTERS = "BCDFGHJKLMNPQRSTVWXZ"  # No vowels, so no words; RFC 8628, section 6.1.
 _PAGE = """<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Log in</title>
@@ -117,15 +118,13 @@ async def callback(call: Call) -> Answer:
     """Take the person who comes back from the provider."""
     params = cast("requests.Callback", call.params)
     way, accounts = _way(call), call.services.logins.accounts
+    if params.saml_response:
+        return await _from_form(call, params)
     pending = await accounts.one_time.take("login", params.state) if params.state else None
     bound = _cookie(call, LOGIN_COOKIE)
     if pending is None or pending["provider"] != way.name or not secrets.compare_digest(bound, pending["bound"]):
         raise LoginRefused("Authentication failure: this login was not begun in this browser, or is too old")
-    if params.error or not params.code:
-        raise LoginRefused(f"Authentication failure: {params.error[:100] or 'the provider sent no code'}")
-    principal = await way.finish(
-        code=params.code, redirect_uri=pending["redirect_uri"], nonce=pending["nonce"], verifier=pending["verifier"]
-    )
+    principal = await _finished(way, params, pending)
     gone = cookie_text(LOGIN_COOKIE, "", 0)
     if handle := pending.get("handle"):
         call.services.logins.access_of(principal)
@@ -136,6 +135,40 @@ async def callback(call: Call) -> Answer:
     if goal := pending.get("next"):
         return Answer(b"", 303, headers={**NO_STORE, "Location": goal}, cookies=(*cookies_of(call, session), gone))
     return private(reply.refresh_token, (gone,))
+
+
+async def _from_form(call: Call, params: "requests.Callback") -> Answer:
+    """Take the form that a provider's page sends, and go on as a page of ours.
+
+    It comes from another site, so without our cookies: whose browser it is shows only after the redirect to a GET,
+    which carries them. The form itself counts by its signature, and once, for the login whose state it brings.
+    """
+    way, logins = _way(call), call.services.logins
+    if not getattr(way, "takes_form", False) or "SAMLResponse=" in call.query:
+        raise LoginRefused("Authentication failure: this provider does not answer with a form")
+    pending = await logins.accounts.one_time.take("login", params.relay_state) if params.relay_state else None
+    if pending is None or pending["provider"] != way.name or "principal" in pending:
+        raise LoginRefused("Authentication failure: this login was not begun here, or is too old")
+    found = await way.finish(
+        code=params.saml_response,
+        redirect_uri=pending["redirect_uri"],
+        nonce=pending["nonce"],
+        verifier=pending["verifier"],
+    )
+    state = new_secret()
+    pending["principal"] = msgspec.to_builtins(found)
+    await logins.accounts.one_time.put("login", state, pending, logins.clock() + RETURN_S)
+    return Answer(b"", 303, headers={**NO_STORE, "Location": f"{pending['redirect_uri']}?state={state}"})
+
+
+async def _finished(way: ExternalLogin, params: "requests.Callback", pending: dict[str, Any]) -> Principal:
+    if "principal" in pending:
+        return msgspec.convert(pending["principal"], Principal)
+    if params.error or not params.code or getattr(way, "takes_form", False):
+        raise LoginRefused(f"Authentication failure: {params.error[:100] or 'the provider sent no code'}")
+    return await way.finish(
+        code=params.code, redirect_uri=pending["redirect_uri"], nonce=pending["nonce"], verifier=pending["verifier"]
+    )
 
 
 async def _to_provider(call: Call, more: dict[str, str]) -> Answer:

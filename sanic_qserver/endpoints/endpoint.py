@@ -155,6 +155,10 @@ class Endpoint:
         return self.path.strip("/").split("/")[0] or "status"
 
 
+class ForeignForms(Endpoint):
+    """The row that pages of other sites may post to: what it takes is signed, and for one use. Not for extensions."""
+
+
 def operation_id(verb: str, path: str) -> str:
     """Verb and path as one word, unique in the table."""
     return verb.lower() + _word(path)

@@ -8,7 +8,7 @@ from sanic import Request
 
 from sanic_qserver.auth.provider import Providers
 from sanic_qserver.endpoints.auditing import record_denied, record_failed, serve_recorded
-from sanic_qserver.endpoints.endpoint import Answer, Call, Endpoint, Stream
+from sanic_qserver.endpoints.endpoint import Answer, Call, Endpoint, ForeignForms, Stream
 from sanic_qserver.errors import GatewayError, NotAuthenticated, ScopeMissing
 from sanic_qserver.http.browsers import AMBIENT, Browsers
 from sanic_qserver.http.credentials import credential_of
@@ -49,7 +49,7 @@ class Gate:
         try:
             credential = credential or credential_of(request)
             access = await self.identify(credential)
-            if credential.kind in AMBIENT:
+            if credential.kind in AMBIENT and not isinstance(row, ForeignForms):
                 self.browsers.check(request, credential, access)
             elif credential.kind is CredentialKind.TICKET and isinstance(row, Endpoint):
                 raise NotAuthenticated("A ticket opens websockets and streams only")

@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from msgspec import UNSET, Meta, UnsetType
+from msgspec import UNSET, Meta, UnsetType, field
 
 from sanic_qserver.structs.requests import NonEmpty, Params
 
@@ -41,11 +41,16 @@ class DeviceStart(Params, frozen=True, kw_only=True):
 
 
 class Callback(Params, frozen=True, kw_only=True, forbid_unknown_fields=False):
-    """Come back from the provider. Answers the refresh token, or a page for a browser."""
+    """Come back from the provider. Answers the refresh token, or a page for a browser.
+
+    A SAML provider sends a form of `SAMLResponse` and `RelayState`; others a query of `code` and `state`.
+    """
 
     code: LongText = ""
     state: Text = ""
     error: Text = ""
+    saml_response: Annotated[str, Meta(max_length=1_000_000)] = field(default="", name="SAMLResponse")
+    relay_state: Text = field(default="", name="RelayState")
 
 
 class DeviceForm(Params, frozen=True, kw_only=True):
