@@ -33,11 +33,6 @@ def ways(row):
 
 
 every_row = pytest.mark.parametrize("row", ENDPOINTS, ids=lambda row: row.name)
-every_way = pytest.mark.parametrize(
-    ("row", "verb", "path"),
-    [(row, verb, path) for row in ENDPOINTS for verb, path in ways(row)],
-    ids=lambda value: "" if isinstance(value, Endpoint) else str(value),
-)
 
 
 EVERYTHING = """
@@ -69,10 +64,12 @@ def closed(instrument, tmp_path_factory):
     served.close()
 
 
-@every_way
+@pytest.mark.parametrize(
+    ("row", "verb", "path"),
+    [(row, verb, path) for row in ENDPOINTS if row.scope is not None for verb, path in ways(row)],
+    ids=lambda value: "" if isinstance(value, Endpoint) else str(value),
+)
 def test_a_caller_without_the_scope_never_reaches_the_manager(closed, row, verb, path):
-    if row.scope is None:
-        pytest.skip("a public row")
     before = closed.sent
     response = closed.client.request(verb, path)
     assert response.status_code == 401
@@ -81,18 +78,19 @@ def test_a_caller_without_the_scope_never_reaches_the_manager(closed, row, verb,
     assert closed.sent == before
 
 
-@pytest.mark.parametrize("stream", STREAMS, ids=lambda row: row.name)
+# Websockets are refused after the handshake: tests/test_live_websockets.py.
+@pytest.mark.parametrize(
+    "stream", [row for row in STREAMS if row.scope and not row.is_websocket], ids=lambda row: row.name
+)
 def test_a_caller_without_the_scope_watches_no_stream(closed, stream):
-    if stream.is_websocket:
-        pytest.skip("websockets have tests of their own")
-    if stream.scope is not None:
-        assert closed.client.get("/api" + stream.path).status_code == 401
+    assert closed.client.get("/api" + stream.path).status_code == 401
 
 
-@every_row
+# OAuth's forms and callbacks hold what others define.
+@pytest.mark.parametrize(
+    "row", [row for row in ENDPOINTS if row.params.__struct_config__.forbid_unknown_fields], ids=lambda row: row.name
+)
 def test_unknown_parameters_are_named_and_the_supported_ones_listed(served, row):
-    if not row.params.__struct_config__.forbid_unknown_fields:
-        pytest.skip("takes what others define: OAuth's forms and callbacks")
     before = served.sent
     path = ways(row)[0][1]
     # A body of lines is no place for parameters: there they stand in the query.
@@ -137,10 +135,9 @@ def test_a_wrong_type_is_400_with_the_path_of_the_field(served, row, field, wron
     assert served.sent == before
 
 
-@every_row
+# In a body of lines each line is looked at by itself: tests/test_speed_bulk.py.
+@pytest.mark.parametrize("row", [row for row in ENDPOINTS if not row.serve_lines], ids=lambda row: row.name)
 def test_a_body_that_is_no_object_is_422(served, row):
-    if row.serve_lines:
-        pytest.skip("each line is looked at by itself")
     verb, path = ways(row)[0]
     for body in (b"[]", b'"text"', b"1", b"{", b'{"a":', b"\xff\xfe", b"[" * 100_000):
         response = served.client.request(verb, path, content=body, headers=served.key)
