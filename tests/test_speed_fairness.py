@@ -7,18 +7,23 @@ import msgspec
 import pytest
 
 from sanic_qserver.config import ManagerConfig, SubmissionsConfig
+from sanic_qserver.errors import ManagerTimeout
 from sanic_qserver.manager.client import ManagerClient
 from sanic_qserver.manager.entries import Entry
-from sanic_qserver.manager.fair_queue import CROWDED_BATCH, FairQueue
+from sanic_qserver.manager.fair_queue import CROWDED_BATCH, READERS_S, FairQueue
 from sanic_qserver.manager.rate import Rate
 from sanic_qserver.manager.submissions import Batch
 
 ITEM = {"name": "queue_stop", "item_type": "instruction"}
 
 
+CLOCK = [0.0]
+
+
 @pytest.fixture
 async def line():
-    return FairQueue(lambda members: Batch(members, b""), writes_at_once=4, max_batch=64)
+    CLOCK[0] = 0.0
+    return FairQueue(lambda members: Batch(members, b""), at_once=4, max_batch=64, clock=lambda: CLOCK[0])
 
 
 def call(line, lane, method="queue_clear", fold=None):
@@ -45,12 +50,54 @@ async def test_principals_take_turns(line):
     assert len(line) == 0
 
 
-async def test_reads_and_writes_take_turns(line):
-    for _ in range(4):
+async def test_reads_go_first_and_leave_writes_their_turn(line):
+    for _ in range(3):
         call(line, "w")
-    for _ in range(4):
+    for _ in range(9):
         call(line, "r", "task_status")
-    assert taken(line, 8) == "rwrwrwrw"
+    assert taken(line, 12) == "rrrrwrrrrwrw"
+
+
+async def test_reads_gather_while_a_short_write_is_under_way_and_nothing_passes_them(line):
+    write = call(line, "a", "queue_item_add")
+    assert line.popleft() is write
+    reads = [call(line, lane, "task_status") for lane in "ab"]
+    later = call(line, "c", "queue_item_add")
+    assert line.popleft() is None
+    line.left(write)
+    assert [line.popleft() for _ in range(3)] == [*reads, later]
+
+
+async def test_reads_do_not_wait_for_a_slow_write(line):
+    assert line.popleft() is None
+    call(line, "a", "queue_item_add_batch")
+    line.popleft()
+    reading = call(line, "b", "status")
+    assert line.popleft() is reading
+
+
+async def test_reads_do_not_wait_for_a_write_that_timed_out(line):
+    write = call(line, "a", "queue_item_add")
+    line.popleft()
+    reading = call(line, "b", "status")
+    assert line.popleft() is None
+    write.fail(ManagerTimeout("The outcome is unknown"))
+    assert line.popleft() is reading
+    write.future.exception()
+
+
+async def test_one_write_is_under_way_while_somebody_reads(line):
+    for lane in "abc":
+        call(line, lane, "queue_item_add")
+    reading = call(line, "r", "status")
+    assert line.popleft() is reading
+    first = line.popleft()
+    assert line.popleft() is None
+    line.left(first)
+    assert line.popleft() is not None
+    assert line.popleft() is None
+    CLOCK[0] += READERS_S
+    assert line.popleft() is not None
 
 
 async def test_writes_never_fill_the_window(line):
@@ -63,7 +110,9 @@ async def test_writes_never_fill_the_window(line):
     reading = call(line, "r", "task_status")
     assert line.popleft() is reading
     line.left(under_way[0])
+    CLOCK[0] += READERS_S
     assert line.popleft() is not None
+    assert line.popleft() is None
 
 
 async def test_a_lane_keeps_its_order_around_a_batch(line):
@@ -78,15 +127,25 @@ async def test_a_lane_keeps_its_order_around_a_batch(line):
 
 
 async def test_batches_are_small_while_others_wait_or_read(line):
-    for _ in range(100):
+    for _ in range(200):
         call(line, "a", "queue_item_add", 1)
     call(line, "b")
     first = line.popleft()
     assert len(first.parts) == CROWDED_BATCH
     line.left(first)
-    assert line.popleft().lane == "b"
+    other = line.popleft()
+    assert other.lane == "b"
+    line.left(other)
     second = line.popleft()
     assert len(second.parts) == 64
+    line.left(second)
+    call(line, "r", "status")
+    line.popleft()
+    third = line.popleft()
+    assert len(third.parts) == CROWDED_BATCH
+    line.left(third)
+    CLOCK[0] += READERS_S
+    assert len(line.popleft().parts) == 64
 
 
 async def test_what_was_dropped_is_neither_counted_nor_sent(line):

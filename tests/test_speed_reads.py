@@ -16,6 +16,7 @@ from sanic_qserver.endpoints.lists import listed
 from sanic_qserver.errors import ManagerTimeout, NotFound
 from sanic_qserver.http.representations import preferred
 from sanic_qserver.manager.bodies import Body
+from sanic_qserver.manager.entries import Entry
 from sanic_qserver.manager.reads import VALIDATED, Reads
 from sanic_qserver.structs.requests import HistoryGet
 
@@ -37,11 +38,14 @@ class FakeManager:
 
     def __init__(self):
         self.sent = []
+        self.sends_at_once = True
 
-    def submit(self, method, params=None, *, lane=""):
-        future = asyncio.get_running_loop().create_future()
-        self.sent.append((method, future))
-        return future
+    def call(self, method, params=None, *, lane=""):
+        entry = Entry(method, b"", 1.0, asyncio.get_running_loop().create_future(), lane)
+        entry.sent_at = float(self.sends_at_once)
+        self.sent.append((method, entry.future))
+        self.last = entry
+        return entry
 
 
 async def settle():
@@ -65,6 +69,24 @@ async def test_a_caller_never_joins_a_request_that_is_on_its_way():
     manager.sent[1][1].set_result(b"new")
     await settle()
     assert (second.result(), third.result()) == (b"new", b"new")
+
+
+async def test_a_caller_joins_a_request_that_waits_for_its_turn():
+    manager = FakeManager()
+    manager.sends_at_once = False
+    reads = Reads(manager, ReadsConfig())
+    first = reads.joined("status")
+    await settle()
+    second = reads.joined("status")
+    manager.last.sent_at = 1.0
+    third = reads.joined("status")
+    manager.sent[0][1].set_result(b"1")
+    await settle()
+    assert (first.result(), second.result()) == (b"1", b"1")
+    assert not third.done()
+    manager.sent[1][1].set_result(b"2")
+    await settle()
+    assert third.result() == b"2"
 
 
 async def test_different_params_are_different_reads():

@@ -1,31 +1,51 @@
-"""A response whose headers are cheap to send: Sanic cleans and encodes each name and value again for each answer."""
+"""A response that is cheap to send: plain headers, written as they are unless somebody looks at them first."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
 from sanic import HTTPResponse
+from sanic.compat import Header
+from sanic.helpers import STATUS_CODES
 
-_ENCODED: Mapping[str, bytes] = {
-    name.lower(): name.encode()
-    for name in ("content-type", "content-length", "connection", "X-Request-ID", "ETag", "Cache-Control", "Vary",
-                 "Content-Encoding", "RateLimit", "RateLimit-Policy", "alt-svc")
-}  # fmt: skip
+_STATUS_LINES = {status: f"HTTP/1.1 {status} {text.decode()}\r\n" for status, text in STATUS_CODES.items()}
+_BODILESS = frozenset({204, 304})
+# What the rows send. Other names go Sanic's way, which knows which of them it sends itself.
+_NAMES = frozenset({"X-Request-ID", "X-Content-Type-Options", "RateLimit", "RateLimit-Policy", "ETag", "Cache-Control",
+                    "Vary", "Content-Encoding", "Idempotency-Replayed", "Retry-After"})  # fmt: skip
 
 
 class Reply(HTTPResponse):
-    """What the rows answer with."""
+    """What the rows answer with. `fields`: header names and values."""
 
-    __slots__ = ()
+    __slots__ = ("_fields", "_headers")
+
+    def __init__(self, body: bytes, status: int, fields: Mapping[str, str], content_type: str) -> None:
+        # Without super().__init__(), which would make the headers twice.
+        self.asgi = False
+        self.stream = None
+        self.body: bytes = b"" if status in _BODILESS else body
+        self.status = status
+        self.content_type = content_type
+        self._cookies = None
+        self._fields = fields
+        self._headers: Header | None = None
 
     @property
-    def processed_headers(self) -> Iterator[tuple[bytes, bytes]]:
-        """Names and values as bytes."""
-        headers = self.headers
-        if self.status != 304:
-            headers.setdefault("content-type", self.content_type)
-        encoded: list[tuple[bytes, bytes]] = []
-        for name, value in headers.items():
-            text = value if type(value) is str else str(value)
-            if "\n" in text or "\r" in text:
-                return super().processed_headers
-            encoded.append((_ENCODED.get(name) or name.encode("ascii"), text.encode(errors="surrogateescape")))
-        return iter(encoded)
+    def headers(self) -> Header:  # type: ignore[override]  # an attribute of HTTPResponse
+        """The headers, to be read or changed by middleware."""
+        if self._headers is None:
+            self._headers = Header(self._fields)
+        return self._headers
+
+    def head(self, keep_alive: bool) -> bytes | None:
+        """The head as it is sent. None when Sanic has to look at the headers."""
+        fields = self._fields
+        if self._headers is not None or not fields.keys() <= _NAMES:
+            return None
+        lines = "".join([f"{name}: {value}\r\n" for name, value in fields.items()])
+        if lines.count("\n") != len(fields) or lines.count("\r") != len(fields):
+            return None  # A value breaks the line: Sanic cleans it.
+        if self.status not in _BODILESS:
+            lines = f"{lines}content-type: {self.content_type}\r\ncontent-length: {len(self.body)}\r\n"
+        connection = "keep-alive" if keep_alive else "close"
+        head = f"{_STATUS_LINES[self.status]}{lines}connection: {connection}\r\n\r\n"
+        return head.encode(errors="surrogateescape")

@@ -49,7 +49,7 @@ class ManagerClient:
         self._folds = submissions is not None and submissions.group_commit
         self._waiting: Waiting = FairQueue(
             folder(self._encode),
-            writes_at_once=max(1, config.window // 2),
+            at_once=max(1, config.window // 2),
             max_batch=submissions.max_batch if submissions is not None else 1,
         )
         self.rate = Rate()
@@ -115,10 +115,16 @@ class ManagerClient:
         `lane` names who asks. Calls of a lane are sent in the order of submission (reads apart from writes); lanes
         take turns.
         """
+        return self.call(method, params, deadline_s=deadline_s, lane=lane).future
+
+    def call(self, method: str, params: Any = None, *, deadline_s: float | None = None, lane: str = "") -> Entry:
+        """As `submit`, but returns the call itself, which knows whether it was sent."""
         self._refuse_when_hopeless()
         payload = self._encode({"method": method, "params": {} if params is None else params})
         deadline = deadline_s or _deadline(method, self.config)
-        return self._wait(Entry(method, payload, deadline, self._loop.create_future(), lane))
+        entry = Entry(method, payload, deadline, self._loop.create_future(), lane)
+        self._wait(entry)
+        return entry
 
     def add(self, item: Any, user: Any, user_group: Any, *, lane: str = "") -> "asyncio.Future[bytes]":
         """Add one item at the back of the queue, perhaps together with those that wait next to it."""
@@ -132,14 +138,14 @@ class ManagerClient:
         entry = Entry(method, payload, _deadline(method, self.config), self._loop.create_future(), lane)
         entry.submission = (encoded, user, user_group)
         entry.fold = (user, user_group)
-        return self._wait(entry)
+        self._wait(entry)
+        return entry.future
 
-    def _wait(self, entry: Entry) -> "asyncio.Future[bytes]":
+    def _wait(self, entry: Entry) -> None:
         self._waiting.append(entry)
         self._send_waiting()
         if not entry.sent_at:
             self._start_waiting(entry)
-        return entry.future
 
     def _start_waiting(self, entry: Entry) -> None:
         entry.timer = self._loop.call_later(self.config.queue_wait_s, self._waited_too_long, entry)
@@ -215,6 +221,7 @@ class ManagerClient:
         if not entry.is_settled:
             self.counts["timed_out"] += 1
             entry.fail(timed_out(entry))
+            self._send_waiting()  # Reads wait for it no longer.
 
     def _forget(self, entry: Entry) -> None:
         if self._in_flight.pop(entry.id, None) is not None:

@@ -2,20 +2,25 @@
 
 The rules:
 1. Calls of one lane (one principal, reads or writes) keep their order.
-2. Reads and writes take turns, and within each the principals take turns: nobody starves.
-3. At most `writes_at_once` writes are under way, so that a read never waits behind a window full of writes.
+2. RE Manager is serial: a read that is sent behind a write waits for it, and so does whoever comes after the sending
+   and may not join. So reads gather while a short write is under way and go first when it is answered; and nothing
+   else goes while they wait. After `at_once` reads a write has its turn. Within each the principals take turns.
+3. At most `at_once` writes are under way; one, while somebody reads.
 4. Adds with the same mark that stand next to each other in a lane go as one batch, at most `max_batch`, and at
-   most `CROWDED_BATCH` while others wait or read: RE Manager is serial, and a batch holds everybody up.
+   most `CROWDED_BATCH` while others wait or read: a batch holds everybody up.
 5. While a batch is under way nothing else of its lane goes: it may have to be sent again without its bad items.
    While a single add is under way only adds wait, and thereby gather; nobody waits for company otherwise.
 """
 
 from collections import deque
 from collections.abc import Callable, Sequence
+from time import monotonic
 
 from sanic_qserver.manager.entries import Entry
+from sanic_qserver.manager.methods import SLOW
 
-CROWDED_BATCH = 16  # Measured: RE Manager's rate hardly grows beyond batches of 10.
+CROWDED_BATCH = 8  # Measured: RE Manager's rate hardly grows beyond batches of 10; this takes it some 15 ms.
+READERS_S = 1.0  # Somebody who polls is there between two reads as well.
 
 Fold = Callable[[Sequence[Entry]], Entry]
 
@@ -48,17 +53,19 @@ class _Lane:
 class FairQueue:
     """Implements `Waiting`. `fold` makes one batch of several adds."""
 
-    def __init__(self, fold: Fold, *, writes_at_once: int, max_batch: int) -> None:
+    def __init__(self, fold: Fold, *, at_once: int, max_batch: int, clock: Callable[[], float] = monotonic) -> None:
         self._fold = fold
-        self._writes_at_once = writes_at_once
+        self._at_once = at_once
         self._max_batch = max_batch
+        self._clock = clock
         # Insertion order is the order of turns: who was served goes to the end.
         self._reads: dict[str, _Lane] = {}
         self._writes: dict[str, _Lane] = {}
-        self._writes_under_way = 0
+        self._under_way: set[Entry] = set()  # Writes.
         self._count = 0
-        self._is_reads_turn = True
-        self._was_read = False  # Since the last batch.
+        self._reads_count = 0
+        self._reads_in_turn = 0
+        self._read_at = -READERS_S
 
     def __len__(self) -> int:
         return self._count
@@ -66,35 +73,36 @@ class FairQueue:
     def append(self, entry: Entry) -> None:
         """Put a call at the end of its lane."""
         self._lane(entry).entries.append(entry)
-        self._count += 1
+        self._change_count(entry, 1)
 
     def appendleft(self, entry: Entry) -> None:
         """Put a call back at the front of its lane."""
         self._lane(entry).entries.appendleft(entry)
-        self._count += 1
+        self._change_count(entry, 1)
 
     def drop(self, entry: Entry) -> None:
         """A waiting call is no longer wanted."""
         if not entry.is_dead:
             entry.is_dead = True
-            self._count -= 1
+            self._change_count(entry, -1)
 
     def popleft(self) -> Entry | None:
         """The call, or batch, whose turn it is."""
         if not self._count:
             return None
-        for _ in range(2):
-            is_reads_turn, self._is_reads_turn = self._is_reads_turn, not self._is_reads_turn
-            entry = self._take_read() if is_reads_turn else self._take_write()
-            if entry is not None:
-                return entry
-        return None
+        if not self._reads_count:
+            return self._take_write()
+        if any(not write.is_settled and write.method not in SLOW for write in self._under_way):
+            return None
+        if self._reads_in_turn >= self._at_once and (write := self._take_write()) is not None:
+            return write
+        return self._take_read() or self._take_write()
 
     def left(self, entry: Entry) -> None:
         """A call is no longer under way."""
         if entry.is_read:
             return
-        self._writes_under_way -= 1
+        self._under_way.discard(entry)
         lane = self._writes.get(entry.lane)
         if lane is None:
             return
@@ -104,6 +112,11 @@ class FairQueue:
             lane.add = None
         if lane.is_idle:
             del self._writes[entry.lane]
+
+    def _change_count(self, entry: Entry, by: int) -> None:
+        self._count += by
+        if entry.is_read:
+            self._reads_count += by
 
     def _lane(self, entry: Entry) -> _Lane:
         lanes = self._reads if entry.is_read else self._writes
@@ -119,7 +132,7 @@ class FairQueue:
             found = lane.head
             if found is not None:
                 lane.entries.popleft()
-                self._count -= 1
+                self._change_count(found, -1)
                 del lanes[name]
                 if not lane.is_idle or not found.is_read:
                     lanes[name] = lane
@@ -133,27 +146,29 @@ class FairQueue:
     def _take_read(self) -> Entry | None:
         entry = self._take(self._reads)
         if entry is not None:
-            self._was_read = True
+            self._reads_in_turn += 1
+            self._read_at = self._clock()
         return entry
 
     def _take_write(self) -> Entry | None:
-        if self._writes_under_way >= self._writes_at_once:
+        is_read = self._reads_count > 0 or self._clock() - self._read_at < READERS_S
+        if len(self._under_way) >= self._at_once or (is_read and not all(one.is_settled for one in self._under_way)):
             return None
         entry = self._take(self._writes)
         if entry is None:
             return None
-        self._writes_under_way += 1
+        self._reads_in_turn = 0
         lane = self._writes[entry.lane]
         if entry.fold is not None:
-            entry = self._gathered(entry, lane)
+            is_crowded = is_read or self._count > len(lane.entries)
+            entry = self._gathered(entry, lane, min(CROWDED_BATCH, self._max_batch) if is_crowded else self._max_batch)
         elif lane.is_idle:
             del self._writes[entry.lane]
+        self._under_way.add(entry)
         return entry
 
-    def _gathered(self, first: Entry, lane: _Lane) -> Entry:
+    def _gathered(self, first: Entry, lane: _Lane, most: int) -> Entry:
         """The first add of a lane, together with its neighbours."""
-        is_crowded = self._was_read or self._count > len(lane.entries)
-        most = min(CROWDED_BATCH, self._max_batch) if is_crowded else self._max_batch
         members = [first]
         while len(members) < most and lane.entries and (entry := lane.entries[0]).fold == first.fold:
             lane.entries.popleft()
@@ -167,6 +182,5 @@ class FairQueue:
         if len(members) == 1:
             lane.add = first
             return first
-        self._was_read = False
         lane.batch = self._fold(members)
         return lane.batch

@@ -11,6 +11,7 @@ The rules:
 
 import asyncio
 from collections import OrderedDict
+from functools import cached_property
 from typing import Any
 
 import msgspec
@@ -20,6 +21,7 @@ from sanic_qserver.config import ReadsConfig
 from sanic_qserver.errors import GatewayError
 from sanic_qserver.manager.bodies import Body
 from sanic_qserver.manager.client import ManagerClient
+from sanic_qserver.manager.entries import Entry
 from sanic_qserver.manager.submissions import copy_of
 
 VALIDATED = {
@@ -65,11 +67,12 @@ _MISSES = 2  # A list that changed so often between two looks is asked for witho
 
 
 class _Gathering:
-    """The callers of the request that is under way, and those of the next one."""
+    """The callers of the call that is under way or waits for its turn, and those of the next one."""
 
-    __slots__ = ("next", "now")
+    __slots__ = ("call", "next", "now")
 
     def __init__(self) -> None:
+        self.call: Entry | None = None
         self.now: list[asyncio.Future[bytes]] = []
         self.next: list[asyncio.Future[bytes]] = []
 
@@ -87,6 +90,11 @@ class Reads:
         self._status: bytes = b""
         self._status_uids = _NO_UIDS
         self.counts = {"asked": 0, "sent": 0, "kept": 0}
+
+    @cached_property
+    def _loop(self) -> asyncio.AbstractEventLoop:
+        """The loop of the first caller. Kept: Python asks the system for the process at each `get_running_loop`."""
+        return asyncio.get_running_loop()
 
     @property
     def kept_bytes(self) -> int:
@@ -148,12 +156,13 @@ class Reads:
 
     def _join(self, key: Key, params: Any, lane: str) -> "asyncio.Future[bytes]":
         # Each caller has a future of its own: one that goes away must not take the answer from the others.
-        loop = asyncio.get_running_loop()
-        caller: asyncio.Future[bytes] = loop.create_future()
+        caller: asyncio.Future[bytes] = self._loop.create_future()
         self.counts["asked"] += 1
         gathering = self._gatherings.get(key)
         if gathering is not None:
-            gathering.next.append(caller)
+            call = gathering.call
+            is_sent = call is None or call.sent_at or call.is_settled
+            (gathering.next if is_sent else gathering.now).append(caller)
         else:
             gathering = self._gatherings[key] = _Gathering()
             gathering.next.append(caller)
@@ -163,7 +172,7 @@ class Reads:
     def _send_after(self, turns: int, key: Key, gathering: _Gathering, params: Any, lane: str) -> None:
         """Send some turns of the loop later: who has asked by then joins. An idle loop turns at once."""
         if turns:
-            asyncio.get_running_loop().call_soon(self._send_after, turns - 1, key, gathering, params, lane)
+            self._loop.call_soon(self._send_after, turns - 1, key, gathering, params, lane)
         else:
             self._send(key, gathering, params, lane)
 
@@ -173,18 +182,18 @@ class Reads:
             del self._gatherings[key]
             return
         try:
-            reply = self._manager.submit(key[0], params, lane=lane)
+            gathering.call = self._manager.call(key[0], params, lane=lane)
         except GatewayError as error:
             del self._gatherings[key]
             _fail(gathering.now, error)
             return
         self.counts["sent"] += 1
-        reply.add_done_callback(lambda done: self._answered(done, key, gathering, params, lane))
+        gathering.call.future.add_done_callback(lambda done: self._answered(done, key, gathering, params, lane))
 
     def _answered(
         self, reply: "asyncio.Future[bytes]", key: Key, gathering: _Gathering, params: Any, lane: str
     ) -> None:
-        callers, gathering.now = gathering.now, []
+        callers, gathering.now, gathering.call = gathering.now, [], None
         self._send_after(_TURNS, key, gathering, params, lane)
         error = reply.exception()
         if error is None:

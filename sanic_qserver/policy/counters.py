@@ -7,6 +7,7 @@ most 1/64 of a window later than with single time stamps, for a bounded amount o
 The clock is monotonic: setting the system clock neither empties a window nor fills it.
 """
 
+import math
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -55,36 +56,37 @@ class CountersUnavailable(Exception):
 
 
 class _Window:
-    """One limit for one subject: how much was taken in which slot."""
+    """One limit for one subject: how much was taken in which slot. `resets_at`: when the oldest slot comes free."""
 
-    __slots__ = ("_slot_s", "_slots", "total")
+    __slots__ = ("_newest", "_slot_ends_at", "_slot_s", "_slots", "resets_at", "total")
 
     def __init__(self, window_s: float) -> None:
         self._slot_s = window_s / SLOTS
         self._slots: deque[list[int]] = deque()
+        self._newest = [0, 0]
+        self._slot_ends_at = -math.inf
+        self.resets_at = math.inf
         self.total = 0
 
     def forget(self, now: float) -> None:
         """Let go of what is older than the window."""
         slots = self._slots
-        if slots:
-            oldest = int(now / self._slot_s) - SLOTS
-            while slots and slots[0][0] < oldest:
-                self.total -= slots.popleft()[1]
+        while slots and (free_at := (slots[0][0] + SLOTS + 1) * self._slot_s) <= now:
+            self.total -= slots.popleft()[1]
+        self.resets_at = free_at if slots else math.inf
 
     def add(self, now: float, cost: int) -> None:
         """Count."""
-        index = int(now / self._slot_s)
-        slots = self._slots
-        if slots and slots[-1][0] == index:
-            slots[-1][1] += cost
-        else:
-            slots.append([index, cost])
         self.total += cost
-
-    def reset_s(self, now: float) -> float:
-        """Seconds until the oldest taken place comes free."""
-        return (self._slots[0][0] + SLOTS + 1) * self._slot_s - now if self._slots else 0.0
+        if now < self._slot_ends_at:
+            self._newest[1] += cost
+            return
+        index = int(now / self._slot_s)
+        self._newest = [index, cost]
+        self._slots.append(self._newest)
+        self._slot_ends_at = (index + 1) * self._slot_s
+        if len(self._slots) == 1:
+            self.resets_at = (index + SLOTS + 1) * self._slot_s
 
     def free_in_s(self, now: float, places: int) -> float:
         """Seconds until so many places have come free."""
@@ -113,7 +115,8 @@ class _Generation:
         window = self._young.get(key)
         if window is None:
             window = self._young[key] = self._old.get(key) or _Window(self._window_s)
-        window.forget(now)
+        if now >= window.resets_at:
+            window.forget(now)
         return window
 
     def __len__(self) -> int:
@@ -142,7 +145,7 @@ class MemoryCounters:
         left = []
         for window, (_, limit, _, cost) in zip(windows, asked, strict=True):
             window.add(now, cost)
-            left.append(Left(limit - window.total, window.reset_s(now)))
+            left.append(Left(limit - window.total, window.resets_at - now))
         return left
 
     def look(self, asked: Sequence[Taking]) -> Refused | None:
@@ -161,8 +164,9 @@ class MemoryCounters:
             self._window(key, window_s, now).add(now, cost)
 
     def _window(self, key: tuple[str, str], window_s: float, now: float) -> _Window:
-        generation = self._generations.get(window_s)
-        if generation is None:
+        try:
+            generation = self._generations[window_s]
+        except KeyError:
             generation = self._generations[window_s] = _Generation(window_s)
         return generation.get(key, now)
 

@@ -10,7 +10,7 @@ import logging
 import math
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from msgspec import Struct
 
@@ -46,6 +46,13 @@ class Met(Struct, frozen=True):
     policy: str
 
 
+class Counted(Struct, frozen=True):
+    """What one attempt of a caller takes: worked out once for each caller and endpoint."""
+
+    met: Met
+    asked: tuple[Taking, ...]
+
+
 class RateRules:
     """A rate-limit file worked out. Immutable: a change makes a new one.
 
@@ -68,6 +75,7 @@ class RateRules:
             for name in words(rule.users) or ("",):
                 self._of_users.setdefault(name, []).append(number)
         self._met: dict[tuple[object, ...], Met] = {}
+        self._counted: dict[tuple[object, ...], Counted] = {}
         names = Counter(rule.name for rule in (*self.file.rates, *self.file.concurrency))
         if names and names.most_common(1)[0][1] > 1:
             raise ConfigError(f"{document.source}: two rules are named '{names.most_common(1)[0][0]}'")
@@ -91,6 +99,21 @@ class RateRules:
                 self._met.clear()
             met = self._met[key] = self._work_out(attempt)
         return met
+
+    def counted(self, attempt: Attempt) -> Counted:
+        """What an attempt takes under each of its limits."""
+        principal = attempt.access.principal
+        key = (principal.provider, principal.name, principal.key_id, principal.is_service, attempt.access.roles,
+               attempt.path, attempt.scope, attempt.address, attempt.cost)  # fmt: skip
+        counted = self._counted.get(key)
+        if counted is None:
+            if len(self._counted) >= _KEPT:
+                self._counted.clear()
+            met = self.met_by(attempt)
+            asked = [_taking(one, attempt, 1) for one in met.requests]
+            asked += [_taking(one, attempt, attempt.cost) for one in met.items]
+            counted = self._counted[key] = Counted(met, tuple(asked))
+        return counted
 
     def matching(self, attempt: Attempt) -> list[RateRule]:
         """The rules that apply, for `explain`."""
@@ -155,12 +178,11 @@ class RateLimits:
 
     async def admit(self, attempt: Attempt) -> Verdict:
         """Count the attempt. Raises TooManyRequests. When shared counters are away, this worker's own count."""
-        met = self.rules.met_by(attempt)
+        counted = self.rules.counted(attempt)
+        met = counted.met
         if not met.policy:
             return PASS
-        asked = [_taking(one, attempt, 1) for one in met.requests]
-        if met.items:
-            asked += [_taking(one, attempt, attempt.cost) for one in met.items]
+        asked = counted.asked
         left = self._own.take_now(asked) if self._shared is None else await self._count(asked)
         return _verdict(left, met.every, met)
 
@@ -205,7 +227,7 @@ class RateLimits:
         if self._shared is not None:
             await self._shared.close()
 
-    async def _count(self, asked: list[Taking]) -> Refused | list[Left]:
+    async def _count(self, asked: Sequence[Taking]) -> Refused | list[Left]:
         if self._shared is None:
             return self._own.take_now(asked)
         if (refused := self._own.look(asked)) is not None:  # Shared counters that forgot do not open the door again.
