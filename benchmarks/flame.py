@@ -1,8 +1,11 @@
 """A flame graph of the server under load: `python benchmarks/flame.py [path] [connections]` writes flame.svg.
 
+`--manager` looks into RE Manager instead, while this server hands it adds: where the time of an add goes.
+
 Needs py-spy (`pip install py-spy`) and the right to look into processes (ptrace).
 """
 
+import argparse
 import shutil
 import subprocess
 import sys
@@ -19,8 +22,14 @@ from sanic_qserver.demo import Instrument
 
 def main() -> None:
     """Record ten seconds."""
-    path = sys.argv[1] if len(sys.argv) > 1 else "/api/status"
-    connections = int(sys.argv[2]) if len(sys.argv) > 2 else 16
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("path", nargs="?", default="")
+    parser.add_argument("connections", nargs="?", type=int, default=0)
+    parser.add_argument("--manager", action="store_true", help="look into RE Manager")
+    parser.add_argument("--output", default="flame.svg")
+    arguments = parser.parse_args()
+    path = arguments.path or ("/api/queue/item/add" if arguments.manager else "/api/status")
+    connections = arguments.connections or (64 if arguments.manager else 16)
     load.needs_wrk()
     beside = Path(sys.executable).parent / "py-spy"
     py_spy = str(beside) if beside.exists() else shutil.which("py-spy")
@@ -28,10 +37,14 @@ def main() -> None:
         raise SystemExit("py-spy is missing: pip install py-spy")
     with tempfile.TemporaryDirectory() as name, Instrument(Path(name) / "instrument") as instrument:
         with servers.ours(Path(name), instrument) as server:
+            assert instrument.manager is not None
+            pid = instrument.manager.pid if arguments.manager else server.process.pid
             spy = subprocess.Popen(
-                [py_spy, "record", "-d", "10", "-r", "500", "-o", "flame.svg", "--pid", str(server.process.pid)]
-            )
-            print(load.wrk(server, path, connections, 12))
+                [py_spy, "record", "--gil", "--subprocesses", "-d", "10", "-r", "500", "-o", arguments.output,
+                 "--pid", str(pid)]
+            )  # fmt: skip
+            body = {"item": load.PLAN} if path.endswith("/add") else None
+            print(load.wrk(server, path, connections, 12, body=body))
             spy.wait()
 
 

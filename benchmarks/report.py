@@ -19,6 +19,8 @@ TARGETS = (
     ("GET queue, 1000, 304", 16, "ours", ("GET queue, 1000, unchanged", 16, "reference"), 450.0),
     ("POST item/add", 64, "ours", ("POST item/add", 64, "reference"), 6.0),
     ("POST item/add", 64, "ours", ("batches of 64, raw", 64, "RE Manager"), 0.9),
+    # Nobody adds faster than RE Manager.
+    ("batches of 64, raw", 64, "RE Manager", ("POST item/add", 64, "reference"), 0.0),
 )
 
 
@@ -40,13 +42,14 @@ def tell(bench: Any, servers: list[Server]) -> str:
     rounds = max((len(loads) for loads in bench.measured.values()), default=0)
     lines = ["# Benchmarks", "", f"Made by `python benchmarks/run.py` on {_today()}: {_machine()}.", ""]
     lines += [
-        f"Medians of {rounds} round(s), everything in turns within each; the load generator shares the machine.",
+        f"Medians of {rounds} round(s), of ratios the median of the rounds; everything in turns within a round.",
+        "The load generator shares the machine.",
         "",
     ]
     lines += [f"*reference* is {REFERENCE}; *bare* a Sanic handler that does nothing; *ours* has the whole gate on:"]
     lines += ["key, permissions, two rate rules, metrics, request id. *ours, each alone* is without group commit.", ""]
     lines += ["## Targets", "", "| work | ratio to | at least | measured | |", "|---|---|---:|---:|---|"]
-    lines += [row for target in TARGETS if (row := _target(medians, *target))]
+    lines += [row for target in TARGETS if (row := _target(bench.measured, *target))]
     lines += _further(medians, bench)
     lines += ["", "## Everything", ""]
     lines += ["| work | connections | server | requests/s | p50 ms | p99 ms | server µs | RE Manager µs | errors |"]
@@ -66,13 +69,17 @@ def tell(bench: Any, servers: list[Server]) -> str:
     return "\n".join([*lines, ""])
 
 
-def _target(medians: dict[Any, Load], work: str, connections: int, name: str, other: Any, least: float) -> str:
-    mine, theirs = medians.get((work, connections, name)), medians.get(other)
-    if mine is None or theirs is None or not theirs.rate:
+def _target(measured: dict[Any, list[Load]], work: str, connections: int, name: str, other: Any, least: float) -> str:
+    pairs = zip(measured.get((work, connections, name), ()), measured.get(other, ()), strict=False)
+    # The machine's mood changes from minute to minute: what was measured in the same round is compared.
+    ratios = [mine.rate / theirs.rate for mine, theirs in pairs if theirs.rate]
+    if not ratios:
         return ""
-    ratio = mine.rate / theirs.rate
+    ratio = statistics.median(ratios)
     what = f"{other[2]}, {other[0]}" if other[0] != work else other[2]
     good = "yes" if ratio >= least else "**no**"
+    if least == 0:
+        return f"| {work}, c={connections}: what is possible | {what} | | {ratio:.3g} | |"
     return f"| {work}, c={connections} | {what} | {least:g} | {ratio:.3g} | {good} |"
 
 
