@@ -27,6 +27,7 @@ import uvloop
 import zmq
 
 from sanic_qserver.demo import Instrument, Part, free_port
+from sanic_qserver.http.crowd import GONE_S
 
 KEY = "benchmark"
 TEXT = "line {number:08d} " + "x" * 70 + "\n"
@@ -239,7 +240,7 @@ def measure(instrument, folder, *, count, stalled, rate, seconds, reference=""):
     result = results.get()
     watching.join()
     checksum = sums.get()
-    time.sleep(8)  # Sanic waits a little for those who vanished.
+    time.sleep(GONE_S + 5)  # Then their memory is given back.
     after_mb = usage(server.pid)[1]
     publisher.terminate()
     server.stop()

@@ -12,6 +12,7 @@ from watching import Closed, Events, Watcher, all_leave
 
 from sanic_qserver.config import ConsoleConfig, LiveConfig
 from sanic_qserver.http.compression import HEADER, accepts_gzip, block
+from sanic_qserver.http.watchers import Watching
 from sanic_qserver.manager.console import Console
 from sanic_qserver.manager.hub import Channel, Framing, Message, Outlet
 from sanic_qserver.manager.live import joined_lines
@@ -256,9 +257,9 @@ async def test_nothing_of_a_watcher_is_left_after_it_went(client):
 
 
 def leftovers():
-    """How many websockets and outlets there are."""
+    """How many websockets, watchers and outlets there are."""
     gc.collect()
-    return sum(isinstance(one, (Outlet, WebsocketImplProtocol)) for one in gc.get_objects())
+    return sum(isinstance(one, (Outlet, Watching, WebsocketImplProtocol)) for one in gc.get_objects())
 
 
 async def test_open_websockets_are_limited_and_places_come_free(sanic_client, make_config, tmp_path):

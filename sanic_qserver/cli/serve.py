@@ -1,5 +1,6 @@
 """`sanic-qserver serve`: the server."""
 
+import gc
 import logging
 import secrets
 import signal
@@ -56,17 +57,24 @@ def run(config: Config) -> None:
         )
     config = _with_key(config)
     if server.workers == 1:
-        app = create_app(config)
+        app = _app_to_serve(config)
         _say_where(config)
         # Sanic's own handlers come only once it listens: a signal before that must end it in order too.
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
         app.run(server.host, server.port, single_process=True, **_options(config))
         return
-    loader = AppLoader(factory=partial(create_app, config))
+    loader = AppLoader(factory=partial(_app_to_serve, config))
     app = loader.load()
     app.prepare(server.host, server.port, workers=server.workers, **_options(config))
     _say_where(config)
     Sanic.serve(primary=app, app_loader=loader)
+
+
+def _app_to_serve(config: Config) -> Sanic[Any, Any]:
+    app = create_app(config)
+    # What is there now stays for good: a full collection need not look at it (measured: 0.3 instead of 40 ms).
+    app.after_server_start(lambda _: gc.freeze())
+    return app
 
 
 def start_logging() -> None:

@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable
 
 from sanic_qserver.endpoints.endpoint import Stream
 from sanic_qserver.errors import Forbidden, GatewayError, ShuttingDown
+from sanic_qserver.http.crowd import Crowd
 from sanic_qserver.http.gate import Gate
 from sanic_qserver.scopes import Scope
 from sanic_qserver.structs.identity import Access
@@ -42,6 +43,7 @@ class Watchers:
         self._open: set[Watching] = set()
         self._task: asyncio.Task[None] | None = None
         self._endings: set[asyncio.Future[None]] = set()
+        self._crowd = Crowd()
 
     def __len__(self) -> int:
         return len(self._open)
@@ -49,10 +51,12 @@ class Watchers:
     def add(self, watching: Watching) -> None:
         """Somebody came."""
         self._open.add(watching)
+        self._crowd.counted(len(self._open))
 
     def remove(self, watching: Watching) -> None:
         """Somebody left."""
         self._open.discard(watching)
+        self._crowd.counted(len(self._open))
 
     def start(self) -> None:
         """Begin to look at permissions."""
@@ -62,6 +66,7 @@ class Watchers:
         """End all, politely, within `STOP_S`."""
         if self._task is not None:
             self._task.cancel()
+        self._crowd.stop()
         endings = [self._end(one, ShuttingDown("The server is stopping")) for one in self._open]
         if endings:
             await asyncio.wait(endings, timeout=STOP_S)
@@ -69,10 +74,13 @@ class Watchers:
     async def _keep_looking(self) -> None:
         while True:
             await asyncio.sleep(_LOOK_S)
-            for watching in tuple(self._open):
-                if not all(self.gate.still_admitted(watching.access, row) for row in watching.rows()):
-                    self.remove(watching)
-                    self._end(watching, Forbidden("Not enough permissions any more"))
+            self._look()
+
+    def _look(self) -> None:
+        for watching in tuple(self._open):
+            if not all(self.gate.still_admitted(watching.access, row) for row in watching.rows()):
+                self.remove(watching)
+                self._end(watching, Forbidden("Not enough permissions any more"))
 
     def _end(self, watching: Watching, why: GatewayError) -> "asyncio.Future[None]":
         ending = asyncio.ensure_future(watching.end(why))

@@ -9,11 +9,13 @@ The clock is monotonic: setting the system clock neither empties a window nor fi
 
 import math
 import time
-from collections import deque
+from array import array
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol
 
 SLOTS = 64
+_RING = SLOTS + 2  # The window, the slot that is being filled, and one for the rounding of the clock.
+_NOTHING_TAKEN = bytes(8 * _RING)
 
 
 class Taking(NamedTuple):
@@ -56,42 +58,47 @@ class CountersUnavailable(Exception):
 
 
 class _Window:
-    """One limit for one subject: how much was taken in which slot. `resets_at`: when the oldest slot comes free."""
+    """One limit for one subject: how much was taken in which slot. `resets_at`: when the oldest slot comes free.
 
-    __slots__ = ("_newest", "_slot_ends_at", "_slot_s", "_slots", "resets_at", "total")
+    The slots are one array, made once: an object a slot would be strewn over the memory of the process, and keep all
+    of it from going back to the system when a crowd has left.
+    """
+
+    __slots__ = ("_newest", "_oldest", "_slot_ends_at", "_slot_s", "_taken", "resets_at", "total")
 
     def __init__(self, window_s: float) -> None:
         self._slot_s = window_s / SLOTS
-        self._slots: deque[list[int]] = deque()
-        self._newest = [0, 0]
+        self._taken = array("q", _NOTHING_TAKEN)
+        self._oldest = self._newest = 0
         self._slot_ends_at = -math.inf
         self.resets_at = math.inf
         self.total = 0
 
     def forget(self, now: float) -> None:
         """Let go of what is older than the window."""
-        slots = self._slots
-        while slots and (free_at := (slots[0][0] + SLOTS + 1) * self._slot_s) <= now:
-            self.total -= slots.popleft()[1]
-        self.resets_at = free_at if slots else math.inf
+        while self.total and (free_at := (self._oldest + SLOTS + 1) * self._slot_s) <= now:
+            self.total -= self._taken[self._oldest % _RING]
+            self._taken[self._oldest % _RING] = 0
+            self._oldest += 1
+            while self.total and not self._taken[self._oldest % _RING]:
+                self._oldest += 1
+        self.resets_at = free_at if self.total else math.inf
 
     def add(self, now: float, cost: int) -> None:
         """Count."""
+        if now >= self._slot_ends_at:
+            self._newest = int(now / self._slot_s)
+            self._slot_ends_at = (self._newest + 1) * self._slot_s
+        if not self.total:
+            self._oldest = self._newest
+            self.resets_at = (self._newest + SLOTS + 1) * self._slot_s
+        self._taken[self._newest % _RING] += cost
         self.total += cost
-        if now < self._slot_ends_at:
-            self._newest[1] += cost
-            return
-        index = int(now / self._slot_s)
-        self._newest = [index, cost]
-        self._slots.append(self._newest)
-        self._slot_ends_at = (index + 1) * self._slot_s
-        if len(self._slots) == 1:
-            self.resets_at = (index + SLOTS + 1) * self._slot_s
 
     def free_in_s(self, now: float, places: int) -> float:
         """Seconds until so many places have come free."""
-        for index, taken in self._slots:
-            places -= taken
+        for index in range(self._oldest, self._newest + 1):
+            places -= self._taken[index % _RING]
             if places <= 0:
                 return max(0.0, (index + SLOTS + 1) * self._slot_s - now)
         return float("inf")

@@ -56,8 +56,9 @@ class WatchedFile(Generic[P]):
     async def look(self) -> None:
         """Read the file if it has changed. Never raises for what is in the file."""
         seen = await asyncio.to_thread(_look, self.file)
-        is_still, self._last_look = seen == self._last_look, seen
-        if is_still and seen != self._in_force:
+        if seen != self._last_look:
+            self._last_look = seen
+        elif seen != self._in_force:
             self._in_force = seen
             await self.reload()
 
