@@ -64,12 +64,12 @@ class _Window:
     of it from going back to the system when a crowd has left.
     """
 
-    __slots__ = ("_newest", "_oldest", "_slot_ends_at", "_slot_s", "_taken", "resets_at", "total")
+    __slots__ = ("_at", "_newest", "_oldest", "_slot_ends_at", "_slot_s", "_taken", "resets_at", "total")
 
     def __init__(self, window_s: float) -> None:
         self._slot_s = window_s / SLOTS
         self._taken = array("q", _NOTHING_TAKEN)
-        self._oldest = self._newest = 0
+        self._oldest = self._newest = self._at = 0
         self._slot_ends_at = -math.inf
         self.resets_at = math.inf
         self.total = 0
@@ -88,11 +88,12 @@ class _Window:
         """Count."""
         if now >= self._slot_ends_at:
             self._newest = int(now / self._slot_s)
+            self._at = self._newest % _RING
             self._slot_ends_at = (self._newest + 1) * self._slot_s
         if not self.total:
             self._oldest = self._newest
             self.resets_at = (self._newest + SLOTS + 1) * self._slot_s
-        self._taken[self._newest % _RING] += cost
+        self._taken[self._at] += cost
         self.total += cost
 
     def free_in_s(self, now: float, places: int) -> float:
