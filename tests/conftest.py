@@ -11,6 +11,7 @@ from typing import Any
 
 import httpx
 import pytest
+from logins import settings
 from sanic import Sanic
 
 from sanic_qserver.app import create_app
@@ -212,3 +213,19 @@ def needs(*programs: str) -> None:
         pytest.fail(f"not installed: {', '.join(missing)}")
     if missing:
         pytest.skip(f"not installed: {', '.join(missing)}; .ci/run installs all that the tests need")
+
+
+@pytest.fixture
+def serve_logins(sanic_client, make_config, folder):
+    """Start a server with logins; keywords go into `[auth]`."""
+
+    async def serve(*providers, **auth) -> Client:
+        return await sanic_client(app_of(make_config(**settings(folder, *providers, **auth))))
+
+    return serve
+
+
+@pytest.fixture
+async def visitor(serve_logins) -> Client:
+    """A server with logins, seen by nobody in particular."""
+    return await serve_logins()

@@ -19,19 +19,6 @@ from sanic_qserver.errors import ConfigError, InvalidAccessToken
 TOKEN = "/api/auth/provider/toy/token"
 
 
-@pytest.fixture
-def serve_logins(sanic_client, make_config, folder):
-    async def serve(*providers, **auth):
-        return await sanic_client(app_of(make_config(**settings(folder, *providers, **auth))))
-
-    return serve
-
-
-@pytest.fixture
-async def visitor(serve_logins):
-    return await serve_logins()
-
-
 def part(value):
     return base64.urlsafe_b64encode(json.dumps(value).encode()).rstrip(b"=").decode()
 

@@ -11,19 +11,6 @@ from logins import log_in, settings
 KEYS = "/api/auth/apikey"
 
 
-@pytest.fixture
-def serve_logins(sanic_client, make_config, folder):
-    async def serve(*providers, **auth):
-        return await sanic_client(app_of(make_config(**settings(folder, *providers, **auth))))
-
-    return serve
-
-
-@pytest.fixture
-async def visitor(serve_logins):
-    return await serve_logins()
-
-
 def with_key(client, secret, scheme="ApiKey"):
     return httpx.AsyncClient(base_url=client.base_url, headers={"Authorization": f"{scheme} {secret}"}, timeout=20)
 

@@ -3,25 +3,10 @@
 import asyncio
 
 import pytest
-from conftest import Client, app_of
+from conftest import app_of
 from logins import PASSWORDS, dictionary, log_in, settings
 
 TOKEN = "/api/auth/provider/toy/token"
-
-
-@pytest.fixture
-def serve_logins(sanic_client, make_config, folder):
-    """Start a server with logins; keywords go into `[auth]`."""
-
-    async def serve(*providers, **auth) -> Client:
-        return await sanic_client(app_of(make_config(**settings(folder, *providers, **auth))))
-
-    return serve
-
-
-@pytest.fixture
-async def visitor(serve_logins) -> Client:
-    return await serve_logins()
 
 
 async def test_a_login_gives_tokens_that_open_what_the_policy_grants(visitor):
