@@ -12,6 +12,8 @@ from sanic_qserver.structs.requests import QueueItemAddBatch, QueueItemRemoveBat
 
 Item = dict[str, Any]
 
+_SMALLER = 5
+
 
 @dataclass
 class Outcome:
@@ -35,10 +37,13 @@ class Batches:
 
     async def add(self, items: list[Item]) -> Outcome:
         """Add all, or none. Raises what the RE Manager client raises, after taking back what had been added."""
+        # What fits in one batch is all or nothing by RE Manager itself. What does not may as well come in small ones:
+        # others wait for one batch at most, and RE Manager is no faster with large ones.
+        size = self._size if len(items) <= self._size else max(1, self._size // _SMALLER)
         outcome = Outcome()
         try:
-            for start in range(0, len(items), self._size):
-                reply = await self._add_batch(items[start : start + self._size], outcome.items)
+            for start in range(0, len(items), size):
+                reply = await self._add_batch(items[start : start + size], outcome.items)
                 if not reply["success"]:
                     return await self._taken_back(outcome, reply, items, start)
                 outcome.items += reply["items"]
