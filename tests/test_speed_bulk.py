@@ -1,6 +1,7 @@
 """Bulk submission: lines in, results out, and nothing lost or done twice when the connection breaks."""
 
 import asyncio
+import itertools
 from dataclasses import replace
 
 import msgspec
@@ -10,6 +11,7 @@ from conftest import KEY, Client, app_of, until_connected
 from sanic_qserver.endpoints.bulk import BATCH_PATH
 from sanic_qserver.endpoints.bulk_state import Bulks
 from sanic_qserver.errors import ManagerTimeout, NotFound, Overloaded, TooManyRequests
+from sanic_qserver.manager.fair_queue import READERS_S
 
 PATH = "/api/queue/item/add/stream"
 
@@ -49,6 +51,18 @@ async def test_a_thousand_lines_arrive_in_order(client):
     response = await client.post(PATH, params={"results": "failed"}, content=lines(*map(item, range(1000))))
     assert read(response.content)[-1] == {"done": True, "lines": 1000, "added": 1000, "refused": 0}
     assert await queue(client) == list(range(1000))
+
+
+@pytest.mark.parametrize("is_read", [False, True])
+async def test_batches_are_small_while_somebody_reads(is_read, client):
+    await asyncio.sleep(READERS_S + 0.1)
+    if is_read:
+        await client.get("/api/status")
+    response = await client.post(PATH, params={"results": "failed"}, content=lines(*map(item, range(160))))
+    decided = [0, *(line["decided"] for line in read(response.content) if "decided" in line)]
+    sizes = [after - before for before, after in itertools.pairwise(decided)]
+    assert sum(sizes) == 160
+    assert (max(sizes) <= 16) is is_read, sizes
 
 
 async def test_no_lines_add_nothing(client):

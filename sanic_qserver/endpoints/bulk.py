@@ -1,8 +1,9 @@
 """Many items in one request: lines in, results out, and a token to go on with after a broken connection.
 
 The rules:
-1. A line is an item (NDJSON). Lines go to RE Manager in batches of what has arrived, at most `max_batch`, in order,
-   through the row of `/queue/item/add/batch`: its quotas, rates and hooks hold here too. One batch at a time.
+1. A line is an item (NDJSON). Lines go to RE Manager in batches of what has arrived, at most `max_batch`, and smaller
+   ones while somebody reads; in order, one batch at a time, through the row of `/queue/item/add/batch`: its quotas,
+   rates and hooks hold here too.
 2. Each line gets one result, as soon as its batch is decided. A bad line fails alone.
 3. What was refused for now (429 or 503 with `Retry-After`) is tried again after that time: nothing was sent.
 4. A stream is resumed with its token, sending lines again from the first one without a result. Lines that were
@@ -25,6 +26,7 @@ from sanic_qserver.errors import BadArguments, GatewayError, ManagerTimeout
 from sanic_qserver.structs.requests import QueueItemAddBatch, QueueItemAddStream
 
 BATCH_PATH = "/queue/item/add/batch"
+_SMALL = 16  # Lines in a batch while somebody reads, who waits for a batch at most. 64 are some 10 % faster.
 _PATIENCE_S = 300.0  # A batch that is refused "for now" longer than this is refused for good.
 
 Result = dict[str, Any]
@@ -65,8 +67,10 @@ async def add_lines(call: Call, chunks: AsyncIterator[Sequence[bytes]]) -> Async
     most = min(most, call.access.quota.batch_items or most)
     yield msgspec.json.encode({"stream": bulk.token, "next_line": bulk.decided})
     async for lines in chunks:
-        for start in range(0, len(lines), most):
-            part = lines[start : start + most]
+        start = 0
+        while start < len(lines):
+            part = lines[start : start + (min(most, _SMALL) if call.services.manager.has_readers else most)]
+            start += len(part)
             for result in await _part(call, bulk, line, part):
                 if wants_all or not result.startswith(b'{"success":true'):
                     yield result

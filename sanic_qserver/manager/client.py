@@ -93,6 +93,11 @@ class ManagerClient:
         return len(self._waiting)
 
     @property
+    def has_readers(self) -> bool:
+        """Whether somebody reads, now or a moment ago, and would wait behind a long write."""
+        return self._waiting.has_readers
+
+    @property
     def in_flight_count(self) -> int:
         """Calls that were sent and not answered, late ones included."""
         return len(self._in_flight)

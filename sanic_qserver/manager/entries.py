@@ -70,6 +70,11 @@ class Waiting(Protocol):
     """The order in which waiting calls are sent."""
 
     def __len__(self) -> int: ...
+    @property
+    def has_readers(self) -> bool:
+        """Whether somebody reads, now or a moment ago, and would wait behind a long write."""
+        ...
+
     def append(self, entry: Entry, /) -> None:
         """Put a call at the end of its line."""
         ...

@@ -70,6 +70,11 @@ class FairQueue:
     def __len__(self) -> int:
         return self._count
 
+    @property
+    def has_readers(self) -> bool:
+        """Whether somebody reads, now or within the last `READERS_S`."""
+        return self._reads_count > 0 or self._clock() - self._read_at < READERS_S
+
     def append(self, entry: Entry) -> None:
         """Put a call at the end of its lane."""
         self._lane(entry).entries.append(entry)
@@ -151,7 +156,7 @@ class FairQueue:
         return entry
 
     def _take_write(self) -> Entry | None:
-        is_read = self._reads_count > 0 or self._clock() - self._read_at < READERS_S
+        is_read = self.has_readers
         if len(self._under_way) >= self._at_once or (is_read and not all(one.is_settled for one in self._under_way)):
             return None
         entry = self._take(self._writes)
