@@ -5,11 +5,11 @@ import gzip
 import json
 
 import pytest
+from conftest import KEY, app_of
 from sanic.compat import Header
 
 from sanic_qserver.http.reply import Reply
 from sanic_qserver.http.wire import Wire
-from tests.conftest import KEY, app_of
 
 HEAD = f"Host: x\r\nAuthorization: ApiKey {KEY}\r\n"
 
@@ -237,6 +237,20 @@ def test_a_value_that_breaks_the_line_is_left_to_sanic():
     assert Reply(b"{}", 200, {"ETag": "a\r\nX-Evil: 1"}, "application/json").head(keep_alive=True) is None
     assert Reply(b"{}", 200, {"ETag": "a\nb"}, "application/json").head(keep_alive=True) is None
     assert Reply(b"{}", 200, {"X-Unknown": "a"}, "application/json").head(keep_alive=True) is None
+    assert Reply(b"{}", 200, {}, "text/plain\r\nX-Evil: 1").head(keep_alive=True) is None
+
+
+@pytest.mark.parametrize("status", [218, 299, 599])
+async def test_an_extension_may_answer_with_a_status_of_its_own(status, sanic_client, make_config):
+    app = app_of(make_config())
+
+    @app.get("/own")
+    async def own(_):
+        return Reply(b"mine", status, {"ETag": "a"}, "text/plain")
+
+    client = await sanic_client(app)
+    answer = await client.get("/own")
+    assert (answer.status_code, answer.content, answer.headers["etag"]) == (status, b"mine", "a")
 
 
 def test_headers_somebody_looked_at_are_left_to_sanic():

@@ -39,13 +39,14 @@ class Reply(HTTPResponse):
     def head(self, keep_alive: bool) -> bytes | None:
         """The head as it is sent. None when Sanic has to look at the headers."""
         fields = self._fields
-        if self._headers is not None or not fields.keys() <= _NAMES:
+        status_line = _STATUS_LINES.get(self.status)
+        if self._headers is not None or status_line is None or not fields.keys() <= _NAMES:
             return None
-        lines = "".join([f"{name}: {value}\r\n" for name, value in fields.items()])
-        if lines.count("\n") != len(fields) or lines.count("\r") != len(fields):
-            return None  # A value breaks the line: Sanic cleans it.
+        lines = [f"{name}: {value}\r\n" for name, value in fields.items()]
         if self.status not in _BODILESS:
-            lines = f"{lines}content-type: {self.content_type}\r\ncontent-length: {len(self.body)}\r\n"
-        connection = "keep-alive" if keep_alive else "close"
-        head = f"{_STATUS_LINES[self.status]}{lines}connection: {connection}\r\n\r\n"
-        return head.encode(errors="surrogateescape")
+            lines += (f"content-type: {self.content_type}\r\n", f"content-length: {len(self.body)}\r\n")
+        lines.append("connection: keep-alive\r\n" if keep_alive else "connection: close\r\n")
+        text = "".join(lines)
+        if text.count("\n") != len(lines) or text.count("\r") != len(lines):
+            return None  # A value breaks the line: Sanic cleans it.
+        return f"{status_line}{text}\r\n".encode(errors="surrogateescape")
