@@ -67,10 +67,10 @@ async def add_lines(call: Call, chunks: AsyncIterator[Sequence[bytes]]) -> Async
     most = min(most, call.access.quota.batch_items or most)
     yield msgspec.json.encode({"stream": bulk.token, "next_line": bulk.decided})
     async for lines in chunks:
-        start = 0
-        while start < len(lines):
-            part = lines[start : start + (min(most, _SMALL) if call.services.manager.has_readers else most)]
-            start += len(part)
+        rest = lines
+        while rest:
+            size = min(most, _SMALL) if call.services.manager.has_readers else most
+            part, rest = rest[:size], rest[size:]
             for result in await _part(call, bulk, line, part):
                 if wants_all or not result.startswith(b'{"success":true'):
                     yield result
