@@ -1,4 +1,8 @@
-"""Shared fixtures: one real RE Manager a session, and the server in the test's own loop."""
+"""Shared fixtures: one real RE Manager a session, and the server in the test's own loop.
+
+The first folder under `tests` says what a test needs, and marks it: `unit` starts no process, `integration` shares
+one running RE Manager, `system` starts processes of its own (servers, browsers, directories, databases).
+"""
 
 import asyncio
 import itertools
@@ -12,6 +16,8 @@ from typing import Any
 import httpx
 import pytest
 from logins import settings
+from newer_websockets import newer  # noqa: F401  # a fixture
+from postgres import cluster, url  # noqa: F401  # fixtures
 from sanic import Sanic
 
 from sanic_qserver.app import create_app
@@ -19,10 +25,24 @@ from sanic_qserver.config import Config, load
 from sanic_qserver.demo import Instrument, free_port
 from sanic_qserver.http.protocol import DeadlineProtocol
 
+ROOT = Path(__file__).parent.parent
+DATA = Path(__file__).parent / "data"
+KINDS = ("unit", "integration", "system")
 KEY = "the-key-of-the-tests"
 Sanic.test_mode = True
 _numbers = itertools.count()
 _WITH_KEY: dict[str, Any] = {"auth": {"single_user_api_key": KEY}}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark each test by its folder. A unit test that would start RE Manager is in the wrong one."""
+    for item in items:
+        kind = item.path.relative_to(Path(__file__).parent).parts[0]
+        if kind not in KINDS:
+            raise pytest.UsageError(f"{item.path}: tests live in one of {', '.join(KINDS)}")
+        item.add_marker(kind)
+        if kind == "unit" and "instrument" in getattr(item, "fixturenames", ()):
+            raise pytest.UsageError(f"{item.nodeid} needs RE Manager: it belongs into integration or system")
 
 
 @pytest.fixture(scope="session")

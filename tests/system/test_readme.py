@@ -1,0 +1,94 @@
+"""What the README tells people to type works as it stands there."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import httpx
+import pytest
+from conftest import KEY, ROOT
+
+from sanic_qserver.cli import COMMANDS
+from sanic_qserver.demo import free_port
+
+README = (ROOT / "README.md").read_text("utf-8")
+
+
+def block(name):
+    """The code block after a mark."""
+    return re.search(rf"<!-- {name} -->\n```\w+\n(.*?)```", README, re.DOTALL)[1]
+
+
+@pytest.fixture(scope="module")
+def demo():
+    port = free_port()
+    environment = {**os.environ, "QSERVER_HTTP_SERVER_SINGLE_USER_API_KEY": KEY}
+    command = [sys.executable, "-m", "sanic_qserver", "demo", "--port", str(port)]
+    process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)
+    until = time.monotonic() + 60
+    while True:
+        try:
+            if httpx.get(f"http://127.0.0.1:{port}/readyz", timeout=5).status_code == 200:
+                break
+        except httpx.HTTPError:
+            pass
+        assert process.poll() is None
+        assert time.monotonic() < until
+        time.sleep(0.1)
+    yield port
+    process.send_signal(signal.SIGINT)
+    process.wait(20)
+
+
+@pytest.mark.slow
+def test_the_commands_of_a_person_work(demo):
+    environment = {**os.environ, "KEY": KEY, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    for line in block("commands of a person").strip().splitlines():
+        command = line.replace("60610", str(demo)).replace("http ", "http --ignore-stdin --check-status ", 1)
+        if "queue/start" in line:
+            _until_idle(demo)
+        done = subprocess.run(
+            ["bash", "-c", command], env=environment, capture_output=True, text=True, check=False, timeout=60
+        )
+        assert done.returncode == 0, (line, done.stdout, done.stderr)
+        assert '"success": false' not in done.stdout, (line, done.stdout)
+
+
+def _until_idle(port):
+    until = time.monotonic() + 60
+    while True:
+        status = httpx.get(f"http://127.0.0.1:{port}/api/status", timeout=10).json()
+        if status["manager_state"] == "idle" and status["worker_environment_exists"]:
+            return
+        assert time.monotonic() < until
+        time.sleep(0.2)
+
+
+@pytest.mark.slow
+def test_the_program_of_a_person_works(demo):
+    program = block("program of a person").replace("60610", str(demo))
+    environment = {**os.environ, "KEY": KEY}
+    done = subprocess.run(
+        [sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=False, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_ci_calls_the_readmes_test_command():
+    assert "pytest" in block("test command")
+    assert "test command" in (ROOT / ".ci" / "run").read_text("utf-8")
+
+
+def test_every_link_of_the_readme_leads_somewhere():
+    for target in re.findall(r"\]\(((?!http)[^)#]+)\)", README):
+        assert (ROOT / target).exists(), target
+
+
+def test_every_command_is_named_in_the_readme():
+    for command in COMMANDS:
+        name = command.__name__.replace("_", "-")
+        assert name in README, name
