@@ -236,7 +236,7 @@ class OldStyle:
 
 
 async def test_an_authenticator_of_a_site_works_as_it_is(folder, instrument, sanic_client):
-    text = PROVIDER.format("test_auth_legacy:OldStyle", "{word: open-sesame}")
+    text = PROVIDER.format(f"{__name__}:OldStyle", "{word: open-sesame}")
     file = folder / "site.yml"
     file.write_text(text + "api_access:\n  policy: bluesky_httpserver.authorization:DictionaryAPIAccessControl\n"
                            "  args: {users: {ali: {roles: user}}}\n")  # fmt: skip
