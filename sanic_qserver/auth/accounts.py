@@ -40,7 +40,13 @@ class Accounts:
         tokens = config.auth.tokens
         self.tokens = Tokens(_secrets(config), issuer=tokens.issuer, audience=tokens.audience, clock=clock)
         self.sessions = Sessions(self.store, self.tokens, self.remembered, config.auth, clock)
-        self.keys = ApiKeys(self.store, self.remembered, tokens.max_api_keys, clock)
+        self.keys = ApiKeys(
+            self.store,
+            self.remembered,
+            tokens.max_api_keys,
+            clock,
+            refuses_single_user=bool(config.auth.providers),
+        )
         self.attempts = Attempts(self.database, config.auth.attempts, clock)
         self.one_time = StoredOneTime(self.database, clock)
         self.is_away = False

@@ -10,7 +10,7 @@ from sanic_qserver.auth.records import INHERIT, KeyRecord, Known
 from sanic_qserver.auth.remembered import Remembered
 from sanic_qserver.auth.store import Store
 from sanic_qserver.structs.auth_replies import NewApiKey, time_text
-from sanic_qserver.structs.identity import Credential, CredentialKind, Principal
+from sanic_qserver.structs.identity import SINGLE_USER, Credential, CredentialKind, Principal
 
 _SECRET_BYTES = 36
 _LONGEST = 512
@@ -21,18 +21,39 @@ class ApiKeys:
 
     sees_only_value = True
 
-    def __init__(self, store: Store, remembered: Remembered, limit: int, clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        store: Store,
+        remembered: Remembered,
+        limit: int,
+        clock: Callable[[], float],
+        *,
+        refuses_single_user: bool = False,
+    ) -> None:
+        """`refuses_single_user`: keys from before there were logins are not known any more."""
+        self._refuses_single_user = refuses_single_user
         self._store = store
         self._remembered = remembered
         self._limit = limit
         self._clock = clock
         self._used: dict[str, float] = {}
 
-    async def make(self, known: Known, scopes: tuple[str, ...], note: str | None, age_s: float | None) -> NewApiKey:
-        """A new key for somebody. `age_s` None means until deleted. Raises Conflict at the limit."""
+    async def make(
+        self,
+        known: Known,
+        scopes: tuple[str, ...],
+        note: str | None,
+        age_s: float | None,
+        ends_at: float | None = None,
+    ) -> NewApiKey:
+        """A new key for somebody. `age_s` None means until deleted, but not beyond `ends_at` (POSIX).
+
+        Raises Conflict at the limit.
+        """
         secret = secrets.token_hex(_SECRET_BYTES)
         now = self._clock()
-        expires_at = None if age_s is None else now + age_s
+        ends = (None if age_s is None else now + age_s, ends_at)
+        expires_at = min((at for at in ends if at is not None), default=None)
         record = KeyRecord(
             hash=hash_of(secret),
             first_eight=secret[:8],
@@ -68,6 +89,8 @@ class ApiKeys:
             if found is None:
                 return None
             owner, row = found
+            if self._refuses_single_user and owner.provider == SINGLE_USER.provider:
+                return None
             scopes = tuple(row.scopes)
             principal = msgspec.structs.replace(
                 owner,

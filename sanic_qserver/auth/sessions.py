@@ -35,10 +35,12 @@ class Sessions:
         self._config = config
         self._clock = clock
 
-    async def open(self, known: Known) -> tuple[str, TokenReply]:
-        """A new session's id, and its first tokens."""
+    async def open(self, known: Known, ends_at: float | None = None) -> tuple[str, TokenReply]:
+        """A new session's id, and its first tokens. It does not outlive `ends_at` (POSIX)."""
         age_s = self._config.tokens.session_s or _NEVER_S
         expires_at = self._clock() + age_s
+        if ends_at is not None:
+            expires_at = min(expires_at, ends_at)
         session = await self._store.open_session(known, expires_at, self._config.tokens.max_sessions)
         return session, self._reply(session, 0, expires_at)
 

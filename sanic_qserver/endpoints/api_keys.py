@@ -17,15 +17,9 @@ async def make(call: Call) -> Answer:
     """A key for the caller."""
     params = cast("requests.ApiKeyNew", call.params)
     caller, accounts = caller_of(call), call.services.logins.accounts
-    scopes = scopes_of(params.scopes, call.access)
-    if scopes == (INHERIT,) and caller.key_scopes is not None:
-        scopes = tuple(sorted(caller.key_scopes))
-    age_s = params.expires_in
-    if caller.key_id and caller.expires_at is not None:  # A key does not outlive the key that made it.
-        left_s = max(caller.expires_at - call.services.logins.clock(), 0.0)
-        age_s = left_s if age_s is None else min(age_s, left_s)
+    scopes = within_credential(scopes_of(params.scopes, call.access), call.access, caller)
     known = await accounts.store.known(caller) or await accounts.store.remember(caller)
-    return private(await accounts.keys.make(known, scopes, params.note, age_s))
+    return private(await accounts.keys.make(known, scopes, params.note, params.expires_in, _ends_at(call)))
 
 
 async def make_for(call: Call) -> Answer:
@@ -33,8 +27,48 @@ async def make_for(call: Call) -> Answer:
     params = cast("requests.ApiKeyNewFor", call.params)
     logins = call.services.logins
     known = await _principal(call)
-    scopes = scopes_of(params.scopes, logins.access_of(known.principal))
-    return private(await logins.accounts.keys.make(known, scopes, params.note, params.expires_in))
+    access = logins.access_of(known.principal)
+    scopes = within_credential(scopes_of(params.scopes, access), access, caller_of(call))
+    return private(await logins.accounts.keys.make(known, scopes, params.note, params.expires_in, _ends_at(call)))
+
+
+def within_credential(scopes: tuple[str, ...], owner: Access, caller: Principal) -> tuple[str, ...]:
+    """The scopes of a new key, less what the credential that makes it is not good for.
+
+    Raises BadArguments for scopes that were asked for by name, and when nothing is left.
+    """
+    if caller.key_scopes is None:
+        return scopes
+    wanted = held_by(owner) if scopes == (INHERIT,) else set(scopes)
+    excess = sorted(wanted - caller.key_scopes)
+    if scopes != (INHERIT,) and excess:
+        raise BadArguments(
+            f"scopes: Requested scopes {excess} must be a subset of the scopes of the credential in use "
+            f"{sorted(caller.key_scopes)}",
+            extra={"field": "scopes"},
+        )
+    if not wanted & caller.key_scopes:
+        raise BadArguments(
+            "scopes: the credential in use is good for none of the owner's scopes: the key could do nothing",
+            extra={"field": "scopes"},
+        )
+    return tuple(sorted(wanted & caller.key_scopes))
+
+
+def held_by(access: Access) -> set[str]:
+    """The scopes that somebody can hand on. The full right to edit holds the right to one's own."""
+    own = {str(Scope.WRITE_QUEUE_EDIT_OWN)} if Scope.WRITE_QUEUE_EDIT in access.scopes else set[str]()
+    return {str(scope) for scope in access.scopes} | own
+
+
+def _ends_at(call: Call) -> float | None:
+    """When a new key ends at the latest: with the credential that makes it, unless that is somebody's own login.
+
+    A bearer token of the facility may make keys that outlive it, for holders of `user:apikeys:lasting`.
+    """
+    caller = caller_of(call)
+    may_outlive = not caller.key_id and call.access.holds(Scope.USER_APIKEYS_LASTING)
+    return None if caller.session_id or may_outlive else caller.expires_at
 
 
 def scopes_of(wanted: list[str] | None, access: Access) -> tuple[str, ...]:
@@ -44,9 +78,7 @@ def scopes_of(wanted: list[str] | None, access: Access) -> tuple[str, ...]:
     known = {str(scope) for scope in Scope}
     if unknown := sorted(set(wanted) - known):
         raise BadArguments(f"scopes: there is no scope {', '.join(unknown)[:200]}", extra={"field": "scopes"})
-    held = {str(scope) for scope in access.scopes}
-    if Scope.WRITE_QUEUE_EDIT in access.scopes:
-        held.add(Scope.WRITE_QUEUE_EDIT_OWN)
+    held = held_by(access)
     if excess := sorted(set(wanted) - held):
         raise BadArguments(
             f"scopes: Requested scopes {excess} must be a subset of the principal's scopes {sorted(held)}",

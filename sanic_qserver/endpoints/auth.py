@@ -17,7 +17,9 @@ from sanic_qserver.errors import (
     LoginRefused,
     NotAuthenticated,
     NotFound,
+    ScopeMissing,
 )
+from sanic_qserver.scopes import Scope
 from sanic_qserver.structs import auth_requests as requests
 from sanic_qserver.structs.auth_replies import (
     CookieReply,
@@ -40,6 +42,11 @@ def caller_of(call: Call) -> Principal:
     return call.access.principal
 
 
+def may_see_sessions(caller: Principal) -> bool:
+    """Whether a credential is good for its owner's sessions and keys: a key that is limited to other things is not."""
+    return caller.key_scopes is None or Scope.USER_APIKEYS in caller.key_scopes
+
+
 async def token(call: Call) -> Answer:
     """Name and password, or a device code, for tokens."""
     params = cast("requests.Login", call.params)
@@ -51,14 +58,11 @@ async def token(call: Call) -> Answer:
         raise BadArguments("username, password: send them in the body, never in the URL", extra={"field": "password"})
     if not params.username or not params.password or _LINE.search(params.username):
         raise LoginRefused
-    accounts = logins.accounts
-    had_failures = await accounts.attempts.check(way.name, params.username, call.address)
-    principal = await way.login(params.username, params.password)
+    async with logins.accounts.attempts.reserve(way.name, params.username, call.address) as attempt:
+        principal = await way.login(params.username, params.password)
+        attempt.is_good = principal is not None
     if principal is None:
-        await accounts.attempts.failed(way.name, params.username, call.address)
         raise LoginRefused
-    if had_failures:
-        await accounts.attempts.succeeded(way.name, params.username, call.address)
     session, reply = await open_session(call, principal)
     return private(reply, cookies_of(call, session) if params.cookie else ())
 
@@ -80,6 +84,11 @@ async def refresh(call: Call) -> Answer:
 async def revoke(call: Call) -> Answer:
     """End one of the caller's sessions."""
     caller = caller_of(call)
+    if not may_see_sessions(caller):
+        raise ScopeMissing(
+            f"Not enough permissions. Requires scopes ['{Scope.USER_APIKEYS}'] to end its owner's sessions",
+            extra={"missing_scope": str(Scope.USER_APIKEYS)},
+        )
     logins = call.services.logins
     done = logins.has_accounts and await logins.accounts.sessions.revoke(call.path_args["session_id"], caller.uuid)
     if not done:
@@ -109,6 +118,9 @@ async def whoami(call: Call) -> Answer:
         known = await logins.accounts.store.known(caller)
         if known is not None:
             info = await logins.accounts.store.principal(known.principal.uuid)
+    if not may_see_sessions(caller):
+        own = [key for key in info.api_keys if key.first_eight == caller.key_id]
+        info = msgspec.structs.replace(info, api_keys=own, sessions=[])
     return private(
         msgspec.structs.replace(
             info,
@@ -148,6 +160,6 @@ async def cookie(call: Call) -> Answer:
         raise Forbidden("A key that is limited to some scopes cannot be turned into a session")
     if caller.key_id:
         raise Forbidden("An API key cannot be turned into a session: log in")
-    session = caller.session_id or (await open_session(call, caller))[0]
+    session = caller.session_id or (await open_session(call, caller, ends_at=caller.expires_at))[0]
     csrf = logins.accounts.sessions.csrf_of(session)
     return private(CookieReply(csrf_token=csrf, expires_in=age_s), cookies_of(call, session))

@@ -87,10 +87,10 @@ async def device_confirm(call: Call) -> Answer:
     """Send the person who entered the code to the provider."""
     name, accounts = _way(call).name, call.services.logins.accounts
     letters = cast("requests.DeviceForm", call.params).user_code.replace("-", "").strip().upper()
-    await accounts.attempts.check(name, "user_code", call.address)
-    found = await accounts.one_time.look("user_code", letters)
-    if found is None or found["provider"] != name:
-        await accounts.attempts.failed(name, "user_code", call.address)
+    async with accounts.attempts.reserve(name, None, call.address) as attempt:
+        found = await accounts.one_time.look("user_code", letters)
+        attempt.is_good = found is not None and found["provider"] == name
+    if found is None or not attempt.is_good:
         return _form("", "That code is not known, or too old. ", 404)
     await accounts.one_time.take("user_code", letters)
     return await _to_provider(call, {"handle": found["handle"]})

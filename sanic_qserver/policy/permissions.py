@@ -4,7 +4,7 @@ The rules:
 1. Roles come from the user's entry, from the provider, from directory groups and from token claims, all together.
    Who has none of these gets the roles under `default`; who has no role at all may not enter.
 2. A user whose window is shut, or who is listed with nothing (`bob: null`), may not enter, whatever else applies.
-   A group or claim whose window is shut does not apply.
+   A group or claim whose window is shut does not apply. `UNAUTHENTICATED_SINGLE_USER: null` holds too.
 3. The user group is that of the user's entry, else of a claim, else of a group, else of the first role that
    names one, else the default.
 4. A quota of the user's entry wins; else the largest among claims, groups and roles; else the default.
@@ -75,7 +75,7 @@ class Permissions:
         """What the principal may do now. Raises NotAuthenticated for one who may not enter."""
         if principal.provider == PUBLIC.provider and principal.name in _BUILT_IN:
             applied: tuple[Applied, ...] = ()
-            roles: tuple[str, ...] = (_BUILT_IN[principal.name],)
+            roles = self._built_in_roles(principal)
         else:
             applied = tuple(self.grants_of(principal, clock))
             roles = self._roles_of(principal, applied)
@@ -94,6 +94,14 @@ class Permissions:
             quota=self._quota(roles, applied),
             expires_at=None if expires_at == float("inf") else expires_at,
         )
+
+    def _built_in_roles(self, principal: Principal) -> tuple[str, ...]:
+        """The role of the single user or the public. Shut out, the public holds nothing, but may still log in."""
+        if principal.name not in self.shut_out:
+            return (_BUILT_IN[principal.name],)
+        if principal.name == PUBLIC.name:
+            return ()
+        raise NotAuthenticated(NOT_AUTHORIZED)
 
     def grants_of(self, principal: Principal, clock: Clock) -> Iterator[Applied]:
         """The grants that apply now, the most personal first. Raises NotAuthenticated when the user is shut out."""

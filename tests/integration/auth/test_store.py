@@ -103,7 +103,8 @@ async def test_what_is_over_is_purged(accounts, clock):
     known = await accounts.store.remember(BOB)
     await accounts.sessions.open(known)
     await accounts.keys.make(known, ("inherit",), None, 30)
-    await accounts.attempts.failed("toy", "bob", "127.0.0.1")
+    async with accounts.attempts.reserve("toy", "bob", "127.0.0.1") as attempt:
+        attempt.is_good = False
     await accounts.one_time.put("ticket", "x", {}, clock.now + 30)
     clock.now += 400 * 86_400
     await accounts.store.purge(3600)
