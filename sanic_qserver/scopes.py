@@ -29,7 +29,6 @@ class Scope(StrEnum):
     WRITE_LOCK = "write:lock"
     WRITE_TESTING = "write:testing"
     USER_APIKEYS = "user:apikeys"
-    USER_APIKEYS_LASTING = "user:apikeys:lasting"
     ADMIN_APIKEYS = "admin:apikeys"
     ADMIN_READ_PRINCIPALS = "admin:read:principals"
     ADMIN_METRICS = "admin:metrics"
@@ -59,8 +58,7 @@ DESCRIPTIONS: dict[Scope, str] = {
     Scope.WRITE_CONFIG: "Reload RE Manager's permissions and lists.",
     Scope.WRITE_LOCK: "Lock and unlock RE Manager.",
     Scope.WRITE_TESTING: "Use the endpoints that break things on purpose.",
-    Scope.USER_APIKEYS: "Make, list and delete one's own API keys; list and end one's own sessions with a limited key.",
-    Scope.USER_APIKEYS_LASTING: "Make API keys that outlive the short-lived bearer token that makes them.",
+    Scope.USER_APIKEYS: "Make, list and delete one's own API keys.",
     Scope.ADMIN_APIKEYS: "Make and delete API keys of others.",
     Scope.ADMIN_READ_PRINCIPALS: "List the people and programs known to the server.",
     Scope.ADMIN_METRICS: "Read the server's metrics.",

@@ -64,10 +64,10 @@ def held_by(access: Access) -> set[str]:
 def _ends_at(call: Call) -> float | None:
     """When a new key ends at the latest: with the credential that makes it, unless that is somebody's own login.
 
-    A bearer token of the facility may make keys that outlive it, for holders of `user:apikeys:lasting`.
+    A bearer token of the facility may make keys that outlive it, for holders of `admin:apikeys`.
     """
     caller = caller_of(call)
-    may_outlive = not caller.key_id and call.access.holds(Scope.USER_APIKEYS_LASTING)
+    may_outlive = not caller.key_id and call.access.holds(Scope.ADMIN_APIKEYS)
     return None if caller.session_id or may_outlive else caller.expires_at
 
 
