@@ -116,5 +116,3 @@ def test_an_ipv6_address_counts_with_its_64():
     assert network_of("fe80::1%eth0") == network_of("fe80::2")
     assert network_of("") == ""
     assert network_of("unix:") == "unix:"
-
-
