@@ -2,8 +2,8 @@
 
 The rules:
 1. RE Manager is serial. At most `window` calls are on the socket; the others wait in our own bounded queue.
-2. A call that was not sent may be refused safely: 503 when the queue is full, when it waited longer than
-   `queue_wait_s`, or when there is no connection.
+2. A call that was not sent may be refused safely: 503 when the queue is full or when it waited longer than
+   `queue_wait_s`, for its turn or for a connection. When the queue is full, whoever has most calls in it gives way.
 3. A call that was sent has a deadline of its own: 408, and if it changes something, its outcome is unknown.
 4. A call that timed out keeps its place in the window until its late reply comes (and is dropped) or the
    connection dies: a manager that hangs gets at most `window` calls to execute when it wakes up.
@@ -27,13 +27,14 @@ from sanic_qserver.manager.failures import lost, timed_out, too_many, unavailabl
 from sanic_qserver.manager.fair_queue import FairQueue
 from sanic_qserver.manager.methods import deadline_s
 from sanic_qserver.manager.rate import Rate
-from sanic_qserver.manager.sockets import WATCHED, codec, dealer
+from sanic_qserver.manager.sockets import RECONNECT_MS, WATCHED, codec, dealer, is_connected_to_itself
 from sanic_qserver.manager.submissions import folder
 
 log = logging.getLogger("sanic_qserver.manager")
 
 _DRAIN_AT_ONCE = 64  # Replies taken per wake-up before other tasks of the loop get their turn.
 _ZOMBIE_S = 600.0  # A place in the window is given back after this, should a reply be lost without a disconnect.
+_ABSENT_S = 1.0  # Without a connection for so long after the start, the log says so.
 _deadline = deadline_s
 
 
@@ -56,7 +57,7 @@ class ManagerClient:
         self._in_flight: dict[bytes, Entry] = {}
         self._ids = itertools.count(1)
         self._is_open = False
-        self._disconnected_at = 0.0
+        self._is_itself = False
 
     def open(self) -> None:
         """Create the sockets and start connecting. RE Manager may be absent; it is tried for again and again."""
@@ -66,11 +67,11 @@ class ManagerClient:
         self._monitor = self._socket.get_monitor_socket(WATCHED)
         self._socket_fd = int(self._socket.getsockopt(zmq.FD))
         self._monitor_fd = int(self._monitor.getsockopt(zmq.FD))
-        self._disconnected_at = self._loop.time()
         self._is_open = True
         self._loop.add_reader(self._socket_fd, self._on_readable)
         self._loop.add_reader(self._monitor_fd, self._on_monitor)
-        self._socket.connect(self.config.control_address)
+        self._connect()
+        self._absence = self._loop.call_later(_ABSENT_S, self._say_absent)
         self._on_monitor()
 
     async def close(self) -> None:
@@ -78,6 +79,7 @@ class ManagerClient:
         if not self._is_open:
             return
         self._is_open = False
+        self._absence.cancel()
         self._loop.remove_reader(self._socket_fd)
         self._loop.remove_reader(self._monitor_fd)
         self._fail_all(ShuttingDown)
@@ -124,7 +126,7 @@ class ManagerClient:
 
     def call(self, method: str, params: Any = None, *, deadline_s: float | None = None, lane: str = "") -> Entry:
         """As `submit`, but returns the call itself, which knows whether it was sent."""
-        self._refuse_when_hopeless()
+        self._make_room(lane)
         payload = self._encode({"method": method, "params": {} if params is None else params})
         deadline = deadline_s or _deadline(method, self.config)
         entry = Entry(method, payload, deadline, self._loop.create_future(), lane)
@@ -137,7 +139,7 @@ class ManagerClient:
         params = {"item": item, "user": user, "user_group": user_group}
         if not self._folds:
             return self.submit(method, params, lane=lane)
-        self._refuse_when_hopeless()
+        self._make_room(lane)
         params["item"] = encoded = msgspec.Raw(self._encode(item))
         payload = self._encode({"method": method, "params": params})
         entry = Entry(method, payload, _deadline(method, self.config), self._loop.create_future(), lane)
@@ -155,15 +157,22 @@ class ManagerClient:
     def _start_waiting(self, entry: Entry) -> None:
         entry.timer = self._loop.call_later(self.config.queue_wait_s, self._waited_too_long, entry)
 
-    def _refuse_when_hopeless(self) -> None:
+    def _make_room(self, lane: str) -> None:
+        """Refuse the call, or the newest one of whoever has most in the queue, when the queue is full."""
         if not self._is_open:
             raise ShuttingDown("The connection to RE Manager is closed")
-        if len(self._waiting) >= self.config.queue_limit:
-            self.counts["refused"] += 1
-            raise too_many(len(self._waiting), self._retry_after)
-        if not self.is_connected and self._loop.time() - self._disconnected_at > self.config.queue_wait_s:
-            self.counts["refused"] += 1
-            raise self._unavailable()
+        if len(self._waiting) < self.config.queue_limit:
+            return
+        self.counts["refused"] += 1
+        displaced = self._waiting.displace(lane)
+        if displaced is None:
+            raise self._full()
+        self._fail(displaced, self._full())
+
+    def _full(self) -> GatewayError:
+        if not self.is_connected:
+            return self._unavailable()
+        return too_many(len(self._waiting), self._retry_after)
 
     @property
     def _retry_after(self) -> str:
@@ -269,13 +278,36 @@ class ManagerClient:
 
     def _on_monitor(self) -> None:
         while self._is_open and int(self._monitor.getsockopt(zmq.EVENTS)) & zmq.POLLIN:
-            event = recv_monitor_message(self._monitor, zmq.NOBLOCK)["event"]
-            if event == zmq.EVENT_HANDSHAKE_SUCCEEDED:
-                self._connected()
+            message = recv_monitor_message(self._monitor, zmq.NOBLOCK)
+            event = message["event"]
+            if event == zmq.EVENT_CONNECTED:
+                self._is_itself = is_connected_to_itself(int(message["value"]))
+            elif event == zmq.EVENT_HANDSHAKE_SUCCEEDED:
+                self._leave_itself() if self._is_itself else self._connected()
             elif event == zmq.EVENT_DISCONNECTED:
                 self._disconnected()
             else:
                 self.last_failure = "the security handshake failed: check [manager] public_key"
+
+    def _leave_itself(self) -> None:
+        """Give the port back that the connection has taken from RE Manager, and try again."""
+        self.last_failure = "the connection met itself: the port lies in the range of source ports"
+        log.warning("%s: %s. See docs/performance.md", self.config.control_address, self.last_failure)
+        self._socket.disconnect(self.config.control_address)
+        self._loop.call_later(RECONNECT_MS / 1000, self._connect)
+
+    def _connect(self) -> None:
+        if self._is_open:
+            self._socket.connect(self.config.control_address)
+
+    def _say_absent(self) -> None:
+        if not self.is_connected:
+            why = f" ({self.last_failure})" if self.last_failure else ""
+            log.warning(
+                "RE Manager is not reachable at %s%s. Calls are refused (503) until it is",
+                self.config.control_address,
+                why,
+            )
 
     def _connected(self) -> None:
         self.is_connected = True
@@ -285,8 +317,10 @@ class ManagerClient:
 
     def _disconnected(self) -> None:
         if self.is_connected:
-            self._disconnected_at = self._loop.time()
-            log.warning("Connection to RE Manager at %s is lost", self.config.control_address)
+            log.warning(
+                "Connection to RE Manager at %s is lost. Calls are refused (503) until it is back",
+                self.config.control_address,
+            )
         self.is_connected = False
         # Replies that came before the end are still in the socket.
         self._on_readable()

@@ -17,11 +17,11 @@ class Entry:
 
     `lane` names who asks: calls of one lane keep their order. `fold` marks an add that may go together with
     neighbours of the same mark; then `submission` is its encoded item, user and user group. `timer` is the deadline
-    of the present stage.
+    of the present stage. `is_shared`: callers of several lanes wait for its answer.
     """
 
-    __slots__ = ("deadline_s", "fold", "future", "id", "is_dead", "is_read", "lane", "method", "payload", "sent_at",
-                 "submission", "timer")  # fmt: skip
+    __slots__ = ("deadline_s", "fold", "future", "id", "is_dead", "is_read", "is_shared", "lane", "method", "payload",
+                 "sent_at", "submission", "timer")  # fmt: skip
 
     def __init__(
         self, method: str, payload: bytes, deadline_s: float, future: "asyncio.Future[bytes]", lane: str = ""
@@ -38,6 +38,7 @@ class Entry:
         self.timer: asyncio.TimerHandle | None = None
         self.sent_at = 0.0
         self.is_dead = False
+        self.is_shared = False
 
     @property
     def is_settled(self) -> bool:
@@ -89,6 +90,13 @@ class Waiting(Protocol):
 
     def left(self, entry: Entry, /) -> None:
         """A call is no longer under way: what it held back may go."""
+        ...
+
+    def displace(self, lane: str, /) -> Entry | None:
+        """Take out the newest call of whoever has most waiting, to make room for one of this lane.
+
+        None when nobody has more than this lane has.
+        """
         ...
 
     def drop(self, entry: Entry, /) -> None:

@@ -10,6 +10,7 @@ The rules:
    most `CROWDED_BATCH` while others wait or read: a batch holds everybody up.
 5. While a batch is under way nothing else of its lane goes: it may have to be sent again without its bad items.
    While a single add is under way only adds wait, and thereby gather; nobody waits for company otherwise.
+6. When there is no room, the principal with most calls waiting gives up its newest one: a flood displaces itself.
 """
 
 from collections import deque
@@ -46,6 +47,12 @@ class _Lane:
         return None if self.add is not None and first.fold is not None else first
 
     @property
+    def newest(self) -> Entry | None:
+        """The call that came last, of those that nobody else shares."""
+        wanted = (entry for entry in reversed(self.entries) if not entry.is_dead and not entry.is_shared)
+        return next(wanted, None)
+
+    @property
     def is_idle(self) -> bool:
         return not self.entries and self.add is None and self.batch is None
 
@@ -63,6 +70,7 @@ class FairQueue:
         self._writes: dict[str, _Lane] = {}
         self._under_way: set[Entry] = set()  # Writes.
         self._count = 0
+        self._counts: dict[str, int] = {}
         self._reads_count = 0
         self._reads_in_turn = 0
         self._read_at = -READERS_S
@@ -85,11 +93,38 @@ class FairQueue:
         self._lane(entry).entries.appendleft(entry)
         self._change_count(entry, 1)
 
+    def displace(self, lane: str) -> Entry | None:
+        """Take out the newest call of whoever has most waiting; None when nobody has more than this lane.
+
+        Rather one whose answer nobody else shares: they would be refused with it.
+        """
+        name = max(self._counts, key=self._counts.__getitem__, default="")
+        if self._counts.get(name, 0) <= self._counts.get(lane, 0) + 1:
+            return None
+        waiting = [lanes[name] for lanes in (self._reads, self._writes) if name in lanes]
+        found = next((call for one in waiting if (call := one.newest)), None)
+        found = found or next(one.entries[-1] for one in waiting if one.entries)
+        self.drop(found)
+        return found
+
     def drop(self, entry: Entry) -> None:
         """A waiting call is no longer wanted."""
         if not entry.is_dead:
             entry.is_dead = True
             self._change_count(entry, -1)
+            self._clear_away(entry)
+
+    def _clear_away(self, entry: Entry) -> None:
+        """Forget dropped calls at the ends of a lane: without a connection nobody takes them out."""
+        lanes = self._reads if entry.is_read else self._writes
+        lane = lanes.get(entry.lane)
+        if lane is not None:
+            while lane.entries and lane.entries[0].is_dead:
+                lane.entries.popleft()
+            while lane.entries and lane.entries[-1].is_dead:
+                lane.entries.pop()
+            if lane.is_idle:
+                del lanes[entry.lane]
 
     def popleft(self) -> Entry | None:
         """The call, or batch, whose turn it is."""
@@ -120,6 +155,11 @@ class FairQueue:
 
     def _change_count(self, entry: Entry, by: int) -> None:
         self._count += by
+        count = self._counts.get(entry.lane, 0) + by
+        if count:
+            self._counts[entry.lane] = count
+        else:
+            del self._counts[entry.lane]
         if entry.is_read:
             self._reads_count += by
 
@@ -178,7 +218,7 @@ class FairQueue:
         while len(members) < most and lane.entries and (entry := lane.entries[0]).fold == first.fold:
             lane.entries.popleft()
             if not entry.is_dead:
-                self._count -= 1
+                self._change_count(entry, -1)
                 if entry.is_settled:  # Its caller gave up.
                     entry.is_dead = True
                     entry.end_timer()

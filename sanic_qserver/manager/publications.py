@@ -12,6 +12,7 @@ import msgspec
 import zmq
 
 from sanic_qserver.config import ManagerConfig
+from sanic_qserver.manager.sockets import reconnect_at_short_intervals
 
 log = logging.getLogger("sanic_qserver.manager")
 
@@ -44,8 +45,7 @@ class Publications:
         self._context = zmq.Context()
         self._socket = self._context.socket(zmq.SUB)
         self._socket.setsockopt(zmq.LINGER, 0)
-        self._socket.setsockopt(zmq.RECONNECT_IVL, 200)
-        self._socket.setsockopt(zmq.RECONNECT_IVL_MAX, 2000)
+        reconnect_at_short_intervals(self._socket)
         self._socket.setsockopt(zmq.RCVHWM, 100_000)
         for topic in (CONSOLE, INFO):
             self._socket.subscribe(topic)

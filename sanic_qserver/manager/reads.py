@@ -69,10 +69,12 @@ _MISSES = 2  # A list that changed so often between two looks is asked for witho
 class _Gathering:
     """The callers of the call that is under way or waits for its turn, and those of the next one."""
 
-    __slots__ = ("call", "next", "now")
+    __slots__ = ("call", "is_shared", "lane", "next", "now")
 
-    def __init__(self) -> None:
+    def __init__(self, lane: str) -> None:
         self.call: Entry | None = None
+        self.lane = lane
+        self.is_shared = False  # by callers of several lanes, of late
         self.now: list[asyncio.Future[bytes]] = []
         self.next: list[asyncio.Future[bytes]] = []
 
@@ -162,9 +164,13 @@ class Reads:
         if gathering is not None:
             call = gathering.call
             is_sent = call is None or call.sent_at or call.is_settled
+            if lane != gathering.lane:
+                gathering.is_shared = True
+                if call is not None and not is_sent:
+                    call.is_shared = True
             (gathering.next if is_sent else gathering.now).append(caller)
         else:
-            gathering = self._gatherings[key] = _Gathering()
+            gathering = self._gatherings[key] = _Gathering(lane)
             gathering.next.append(caller)
             self._send_after(_TURNS_ALONE, key, gathering, params, lane)
         return caller
@@ -183,6 +189,7 @@ class Reads:
             return
         try:
             gathering.call = self._manager.call(key[0], params, lane=lane)
+            gathering.call.is_shared = gathering.is_shared
         except GatewayError as error:
             del self._gatherings[key]
             _fail(gathering.now, error)

@@ -64,8 +64,8 @@ async def test_msgpack_and_curve_work_together(tmp_path):
 class SlowPeer:
     """A REP socket that answers after a while, or not at all: a fault that no real manager produces on request."""
 
-    def __init__(self, delay_s):
-        self.port = free_port()
+    def __init__(self, delay_s, port=0):
+        self.port = port or free_port()
         self.received = []
         self._context = zmq.asyncio.Context()
         self._socket = self._context.socket(zmq.REP)
@@ -178,3 +178,63 @@ def test_the_defaults_answer_before_the_official_client_gives_up():
 
 def test_a_deadline_can_be_set_for_one_method():
     assert deadline_s("status", ManagerConfig(deadlines_s={"status": 0.5})) == 0.5
+
+
+async def test_a_call_waits_for_a_connection_however_long_re_manager_was_away():
+    port = free_port()
+    client = await opened(control_address=f"tcp://127.0.0.1:{port}", queue_wait_s=2)
+    with pytest.raises(ManagerUnavailable, match="was not sent"):
+        await client.request("x")
+    waiting = asyncio.ensure_future(client.request("x", {"number": 1}))
+    await asyncio.sleep(0.05)
+    assert not waiting.done()
+    peer = SlowPeer(0, port)
+    try:
+        assert json.loads(await waiting) == {"number": 1}
+    finally:
+        await client.close()
+        await peer.close()
+
+
+async def test_the_interval_between_two_tries_to_connect_does_not_grow():
+    """A peer that ends each connection at once counts the tries."""
+    tries = []
+
+    async def end(_, writer):
+        tries.append(asyncio.get_running_loop().time())
+        writer.close()
+
+    server = await asyncio.start_server(end, "127.0.0.1", 0)
+    client = await opened(control_address=f"tcp://127.0.0.1:{server.sockets[0].getsockname()[1]}")
+    try:
+        async with asyncio.timeout(20):
+            while len(tries) < 21:
+                await asyncio.sleep(0.02)
+        gaps = sorted(later - earlier for earlier, later in zip(tries, tries[1:], strict=False))
+        assert gaps[len(gaps) // 2] < 0.5  # It was 1 s after the fourth try.
+    finally:
+        await client.close()
+        server.close()
+
+
+async def test_without_a_connection_no_more_calls_wait_than_the_queue_holds():
+    client = await opened(control_address=f"tcp://127.0.0.1:{free_port()}", queue_limit=3, queue_wait_s=20)
+    calls = [asyncio.ensure_future(client.request("x")) for _ in range(3)]
+    await asyncio.sleep(0)
+    with pytest.raises(ManagerUnavailable, match="was not sent"):
+        await client.request("x")
+    await client.close()
+    await asyncio.gather(*calls, return_exceptions=True)
+
+
+async def test_a_connection_that_met_itself_is_no_connection_and_is_given_up(caplog):
+    """With a source address the kernel's unlucky choice of the source port is made on purpose."""
+    own = f"127.0.0.1:{free_port()}"
+    client = await opened(control_address=f"tcp://{own};{own}", queue_wait_s=0.5)
+    try:
+        with pytest.raises(ManagerUnavailable, match="met itself"):
+            await client.request("status")
+        assert client.counts["sent"] == 0
+        assert "range of source ports" in caplog.text
+    finally:
+        await client.close()

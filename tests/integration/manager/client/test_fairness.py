@@ -7,7 +7,7 @@ import msgspec
 import pytest
 
 from sanic_qserver.config import ManagerConfig, SubmissionsConfig
-from sanic_qserver.errors import ManagerTimeout
+from sanic_qserver.errors import ManagerTimeout, Overloaded
 from sanic_qserver.manager.client import ManagerClient
 from sanic_qserver.manager.entries import Entry
 from sanic_qserver.manager.fair_queue import CROWDED_BATCH, READERS_S, FairQueue
@@ -192,3 +192,54 @@ async def test_one_who_floods_does_not_keep_others_waiting(instrument):
         assert len(queue) == 301
     finally:
         await manager.close()
+
+
+async def test_when_there_is_no_room_the_newest_call_of_whoever_has_most_gives_way(line):
+    flood = [call(line, "a", "task_status") for _ in range(4)]
+    call(line, "b")
+    assert line.displace("a") is None
+    assert [line.displace("c") for _ in range(4)] == [flood[3], flood[2], flood[1], None]
+    assert len(line) == 2
+    assert taken(line, 2) == "ab"
+
+
+async def test_a_call_that_others_share_is_displaced_last(line):
+    own, shared, write = (call(line, "a", method) for method in ("task_status", "status", "queue_clear"))
+    shared.is_shared = True
+    assert [line.displace("b"), line.displace("b")] == [own, write]
+    assert line.displace("b") is None
+
+
+async def test_what_is_dropped_while_nothing_is_sent_leaves_nothing_behind(line):
+    for entry in [call(line, lane, method) for lane in "ab" for method in ("status", "queue_clear")]:
+        line.drop(entry)
+    assert (line._reads, line._writes, line._counts) == ({}, {}, {})
+
+
+async def test_an_observer_who_fills_the_queue_costs_nobody_else_a_call(instrument):
+    config = ManagerConfig(control_address=instrument.control_address, queue_limit=60, queue_wait_s=20)
+    client = ManagerClient(config)
+    client.open()
+    await client.request("queue_clear")
+    refused = 0
+
+    async def observe(number):
+        nonlocal refused
+        try:
+            await client.request("queue_item_get", {"uid": f"none {number}"}, lane="observer")
+        except Overloaded as error:
+            assert "not sent" in error.detail
+            refused += 1
+
+    flood = [asyncio.ensure_future(observe(number)) for number in range(300)]
+    await asyncio.sleep(0)
+    try:
+        own = {"item": ITEM, "user": "operator", "user_group": "primary"}
+        adds = [client.request("queue_item_add", own, lane="operator") for _ in range(25)]
+        replies = [msgspec.json.decode(reply) for reply in await asyncio.gather(*adds)]
+        assert all(reply["success"] for reply in replies)
+        await asyncio.gather(*flood)
+        assert refused >= 240
+    finally:
+        await client.request("queue_clear")
+        await client.close()
