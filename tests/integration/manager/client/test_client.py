@@ -1,6 +1,7 @@
 """The RE Manager client: pipelining, encodings, CURVE, deadlines. Real managers, except for faults of a peer."""
 
 import asyncio
+import itertools
 import json
 
 import pytest
@@ -210,7 +211,7 @@ async def test_the_interval_between_two_tries_to_connect_does_not_grow():
         async with asyncio.timeout(20):
             while len(tries) < 21:
                 await asyncio.sleep(0.02)
-        gaps = sorted(later - earlier for earlier, later in zip(tries, tries[1:], strict=False))
+        gaps = sorted(later - earlier for earlier, later in itertools.pairwise(tries))
         assert gaps[len(gaps) // 2] < 0.5  # It was 1 s after the fourth try.
     finally:
         await client.close()

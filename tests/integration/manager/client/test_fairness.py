@@ -227,8 +227,7 @@ async def test_an_observer_who_fills_the_queue_costs_nobody_else_a_call(instrume
         nonlocal refused
         try:
             await client.request("queue_item_get", {"uid": f"none {number}"}, lane="observer")
-        except Overloaded as error:
-            assert "not sent" in error.detail
+        except Overloaded:
             refused += 1
 
     flood = [asyncio.ensure_future(observe(number)) for number in range(300)]
