@@ -17,12 +17,12 @@ sys.path[:0] = [str(Path(__file__).resolve().parent), str(Path(__file__).resolve
 from sanic.compat import Header
 from servers import KEY, RATES
 
+from sanic_qserver.api.table import ENDPOINTS
 from sanic_qserver.app import create_app
-from sanic_qserver.config import load
-from sanic_qserver.endpoints.table import ENDPOINTS
+from sanic_qserver.config.settings import load
 from sanic_qserver.http.credentials import credential_of
-from sanic_qserver.http.request import DirectRequest
 from sanic_qserver.http.request_id import request_id_of
+from sanic_qserver.http.server.request import DirectRequest
 
 COUNT = 300  # Short enough to fit between the interruptions of a busy machine: the best of many counts.
 REPLY = b'{"msg":"' + b"x" * 1000 + b'"}'

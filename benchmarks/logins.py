@@ -15,9 +15,9 @@ from pathlib import Path
 
 import httpx
 
-from sanic_qserver.auth.passwords import hasher_of
+from sanic_qserver.auth.providers.passwords import hasher_of
+from sanic_qserver.config.logins import PasswordsConfig
 from sanic_qserver.demo import Instrument, free_port
-from sanic_qserver.login_config import PasswordsConfig
 
 CONFIG = """
 [auth]

@@ -16,10 +16,10 @@ import time
 from pathlib import Path
 from types import SimpleNamespace
 
+from sanic_qserver.api.table import ENDPOINTS
 from sanic_qserver.app import create_app
-from sanic_qserver.config import load
+from sanic_qserver.config.settings import load
 from sanic_qserver.demo import free_port, is_taken
-from sanic_qserver.endpoints.table import ENDPOINTS
 from sanic_qserver.http.gate import Gate
 
 KEY = "the-key-of-the-benchmark"

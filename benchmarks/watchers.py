@@ -27,7 +27,7 @@ import uvloop
 import zmq
 
 from sanic_qserver.demo import Instrument, Part, free_port
-from sanic_qserver.http.crowd import GONE_S
+from sanic_qserver.http.stream.memory import GONE_S
 
 KEY = "benchmark"
 TEXT = "line {number:08d} " + "x" * 70 + "\n"

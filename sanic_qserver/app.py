@@ -5,37 +5,37 @@ from typing import Any
 
 from sanic import Request, Sanic
 
+from sanic_qserver.api.services import Services
+from sanic_qserver.api.spreadsheets.readers import SheetReaders, sheet_limits
+from sanic_qserver.api.table import ENDPOINTS, STREAMS
 from sanic_qserver.auth.building import logins_of
-from sanic_qserver.auth.provider import Providers
-from sanic_qserver.config import Config
-from sanic_qserver.endpoints.idempotency import answers_of, idempotent
-from sanic_qserver.endpoints.ownership import guarded
-from sanic_qserver.endpoints.quotas import within_quota
-from sanic_qserver.endpoints.services import Services
-from sanic_qserver.endpoints.spreadsheets.readers import SheetReaders, sheet_limits
-from sanic_qserver.endpoints.submitting import hooked
-from sanic_qserver.endpoints.table import ENDPOINTS, STREAMS
+from sanic_qserver.auth.providers.provider import Providers
+from sanic_qserver.config.settings import Config
 from sanic_qserver.extensions.loading import load_extensions
 from sanic_qserver.extensions.running import Running
 from sanic_qserver.http.application import App
 from sanic_qserver.http.blueprints import mount_blueprints
-from sanic_qserver.http.browsers import Browsers
 from sanic_qserver.http.cors import allow_origins
+from sanic_qserver.http.csrf import Browsers
+from sanic_qserver.http.docs import mount_pages
 from sanic_qserver.http.errors import ProblemHandler
 from sanic_qserver.http.gate import Gate
+from sanic_qserver.http.health import mount_operations
+from sanic_qserver.http.lifecycle import mount_policies
 from sanic_qserver.http.metrics import Metrics
-from sanic_qserver.http.operations import mount_operations
-from sanic_qserver.http.pages import mount_pages
-from sanic_qserver.http.policies import mount_policies
-from sanic_qserver.http.request import DirectRequest
-from sanic_qserver.http.routing import handler_of, mount, mount_options
-from sanic_qserver.http.streams import mount_streams
-from sanic_qserver.manager.client import ManagerClient
-from sanic_qserver.manager.console import Console
-from sanic_qserver.manager.live import Live
+from sanic_qserver.http.router import handler_of, mount, mount_options
+from sanic_qserver.http.server.request import DirectRequest
+from sanic_qserver.http.stream.sse import mount_streams
+from sanic_qserver.manager.client.client import ManagerClient
+from sanic_qserver.manager.console.output import Console
+from sanic_qserver.manager.live.live import Live
 from sanic_qserver.manager.publications import Publications
-from sanic_qserver.manager.reads import Reads
-from sanic_qserver.policy.audit import audit_of
+from sanic_qserver.manager.read_cache import Reads
+from sanic_qserver.middleware.audit.sinks import audit_of
+from sanic_qserver.middleware.hooked import hooked
+from sanic_qserver.middleware.idempotency.replay import answers_of, idempotent
+from sanic_qserver.middleware.ownership import guarded
+from sanic_qserver.middleware.quotas import within_quota
 from sanic_qserver.policy.policies import Policies
 
 log = logging.getLogger("sanic_qserver")

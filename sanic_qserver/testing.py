@@ -21,7 +21,7 @@ import pytest
 from sanic import Sanic
 
 from sanic_qserver.app import create_app
-from sanic_qserver.config import Config, load
+from sanic_qserver.config.settings import Config, load
 from sanic_qserver.demo import Instrument, free_port
 from sanic_qserver.http.application import App
 

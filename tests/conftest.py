@@ -21,9 +21,9 @@ from postgres import cluster, url  # noqa: F401  # fixtures
 from sanic import Sanic
 
 from sanic_qserver.app import create_app
-from sanic_qserver.config import Config, load
+from sanic_qserver.config.settings import Config, load
 from sanic_qserver.demo import Instrument, free_port
-from sanic_qserver.http.protocol import DeadlineProtocol
+from sanic_qserver.http.server.connection import DeadlineProtocol
 
 ROOT = Path(__file__).parent.parent
 DATA = Path(__file__).parent / "data"

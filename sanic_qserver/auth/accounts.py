@@ -10,15 +10,15 @@ import secrets
 from collections.abc import Callable
 from pathlib import Path
 
-from sanic_qserver.auth.api_keys import ApiKeys
-from sanic_qserver.auth.attempts import Attempts
-from sanic_qserver.auth.database import Database
-from sanic_qserver.auth.one_time import StoredOneTime
-from sanic_qserver.auth.remembered import Remembered
-from sanic_qserver.auth.sessions import Sessions
-from sanic_qserver.auth.store import Store
-from sanic_qserver.auth.tokens import Tokens
-from sanic_qserver.config import Config
+from sanic_qserver.auth.storage.database import Database
+from sanic_qserver.auth.storage.store import Store
+from sanic_qserver.auth.tokens.api_keys import ApiKeys
+from sanic_qserver.auth.tokens.attempts import Attempts
+from sanic_qserver.auth.tokens.credential_cache import Remembered
+from sanic_qserver.auth.tokens.one_time import StoredOneTime
+from sanic_qserver.auth.tokens.sessions import Sessions
+from sanic_qserver.auth.tokens.signing import Tokens
+from sanic_qserver.config.settings import Config
 from sanic_qserver.errors import ConfigError, GatewayError
 
 log = logging.getLogger("sanic_qserver.auth")

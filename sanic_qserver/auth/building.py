@@ -5,17 +5,17 @@ from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from sanic_qserver import login_config as kinds
 from sanic_qserver.auth.logins import ExternalLogin, Logins, PasswordLogin
-from sanic_qserver.auth.provider import AuthProvider
-from sanic_qserver.auth.single_user import SingleUserKey
-from sanic_qserver.auth.tickets import Tickets
-from sanic_qserver.config import Config
+from sanic_qserver.auth.providers.provider import AuthProvider
+from sanic_qserver.auth.providers.single_user import SingleUserKey
+from sanic_qserver.auth.tokens.tickets import Tickets
+from sanic_qserver.config import logins as kinds
+from sanic_qserver.config.settings import Config
 from sanic_qserver.errors import ConfigError
 
 if TYPE_CHECKING:
     from sanic_qserver.auth.accounts import Accounts
-    from sanic_qserver.auth.passwords import Passwords
+    from sanic_qserver.auth.providers.passwords import Passwords
 
 RESERVED = frozenset({"service", "__anonymous__"})
 
@@ -32,7 +32,7 @@ class _Workshop:
     @property
     def passwords(self) -> "Passwords":
         if self._passwords is None:
-            from sanic_qserver.auth.passwords import Passwords  # noqa: PLC0415  # argon2, when it is needed
+            from sanic_qserver.auth.providers.passwords import Passwords  # noqa: PLC0415  # argon2, when it is needed
 
             self._passwords = Passwords(self.config.auth.passwords)
             self.closers.append(self._passwords.close)
@@ -78,45 +78,45 @@ def _check_names(config: Config) -> None:
 def _made(config: kinds.AnyProvider, workshop: _Workshop) -> object:
     match config:
         case kinds.Dictionary():
-            from sanic_qserver.auth.dictionary import DictionaryLogin  # noqa: PLC0415
+            from sanic_qserver.auth.providers.dictionary import DictionaryLogin  # noqa: PLC0415
 
             return DictionaryLogin(config, workshop.passwords)
         case kinds.Ldap():
             with needs("ldap", config.name):
-                from sanic_qserver.auth.ldap import LdapLogin  # noqa: PLC0415
+                from sanic_qserver.auth.providers.ldap import LdapLogin  # noqa: PLC0415
             ldap = LdapLogin(config)
             workshop.closers.append(ldap.pool.close)
             return ldap
         case kinds.Pam():
             with needs("pam", config.name):
-                from sanic_qserver.auth.pam import PamLogin  # noqa: PLC0415
+                from sanic_qserver.auth.providers.pam import PamLogin  # noqa: PLC0415
             pam = PamLogin(config)
             workshop.closers.append(pam.pool.close)
             return pam
         case kinds.Oidc():
-            from sanic_qserver.auth.oidc import OidcLogin  # noqa: PLC0415
+            from sanic_qserver.auth.providers.oidc import OidcLogin  # noqa: PLC0415
 
             oidc = OidcLogin(config)
             workshop.async_closers.append(oidc.provider.close)
             return oidc
         case kinds.OidcBearer():
-            from sanic_qserver.auth.oidc_bearer import OidcTokens  # noqa: PLC0415
+            from sanic_qserver.auth.providers.oidc_bearer import OidcTokens  # noqa: PLC0415
 
             bearer = OidcTokens(config)
             workshop.async_closers.append(bearer.provider.close)
             return bearer
         case kinds.Saml():
             with needs("saml", config.name):
-                from sanic_qserver.auth.saml import SamlLogin  # noqa: PLC0415
+                from sanic_qserver.auth.providers.saml import SamlLogin  # noqa: PLC0415
             saml = SamlLogin(config)
             workshop.closers.append(saml.pool.close)
             return saml
         case kinds.ProxyIdentity():
-            from sanic_qserver.auth.proxy import ProxyHeaders  # noqa: PLC0415
+            from sanic_qserver.auth.providers.proxy import ProxyHeaders  # noqa: PLC0415
 
             return ProxyHeaders(config)
         case _:
-            from sanic_qserver.auth.custom import custom_provider  # noqa: PLC0415
+            from sanic_qserver.auth.providers.custom import custom_provider  # noqa: PLC0415
 
             return custom_provider(config)
 

@@ -7,10 +7,10 @@ import secrets
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
-from sanic_qserver.auth.one_time import MemoryOneTime, OneTime
-from sanic_qserver.auth.provider import AuthProvider
-from sanic_qserver.auth.single_user import SingleUserKey
-from sanic_qserver.config import Config
+from sanic_qserver.auth.providers.provider import AuthProvider
+from sanic_qserver.auth.providers.single_user import SingleUserKey
+from sanic_qserver.auth.tokens.one_time import MemoryOneTime, OneTime
+from sanic_qserver.config.settings import Config
 from sanic_qserver.errors import Conflict, NotFound
 from sanic_qserver.structs.identity import Access, Principal
 

@@ -8,9 +8,9 @@ from typing import Annotated, Literal
 
 import typer
 
-from sanic_qserver.auth.records import INHERIT
+from sanic_qserver.auth.storage.records import INHERIT
 from sanic_qserver.cli.options import ConfigFile
-from sanic_qserver.config import Config, load
+from sanic_qserver.config.settings import Config, load
 from sanic_qserver.errors import ConfigError
 from sanic_qserver.scopes import Scope
 from sanic_qserver.structs.identity import Principal
@@ -18,7 +18,7 @@ from sanic_qserver.structs.identity import Principal
 
 def hash_password(config: ConfigFile = None) -> None:
     """Print the hash of a password, for [auth.providers.users]. Asks for it, or reads a line from a pipe."""
-    from sanic_qserver.auth.passwords import hasher_of  # noqa: PLC0415  # argon2, for this command only
+    from sanic_qserver.auth.providers.passwords import hasher_of  # noqa: PLC0415  # argon2, for this command only
 
     if sys.stdin.isatty():
         password = getpass.getpass("Password: ")
@@ -87,7 +87,7 @@ def db(
 ) -> None:
     """Bring the database of logins up to date, as the server does at its start; or see whether it is."""
     from sanic_qserver.auth.accounts import database_url  # noqa: PLC0415  # SQLAlchemy, for this command only
-    from sanic_qserver.auth.database import HEAD, Database  # noqa: PLC0415
+    from sanic_qserver.auth.storage.database import HEAD, Database  # noqa: PLC0415
 
     loaded = load(config)
 

@@ -8,11 +8,11 @@ from typing import Annotated
 import msgspec
 import typer
 
+from sanic_qserver.api.endpoint import Endpoint, Stream
+from sanic_qserver.api.table import ENDPOINTS, STREAMS
 from sanic_qserver.app import create_app
 from sanic_qserver.cli.options import ConfigFile
-from sanic_qserver.config import load, shipped
-from sanic_qserver.endpoints.endpoint import Endpoint, Stream
-from sanic_qserver.endpoints.table import ENDPOINTS, STREAMS
+from sanic_qserver.config.settings import load, shipped
 from sanic_qserver.errors import ConfigError
 from sanic_qserver.http.openapi import document
 

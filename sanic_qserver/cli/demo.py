@@ -15,7 +15,7 @@ import typer
 
 from sanic_qserver.app import create_app
 from sanic_qserver.cli.serve import run
-from sanic_qserver.config import ENVIRONMENT, Config, load, shipped
+from sanic_qserver.config.settings import ENVIRONMENT, Config, load, shipped
 from sanic_qserver.demo import Instrument, Part, PartFailed, is_taken, state_folder
 from sanic_qserver.errors import ConfigError
 

@@ -9,8 +9,8 @@ from typing import Annotated, Any
 import typer
 import yaml
 
+from sanic_qserver.config.legacy import read_legacy, translate
 from sanic_qserver.errors import ConfigError
-from sanic_qserver.legacy import read_legacy, translate
 
 
 def migrate(
@@ -40,8 +40,8 @@ def migrate(
 
 def _hashed(sections: dict[str, Any]) -> Iterator[str]:
     """Put hashes in place of plain passwords; say what else to look at."""
-    from sanic_qserver.auth.passwords import hasher_of  # noqa: PLC0415
-    from sanic_qserver.login_config import PasswordsConfig  # noqa: PLC0415
+    from sanic_qserver.auth.providers.passwords import hasher_of  # noqa: PLC0415
+    from sanic_qserver.config.logins import PasswordsConfig  # noqa: PLC0415
 
     for provider in sections.get("auth", {}).get("providers", []):
         for name, password in provider.get("users", {}).items():

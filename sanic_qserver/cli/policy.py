@@ -7,19 +7,19 @@ from typing import Annotated
 
 import typer
 
+from sanic_qserver.api.endpoint import Endpoint, Stream
+from sanic_qserver.api.table import ENDPOINTS, STREAMS
 from sanic_qserver.cli.options import ConfigFile
-from sanic_qserver.config import load
-from sanic_qserver.endpoints.endpoint import Endpoint, Stream
-from sanic_qserver.endpoints.table import ENDPOINTS, STREAMS
+from sanic_qserver.config.settings import load
 from sanic_qserver.errors import ConfigError
-from sanic_qserver.policy.access import Attempt
-from sanic_qserver.policy.documents import Document
+from sanic_qserver.policy.access.permissions import Permissions
+from sanic_qserver.policy.access.roles import BUILT_IN
+from sanic_qserver.policy.access.windows import Clock
 from sanic_qserver.policy.explain import explain as explained, explain_limits
-from sanic_qserver.policy.permissions import Permissions
+from sanic_qserver.policy.files.documents import Document
 from sanic_qserver.policy.policies import Policies
-from sanic_qserver.policy.rate_limits import RateLimits
-from sanic_qserver.policy.roles import BUILT_IN
-from sanic_qserver.policy.windows import Clock
+from sanic_qserver.policy.protocols import Attempt
+from sanic_qserver.policy.rates.limiter import RateLimits
 from sanic_qserver.scopes import Scope
 from sanic_qserver.structs.identity import PUBLIC, SINGLE_USER, Access, Principal
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import watchfiles
 
-from sanic_qserver.config import Config
+from sanic_qserver.config.settings import Config
 
 STOP_LIMIT_S = 10.0
 

@@ -16,10 +16,10 @@ from sanic.worker.loader import AppLoader
 from sanic_qserver.app import create_app
 from sanic_qserver.cli.options import ConfigFile
 from sanic_qserver.cli.reloading import serve_again_and_again
-from sanic_qserver.config import Config, load
+from sanic_qserver.config.settings import Config, load
 from sanic_qserver.demo import is_taken
 from sanic_qserver.errors import ConfigError
-from sanic_qserver.http.protocol import DeadlineProtocol
+from sanic_qserver.http.server.connection import DeadlineProtocol
 
 log = logging.getLogger("sanic_qserver")
 

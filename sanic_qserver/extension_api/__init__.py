@@ -6,12 +6,11 @@ server listens. What it adds is taken as a whole, or, when it fails, not at all.
 
 import msgspec
 
+from sanic_qserver.api.endpoint import Answer, Call, Endpoint, Stamp, Stream, UploadedFile, forward
+from sanic_qserver.api.spreadsheets.grid import BadSheet
+from sanic_qserver.api.spreadsheets.readers import SpreadsheetFile
 from sanic_qserver.auth.logins import ExternalLogin, PasswordLogin
-from sanic_qserver.auth.provider import AuthProvider
-from sanic_qserver.endpoints.endpoint import Answer, Call, Endpoint, Stamp, Stream, UploadedFile, forward
-from sanic_qserver.endpoints.hooks import AfterSubmit, BeforeSubmit, Item, Refusal, Submission
-from sanic_qserver.endpoints.spreadsheets.grid import BadSheet
-from sanic_qserver.endpoints.spreadsheets.readers import SpreadsheetFile
+from sanic_qserver.auth.providers.provider import AuthProvider
 from sanic_qserver.errors import (
     BadArguments,
     ConfigError,
@@ -24,7 +23,8 @@ from sanic_qserver.errors import (
 )
 from sanic_qserver.extension_api.caller import CallerManager
 from sanic_qserver.extension_api.host import ExtensionHost
-from sanic_qserver.policy.access import AccessPolicy, Attempt, RatePolicy, Verdict
+from sanic_qserver.middleware.hooks import AfterSubmit, BeforeSubmit, Item, Refusal, Submission
+from sanic_qserver.policy.protocols import AccessPolicy, Attempt, RatePolicy, Verdict
 from sanic_qserver.scopes import Scope
 from sanic_qserver.structs.identity import Access, Credential, CredentialKind, Principal, Quota
 from sanic_qserver.structs.requests import NoParams, Params

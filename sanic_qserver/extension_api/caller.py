@@ -6,9 +6,9 @@ from typing import Any
 
 import msgspec
 
-from sanic_qserver.endpoints.auditing import serve_recorded
-from sanic_qserver.endpoints.endpoint import Call, Endpoint, bytes_of, stamped
+from sanic_qserver.api.endpoint import Call, Endpoint, bytes_of, stamped
 from sanic_qserver.errors import BadArguments, ScopeMissing
+from sanic_qserver.middleware.audit.recording import serve_recorded
 
 
 class CallerManager:

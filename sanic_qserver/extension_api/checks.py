@@ -4,9 +4,9 @@ from typing import get_type_hints
 
 import msgspec
 
-from sanic_qserver.endpoints.endpoint import Endpoint, Stream
-from sanic_qserver.endpoints.hooks import is_async
+from sanic_qserver.api.endpoint import Endpoint, Stream
 from sanic_qserver.errors import ConfigError
+from sanic_qserver.middleware.hooks import is_async
 from sanic_qserver.scopes import Scope
 from sanic_qserver.structs.requests import Params
 

@@ -4,11 +4,11 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from sanic_qserver.auth.provider import AuthProvider
-from sanic_qserver.endpoints.endpoint import Endpoint, Stream
-from sanic_qserver.endpoints.hooks import Hook
-from sanic_qserver.endpoints.spreadsheets.readers import SheetReader
-from sanic_qserver.policy.access import AccessPolicy, RatePolicy
+from sanic_qserver.api.endpoint import Endpoint, Stream
+from sanic_qserver.api.spreadsheets.readers import SheetReader
+from sanic_qserver.auth.providers.provider import AuthProvider
+from sanic_qserver.middleware.hooks import Hook
+from sanic_qserver.policy.protocols import AccessPolicy, RatePolicy
 from sanic_qserver.scopes import Scope
 
 if TYPE_CHECKING:

@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
-from sanic_qserver.auth.provider import AuthProvider
-from sanic_qserver.config import ExtensionsConfig
-from sanic_qserver.endpoints.endpoint import Answer, Call, Endpoint, Stream
-from sanic_qserver.endpoints.hooks import AfterSubmit, BeforeSubmit, Hook, limited
-from sanic_qserver.endpoints.spreadsheets.readers import Read, SheetReader
+from sanic_qserver.api.endpoint import Answer, Call, Endpoint, Stream
+from sanic_qserver.api.spreadsheets.readers import Read, SheetReader
+from sanic_qserver.auth.providers.provider import AuthProvider
+from sanic_qserver.config.settings import ExtensionsConfig
 from sanic_qserver.errors import ConfigError
 from sanic_qserver.extension_api.caller import CallerManager
 from sanic_qserver.extension_api.checks import check_row, check_stream
 from sanic_qserver.extension_api.contribution import Contribution, MountedBlueprint, StartStop, StatusListener
-from sanic_qserver.manager.client import ManagerClient
-from sanic_qserver.policy.access import AccessPolicy, RatePolicy
+from sanic_qserver.manager.client.client import ManagerClient
+from sanic_qserver.middleware.hooks import AfterSubmit, BeforeSubmit, Hook, limited
+from sanic_qserver.policy.protocols import AccessPolicy, RatePolicy
 from sanic_qserver.scopes import Scope
 
 if TYPE_CHECKING:

@@ -2,8 +2,8 @@
 
 import functools
 
-from sanic_qserver.auth.provider import AuthProvider
-from sanic_qserver.endpoints.hooks import Hook, limited
+from sanic_qserver.auth.providers.provider import AuthProvider
+from sanic_qserver.middleware.hooks import Hook, limited
 from sanic_qserver.structs.identity import Credential, Principal
 
 

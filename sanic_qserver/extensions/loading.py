@@ -11,18 +11,18 @@ from dataclasses import dataclass, field
 from types import ModuleType
 from typing import Any, TypeVar
 
-from sanic_qserver.auth.provider import AuthProvider
-from sanic_qserver.config import Config
-from sanic_qserver.endpoints.endpoint import Endpoint, Stream
-from sanic_qserver.endpoints.spreadsheets.readers import SpreadsheetFile
+from sanic_qserver.api.endpoint import Endpoint, Stream
+from sanic_qserver.api.spreadsheets.readers import SpreadsheetFile
+from sanic_qserver.auth.providers.provider import AuthProvider
+from sanic_qserver.config.settings import Config
 from sanic_qserver.errors import ConfigError
 from sanic_qserver.extension_api.contribution import Contribution
 from sanic_qserver.extension_api.host import ExtensionHost, Surroundings
 from sanic_qserver.extensions.containment import ContainedProvider
 from sanic_qserver.extensions.names import Source, describe, import_module, make_importable, sources
 from sanic_qserver.extensions.paths import Claims
-from sanic_qserver.manager.client import ManagerClient
-from sanic_qserver.policy.access import AccessPolicy, RatePolicy
+from sanic_qserver.manager.client.client import ManagerClient
+from sanic_qserver.policy.protocols import AccessPolicy, RatePolicy
 from sanic_qserver.scopes import Scope
 
 Policy = TypeVar("Policy", AccessPolicy, RatePolicy)

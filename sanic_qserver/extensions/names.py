@@ -9,7 +9,7 @@ from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from types import ModuleType
 
-from sanic_qserver.config import Config
+from sanic_qserver.config.settings import Config
 from sanic_qserver.errors import ConfigError
 
 GROUP = "sanic_qserver.extensions"

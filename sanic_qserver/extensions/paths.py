@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from sanic_qserver.endpoints.endpoint import Endpoint, Stream
+from sanic_qserver.api.endpoint import Endpoint, Stream
 from sanic_qserver.errors import ConfigError
 from sanic_qserver.extension_api.contribution import Contribution
 

@@ -7,12 +7,12 @@ import logging
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from sanic_qserver.endpoints.hooks import Hook, Hooks, limited
-from sanic_qserver.endpoints.threads import DaemonThreads
 from sanic_qserver.errors import GatewayError
 from sanic_qserver.extensions.loading import Extensions
 from sanic_qserver.extensions.watchdog import Watchdog
-from sanic_qserver.manager.watch import Snapshot, StatusWatch
+from sanic_qserver.manager.live.status_feed import Snapshot, StatusWatch
+from sanic_qserver.middleware.hooks import Hook, Hooks, limited
+from sanic_qserver.threads import DaemonThreads
 
 log = logging.getLogger("sanic_qserver.extensions")
 

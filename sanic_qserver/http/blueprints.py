@@ -9,8 +9,8 @@ from typing import Any
 from sanic import HTTPResponse, Request
 from sanic.exceptions import SanicException
 
-from sanic_qserver.endpoints.endpoint import Answer, Call, Endpoint
-from sanic_qserver.endpoints.services import Services
+from sanic_qserver.api.endpoint import Answer, Call, Endpoint
+from sanic_qserver.api.services import Services
 from sanic_qserver.errors import ConfigError, ExtensionFailed, GatewayError
 from sanic_qserver.extension_api.contribution import MountedBlueprint
 from sanic_qserver.http.application import App

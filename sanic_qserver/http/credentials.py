@@ -8,7 +8,7 @@ from urllib.parse import parse_qsl
 
 from sanic import Request
 
-from sanic_qserver.endpoints.auth_cookies import SESSION_COOKIE
+from sanic_qserver.api.auth.cookies import SESSION_COOKIE
 from sanic_qserver.errors import NotAuthenticated
 from sanic_qserver.structs.identity import Credential, CredentialKind
 

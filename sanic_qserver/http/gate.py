@@ -6,16 +6,16 @@ from contextlib import asynccontextmanager
 
 from sanic import Request
 
-from sanic_qserver.auth.provider import Providers
-from sanic_qserver.endpoints.auditing import record_denied, record_failed, serve_recorded
-from sanic_qserver.endpoints.endpoint import Answer, Call, Endpoint, ForeignForms, Stream
+from sanic_qserver.api.endpoint import Answer, Call, Endpoint, ForeignForms, Stream
+from sanic_qserver.auth.providers.provider import Providers
 from sanic_qserver.errors import GatewayError, NotAuthenticated, ScopeMissing
-from sanic_qserver.http.browsers import AMBIENT, Browsers
 from sanic_qserver.http.credentials import credential_of
+from sanic_qserver.http.csrf import AMBIENT, Browsers
 from sanic_qserver.http.request_id import request_id_of
 from sanic_qserver.manager.bodies import Body
-from sanic_qserver.policy.access import AccessPolicy, Attempt, RatePolicy, Verdict
-from sanic_qserver.policy.audit import Audit
+from sanic_qserver.middleware.audit.recording import record_denied, record_failed, serve_recorded
+from sanic_qserver.middleware.audit.sinks import Audit
+from sanic_qserver.policy.protocols import AccessPolicy, Attempt, RatePolicy, Verdict
 from sanic_qserver.scopes import Scope
 from sanic_qserver.structs.identity import PUBLIC, Access, Credential, CredentialKind
 

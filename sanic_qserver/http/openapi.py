@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from sanic_qserver import __version__
-from sanic_qserver.endpoints.endpoint import Endpoint, Stream, operation_id
+from sanic_qserver.api.endpoint import Endpoint, Stream, operation_id
 from sanic_qserver.http.errors import PROBLEM
 from sanic_qserver.scopes import DESCRIPTIONS
 from sanic_qserver.structs.requests import NoParams, Params

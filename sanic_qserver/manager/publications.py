@@ -11,8 +11,8 @@ from collections.abc import Callable
 import msgspec
 import zmq
 
-from sanic_qserver.config import ManagerConfig
-from sanic_qserver.manager.sockets import reconnect_at_short_intervals
+from sanic_qserver.config.settings import ManagerConfig
+from sanic_qserver.manager.client.transport import reconnect_at_short_intervals
 
 log = logging.getLogger("sanic_qserver.manager")
 

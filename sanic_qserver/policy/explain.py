@@ -5,12 +5,12 @@ from collections.abc import Iterator
 from msgspec import Struct
 
 from sanic_qserver.errors import NotAuthenticated
-from sanic_qserver.policy.access import Attempt
-from sanic_qserver.policy.permissions import Permissions
-from sanic_qserver.policy.rate_file import described
-from sanic_qserver.policy.rate_limits import RateRules
-from sanic_qserver.policy.roles import Step, matching, steps_of
-from sanic_qserver.policy.windows import Clock
+from sanic_qserver.policy.access.permissions import Permissions
+from sanic_qserver.policy.access.roles import Step, matching, steps_of
+from sanic_qserver.policy.access.windows import Clock
+from sanic_qserver.policy.protocols import Attempt
+from sanic_qserver.policy.rates.limiter import RateRules
+from sanic_qserver.policy.rates.rules import described
 from sanic_qserver.scopes import Scope
 from sanic_qserver.structs.identity import Access, Principal
 

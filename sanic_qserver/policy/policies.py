@@ -5,15 +5,15 @@ import logging
 from functools import partial
 from typing import Any
 
-from sanic_qserver.config import Config, ServerConfig, resolve
+from sanic_qserver.config.settings import Config, ServerConfig, resolve
 from sanic_qserver.errors import ConfigError
-from sanic_qserver.policy.access import AccessPolicy, Background, RatePolicy
-from sanic_qserver.policy.permissions import Permissions
-from sanic_qserver.policy.rate_limits import RateLimits, RateRules
-from sanic_qserver.policy.shared_counters import RedisCounters
-from sanic_qserver.policy.sources import ConfigPermissions, FilePermissions
-from sanic_qserver.policy.watched import WatchedFile, Watcher
-from sanic_qserver.policy.windows import Clock
+from sanic_qserver.policy.access.permissions import Permissions
+from sanic_qserver.policy.access.sources import ConfigPermissions, FilePermissions
+from sanic_qserver.policy.access.windows import Clock
+from sanic_qserver.policy.files.hot_reload import WatchedFile, Watcher
+from sanic_qserver.policy.protocols import AccessPolicy, Background, RatePolicy
+from sanic_qserver.policy.rates.limiter import RateLimits, RateRules
+from sanic_qserver.policy.rates.redis_counters import RedisCounters
 
 log = logging.getLogger("sanic_qserver.policy")
 
@@ -91,7 +91,7 @@ def _access_policy(config: Config, warnings: list[str]) -> AccessPolicy:
         base = FilePermissions(path, warnings, check=partial(refuse_unsafe, config.server))
     if policy.access_server.url or policy.access_server.instrument:
         # Its HTTP client is a tenth of a second at start that others do not need.
-        from sanic_qserver.policy.access_server import AccessServer  # noqa: PLC0415
+        from sanic_qserver.policy.access.access_server import AccessServer  # noqa: PLC0415
 
         return AccessServer(policy.access_server, base, warnings)
     return base

@@ -1,8 +1,8 @@
 """Attempts of callers, and how many of them rate limits let pass."""
 
 from sanic_qserver.errors import TooManyRequests
-from sanic_qserver.policy.access import Attempt
-from sanic_qserver.policy.rate_limits import RateLimits
+from sanic_qserver.policy.protocols import Attempt
+from sanic_qserver.policy.rates.limiter import RateLimits
 from sanic_qserver.scopes import Scope
 from sanic_qserver.structs.identity import PUBLIC, Access, Principal
 

@@ -8,10 +8,10 @@ import pyte
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from sanic_qserver.config import ConsoleConfig
-from sanic_qserver.manager.console import Console
+from sanic_qserver.config.settings import ConsoleConfig
+from sanic_qserver.manager.console.output import Console
+from sanic_qserver.manager.console.terminal import Terminal
 from sanic_qserver.manager.publications import CONSOLE, INFO
-from sanic_qserver.manager.terminal import Terminal
 
 PIECES = st.sampled_from(
     ["a", "bc", "hello ", "\n", "\r", "\r\n", "\b", "\x1b[A", "\x1b[2A", "\x1b[B", "\x1b[C", "\x1b[3D", "\x1b[K",

@@ -8,7 +8,7 @@ import zmq
 from bluesky_queueserver.manager.conversions import simplify_plan_descriptions
 from conftest import KEY, app_of, until_connected
 
-from sanic_qserver.config import load
+from sanic_qserver.config.settings import load
 from sanic_qserver.demo import Instrument
 
 

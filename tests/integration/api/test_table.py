@@ -7,9 +7,9 @@ import pytest
 from conftest import KEY, Served, app_of
 from msgspec import UnsetType
 
-from sanic_qserver.config import load
-from sanic_qserver.endpoints.endpoint import Endpoint
-from sanic_qserver.endpoints.table import ENDPOINTS, STREAMS
+from sanic_qserver.api.endpoint import Endpoint
+from sanic_qserver.api.table import ENDPOINTS, STREAMS
+from sanic_qserver.config.settings import load
 from sanic_qserver.http.decode import Decoder
 from sanic_qserver.scopes import DESCRIPTIONS, Scope
 from sanic_qserver.structs.requests import Params

@@ -7,7 +7,7 @@ from logins import PASSWORDS, SECRET_KEY, dictionary
 
 from sanic_qserver.auth.accounts import Accounts
 from sanic_qserver.auth.networks import network_of
-from sanic_qserver.config import load
+from sanic_qserver.config.settings import load
 from sanic_qserver.errors import Overloaded, TooManyRequests
 
 TOKEN = "/api/auth/provider/toy/token"

@@ -5,7 +5,7 @@ import pytest
 from conftest import KEY, app_of
 from logins import log_in, settings
 
-from sanic_qserver.endpoints.auth_cookies import CSRF_COOKIE, SESSION_COOKIE
+from sanic_qserver.api.auth.cookies import CSRF_COOKIE, SESSION_COOKIE
 
 OURS = "http://dashboard.example"
 PLAN = {"item": {"name": "count", "args": [["det1"]], "item_type": "plan"}}

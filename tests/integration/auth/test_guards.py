@@ -13,7 +13,7 @@ from joserfc import jwt
 from joserfc.jwk import OctKey, RSAKey
 from logins import PASSWORDS, SECRET_KEY, dictionary, log_in, settings
 
-from sanic_qserver.auth.tokens import Tokens, TokenType
+from sanic_qserver.auth.tokens.signing import Tokens, TokenType
 from sanic_qserver.errors import ConfigError, InvalidAccessToken
 
 TOKEN = "/api/auth/provider/toy/token"
@@ -160,8 +160,8 @@ async def test_an_unknown_user_takes_as_long_as_a_known_one(serve_logins):
 
 
 def strong(password):
-    from sanic_qserver.auth.passwords import hasher_of
-    from sanic_qserver.login_config import PasswordsConfig
+    from sanic_qserver.auth.providers.passwords import hasher_of
+    from sanic_qserver.config.logins import PasswordsConfig
 
     return hasher_of(PasswordsConfig()).hash(password)
 
@@ -220,7 +220,7 @@ async def test_a_login_may_not_call_itself_the_single_user(serve_logins):
 
 
 def test_a_plain_password_in_the_file_is_refused(folder):
-    from sanic_qserver.config import load
+    from sanic_qserver.config.settings import load
 
     file = folder / "config.toml"
     text = '[[auth.providers]]\nkind = "dictionary"\nname = "x"\n[auth.providers.users]\nbob = "{}"\n'

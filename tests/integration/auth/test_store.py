@@ -7,8 +7,8 @@ from conftest import app_of
 from logins import SECRET_KEY, dictionary
 
 from sanic_qserver.auth.accounts import Accounts
-from sanic_qserver.auth.remembered import Remembered
-from sanic_qserver.config import load
+from sanic_qserver.auth.tokens.credential_cache import Remembered
+from sanic_qserver.config.settings import load
 from sanic_qserver.errors import AccessTokenExpired, ConfigError, InvalidApiKey, NotAuthenticated
 from sanic_qserver.structs.identity import Credential, CredentialKind, Principal
 
@@ -98,7 +98,7 @@ def test_memory_is_not_trusted_when_the_database_was_not_heard_of(clock):
 async def test_what_is_over_is_purged(accounts, clock):
     from sqlalchemy import func, select
 
-    from sanic_qserver.auth import tables
+    from sanic_qserver.auth.storage import tables
 
     known = await accounts.store.remember(BOB)
     await accounts.sessions.open(known)
@@ -151,7 +151,7 @@ def test_a_server_without_logins_imports_nothing_for_them():
     import sys
 
     program = (
-        "import sys; from sanic_qserver.app import create_app; from sanic_qserver.config import load;"
+        "import sys; from sanic_qserver.app import create_app; from sanic_qserver.config.settings import load;"
         "create_app(load(environment={}), name='x');"
         "print([m for m in ('sqlalchemy','alembic','joserfc','authlib','ldap3','argon2','pam') if m in sys.modules])"
     )

@@ -8,7 +8,7 @@ from conftest import app_of
 from logins import log_in, settings
 from watching import Closed, Watcher, all_leave
 
-from sanic_qserver.http import websocket_auth
+from sanic_qserver.http.stream import websocket_auth
 
 PATH = "/api/status/ws"
 OURS = "http://dashboard.example"

@@ -10,9 +10,9 @@ from logins import log_in
 
 from sanic_qserver.app import create_app
 from sanic_qserver.cli import main
-from sanic_qserver.config import load
+from sanic_qserver.config.logins import Ldap, Oidc, Pam
+from sanic_qserver.config.settings import load
 from sanic_qserver.errors import ConfigError
-from sanic_qserver.login_config import Ldap, Oidc, Pam
 
 OLD = """
 authentication:

@@ -5,7 +5,7 @@ import logging
 import pytest
 from custom_modules import HELLO, make, problem_of, serve, write_module  # noqa: F401
 
-from sanic_qserver.config import from_environment, load
+from sanic_qserver.config.settings import from_environment, load
 from sanic_qserver.errors import ConfigError
 
 

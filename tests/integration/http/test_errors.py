@@ -8,9 +8,9 @@ import pytest
 from conftest import app_of
 
 from sanic_qserver import errors
-from sanic_qserver.auth.ldap import DirectoryAway
-from sanic_qserver.auth.openid import ProviderAway
-from sanic_qserver.endpoints.endpoint import Endpoint
+from sanic_qserver.api.endpoint import Endpoint
+from sanic_qserver.auth.providers.ldap import DirectoryAway
+from sanic_qserver.auth.providers.openid import ProviderAway
 from sanic_qserver.http.errors import PROBLEM, problem, respond
 
 MEMBERS = {"type", "title", "status", "detail", "code", "request_id"}

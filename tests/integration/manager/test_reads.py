@@ -11,13 +11,13 @@ import pytest
 import zstandard
 from conftest import until_status
 
-from sanic_qserver.config import ReadsConfig
-from sanic_qserver.endpoints.lists import listed
+from sanic_qserver.api.lists import listed
+from sanic_qserver.config.settings import ReadsConfig
 from sanic_qserver.errors import ManagerTimeout, NotFound
 from sanic_qserver.http.representations import preferred
 from sanic_qserver.manager.bodies import Body
-from sanic_qserver.manager.entries import Entry
-from sanic_qserver.manager.reads import VALIDATED, Reads
+from sanic_qserver.manager.client.call import Entry
+from sanic_qserver.manager.read_cache import VALIDATED, Reads
 from sanic_qserver.structs.requests import HistoryGet
 
 PLAN = {"name": "count", "args": [["det1"]], "item_type": "plan"}

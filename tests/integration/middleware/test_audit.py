@@ -103,7 +103,7 @@ async def test_neither_secrets_nor_scripts_are_told(audited):
 
 async def test_a_client_that_leaves_before_the_answer_is_told(audited):
     server = await audited()
-    from sanic_qserver.endpoints.endpoint import Call, Endpoint
+    from sanic_qserver.api.endpoint import Call, Endpoint
     from sanic_qserver.structs.identity import SINGLE_USER
 
     gate, services = server.app.ctx.gate, server.app.ctx.services
@@ -141,8 +141,8 @@ async def test_the_file_may_be_rotated_while_the_server_runs(audited):
 async def test_one_who_hammers_a_shut_door_does_not_fill_the_disk(audited):
     server = await audited()
     gate = server.app.ctx.gate
-    from sanic_qserver.endpoints.auditing import record_denied
     from sanic_qserver.errors import NotAuthenticated
+    from sanic_qserver.middleware.audit.recording import record_denied
 
     for _ in range(5000):
         record_denied(gate.audit, server.app.ctx.rows[0], None, "10.0.0.1", "", NotAuthenticated("no"))

@@ -7,11 +7,11 @@ import httpx
 import pytest
 from conftest import KEY, app_of, until_connected
 
-from sanic_qserver.config import IdempotencyConfig
+from sanic_qserver.config.settings import IdempotencyConfig
 from sanic_qserver.demo import Instrument
-from sanic_qserver.endpoints.answers import Kept, MemoryAnswers, State
-from sanic_qserver.endpoints.idempotency import answers_of
 from sanic_qserver.errors import BadArguments, Overloaded
+from sanic_qserver.middleware.idempotency.replay import answers_of
+from sanic_qserver.middleware.idempotency.stored import Kept, MemoryAnswers, State
 
 PLAN = {"name": "count", "args": [["det1"]], "item_type": "plan"}
 

@@ -168,8 +168,8 @@ async def test_a_spreadsheet_is_a_batch(server):
 
 
 def test_every_row_that_own_scopes_open_checks_whose_items_they_are():
-    from sanic_qserver.endpoints.ownership import _EDITS, OWN
-    from sanic_qserver.endpoints.table import ENDPOINTS
+    from sanic_qserver.api.table import ENDPOINTS
+    from sanic_qserver.middleware.ownership import _EDITS, OWN
 
     adds = {"queue_item_add", "queue_item_add_batch"}
     assert {row.method for row in ENDPOINTS if row.any_scope == OWN} == set(_EDITS) | adds

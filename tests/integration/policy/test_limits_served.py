@@ -107,8 +107,8 @@ def test_several_workers_with_counters_of_their_own_are_refused_at_the_start(mak
 
 
 def test_several_workers_share_the_limits_that_are_shipped(make_config):
-    from sanic_qserver.endpoints.table import ENDPOINTS
-    from sanic_qserver.policy.access import Attempt
+    from sanic_qserver.api.table import ENDPOINTS
+    from sanic_qserver.policy.protocols import Attempt
     from sanic_qserver.structs.identity import SINGLE_USER
 
     def policy_of(workers):

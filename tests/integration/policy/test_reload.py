@@ -122,7 +122,7 @@ async def test_a_file_replaced_by_renaming_is_seen(server):
 
 
 async def test_what_is_open_is_not_admitted_any_more_when_the_policy_says_so(server):
-    from sanic_qserver.endpoints.table import STREAMS
+    from sanic_qserver.api.table import STREAMS
     from sanic_qserver.structs.identity import SINGLE_USER
 
     gate = server.app.ctx.gate
@@ -165,7 +165,7 @@ def test_check_tells_of_a_mistake_in_a_policy(tmp_path):
 
 
 CUSTOM = '''
-from sanic_qserver.policy.access import NoRateLimits
+from sanic_qserver.policy.protocols import NoRateLimits
 from sanic_qserver.errors import TooManyRequests
 from sanic_qserver.scopes import Scope
 from sanic_qserver.structs.identity import Access

@@ -9,9 +9,9 @@ from conftest import app_of, free_port
 from directory import ADMIN, ADMIN_PASSWORD, BASE, PEOPLE, STAFF, running_directory
 from logins import log_in, settings
 
-from sanic_qserver.auth.ldap import DirectoryAway, LdapLogin
+from sanic_qserver.auth.providers.ldap import DirectoryAway, LdapLogin
+from sanic_qserver.config.logins import Ldap
 from sanic_qserver.errors import ConfigError
-from sanic_qserver.login_config import Ldap
 
 POLICY = """
 groups:

@@ -15,7 +15,7 @@ from watching import Watcher, all_leave
 @pytest.fixture(scope="module")
 def facility(instrument, tmp_path_factory):
     """A server with logins whose access tokens live for a second."""
-    from sanic_qserver.config import load
+    from sanic_qserver.config.settings import load
 
     folder = tmp_path_factory.mktemp("facility")
     overrides = settings(folder, tokens={"access_token_s": 1.0})

@@ -16,9 +16,9 @@ from joserfc import jwt
 from joserfc.jwk import ECKey, KeySet, OctKey, RSAKey
 from logins import settings
 
-from sanic_qserver.auth.openid import OpenIdProvider
+from sanic_qserver.auth.providers.openid import OpenIdProvider
+from sanic_qserver.config.logins import OidcBearer
 from sanic_qserver.errors import ConfigError
-from sanic_qserver.login_config import OidcBearer
 
 POLICY = """
 users:

@@ -6,8 +6,8 @@ import pytest
 from conftest import app_of
 from logins import log_in, settings
 
-from sanic_qserver.auth.database import HEAD, Database
-from sanic_qserver.login_config import DatabaseConfig
+from sanic_qserver.auth.storage.database import HEAD, Database
+from sanic_qserver.config.logins import DatabaseConfig
 
 pytestmark = pytest.mark.slow
 
@@ -67,7 +67,7 @@ async def test_the_tables_are_those_of_the_migrations(url):
     from alembic.autogenerate import compare_metadata
     from alembic.migration import MigrationContext
 
-    from sanic_qserver.auth.tables import VERSION_TABLE, metadata
+    from sanic_qserver.auth.storage.tables import VERSION_TABLE, metadata
 
     database = Database(DatabaseConfig(), url)
     await database.upgrade()

@@ -161,7 +161,7 @@ def test_a_named_state_folder_keeps_the_queue(folder):
 
 
 def test_the_shipped_policies_are_yaml_that_loads():
-    from sanic_qserver.config import shipped
+    from sanic_qserver.config.settings import shipped
 
     for file in shipped("policies").rglob("*.yaml"):
         assert yaml.safe_load(file.read_text("utf-8")), file

@@ -9,7 +9,7 @@ import openapi_spec_validator
 import pytest
 from conftest import ROOT, app_of, needs
 
-from sanic_qserver.endpoints.table import ENDPOINTS, STREAMS
+from sanic_qserver.api.table import ENDPOINTS, STREAMS
 from sanic_qserver.http.openapi import document
 
 COMMITTED = ROOT / "docs" / "openapi.json"

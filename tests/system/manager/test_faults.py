@@ -9,7 +9,7 @@ import httpx
 import pytest
 from conftest import KEY, app_of, until_connected
 
-from sanic_qserver.config import load
+from sanic_qserver.config.settings import load
 from sanic_qserver.demo import Instrument
 
 pytestmark = pytest.mark.slow

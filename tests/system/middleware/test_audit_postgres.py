@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from sanic_qserver.policy.audit_table import SqlTable
+from sanic_qserver.middleware.audit.table import SqlTable
 from sanic_qserver.structs.audit import AuditEntry, AuditGet
 
 pytestmark = pytest.mark.slow

@@ -16,9 +16,9 @@ from conftest import KEY, app_of, until_connected
 
 from sanic_qserver.demo import free_port, is_taken
 from sanic_qserver.errors import ConfigError, Overloaded, TooManyRequests
-from sanic_qserver.policy.documents import parse_document
-from sanic_qserver.policy.rate_limits import RateLimits, RateRules
-from sanic_qserver.policy.shared_counters import RedisCounters
+from sanic_qserver.policy.files.documents import parse_document
+from sanic_qserver.policy.rates.limiter import RateLimits, RateRules
+from sanic_qserver.policy.rates.redis_counters import RedisCounters
 
 
 class Redis:

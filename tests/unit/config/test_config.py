@@ -6,8 +6,8 @@ import tomllib
 import msgspec
 import pytest
 
-from sanic_qserver import config as configuration
-from sanic_qserver.config import ENVIRONMENT, Config, Section, load, shipped
+from sanic_qserver.config import settings as configuration
+from sanic_qserver.config.settings import ENVIRONMENT, Config, Section, load, shipped
 from sanic_qserver.errors import ConfigError
 
 

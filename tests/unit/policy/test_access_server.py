@@ -6,12 +6,12 @@ import logging
 
 import pytest
 
-from sanic_qserver.config import AccessServerConfig, load
+from sanic_qserver.config.settings import AccessServerConfig, load
 from sanic_qserver.demo import free_port
 from sanic_qserver.errors import ConfigError, NotAuthenticated
-from sanic_qserver.policy.access_server import AccessServer
+from sanic_qserver.policy.access.access_server import AccessServer
+from sanic_qserver.policy.access.sources import FilePermissions
 from sanic_qserver.policy.policies import Policies
-from sanic_qserver.policy.sources import FilePermissions
 from sanic_qserver.scopes import Scope
 from sanic_qserver.structs.identity import PUBLIC, SINGLE_USER, Principal
 

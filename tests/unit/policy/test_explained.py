@@ -4,16 +4,16 @@ import pytest
 from conftest import ROOT
 from typer.testing import CliRunner
 
+from sanic_qserver.api.endpoint import Endpoint
+from sanic_qserver.api.table import ENDPOINTS, STREAMS
 from sanic_qserver.cli.policy import matrix_lines
-from sanic_qserver.config import load, shipped
-from sanic_qserver.endpoints.endpoint import Endpoint
-from sanic_qserver.endpoints.table import ENDPOINTS, STREAMS
-from sanic_qserver.policy.documents import read_document
-from sanic_qserver.policy.permissions import Permissions
+from sanic_qserver.config.settings import load, shipped
+from sanic_qserver.policy.access.permissions import Permissions
+from sanic_qserver.policy.access.roles import BUILT_IN
+from sanic_qserver.policy.access.windows import Clock
+from sanic_qserver.policy.files.documents import read_document
 from sanic_qserver.policy.policies import Policies
-from sanic_qserver.policy.rate_limits import RateRules
-from sanic_qserver.policy.roles import BUILT_IN
-from sanic_qserver.policy.windows import Clock
+from sanic_qserver.policy.rates.limiter import RateRules
 from sanic_qserver.scopes import Scope
 from sanic_qserver.structs.identity import Principal
 

@@ -5,9 +5,9 @@ import math
 import pytest
 
 from sanic_qserver.errors import ConfigError, NotAuthenticated
-from sanic_qserver.policy.documents import parse_document
-from sanic_qserver.policy.permissions import Permissions
-from sanic_qserver.policy.windows import Clock
+from sanic_qserver.policy.access.permissions import Permissions
+from sanic_qserver.policy.access.windows import Clock
+from sanic_qserver.policy.files.documents import parse_document
 from sanic_qserver.scopes import Scope
 from sanic_qserver.structs.identity import PUBLIC, SINGLE_USER, Principal, Quota
 

@@ -7,9 +7,9 @@ import pytest
 from attempts import attempt, passes
 
 from sanic_qserver.errors import ConfigError, Overloaded, TooManyRequests
-from sanic_qserver.policy.counters import CountersUnavailable, MemoryCounters, Refused, Taking
-from sanic_qserver.policy.documents import parse_document
-from sanic_qserver.policy.rate_limits import RateLimits, RateRules
+from sanic_qserver.policy.files.documents import parse_document
+from sanic_qserver.policy.rates.counters import CountersUnavailable, MemoryCounters, Refused, Taking
+from sanic_qserver.policy.rates.limiter import RateLimits, RateRules
 from sanic_qserver.scopes import Scope
 from sanic_qserver.structs.identity import Principal
 
@@ -259,8 +259,8 @@ async def test_without_shared_counters_nobody_logs_in():
 def test_ten_thousand_people_and_a_thousand_rules_load_in_a_second_and_are_met_at_once():
     from time import perf_counter
 
-    from sanic_qserver.policy.permissions import Permissions
-    from sanic_qserver.policy.windows import Clock
+    from sanic_qserver.policy.access.permissions import Permissions
+    from sanic_qserver.policy.access.windows import Clock
 
     people = "".join(
         f"  user{n}: {{roles: [user], displayed_name: 'User {n}', email: 'u{n}@x.org'}}\n" for n in range(10_000)

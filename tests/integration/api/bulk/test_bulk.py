@@ -8,10 +8,10 @@ import msgspec
 import pytest
 from conftest import KEY, Client, app_of, until_connected
 
-from sanic_qserver.endpoints.bulk import BATCH_PATH
-from sanic_qserver.endpoints.bulk_state import Bulks
+from sanic_qserver.api.bulk.state import Bulks
+from sanic_qserver.api.bulk.submission import BATCH_PATH
 from sanic_qserver.errors import ManagerTimeout, NotFound, Overloaded, TooManyRequests
-from sanic_qserver.manager.fair_queue import READERS_S
+from sanic_qserver.manager.client.scheduler import READERS_S
 
 PATH = "/api/queue/item/add/stream"
 

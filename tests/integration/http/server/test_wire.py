@@ -8,8 +8,8 @@ import pytest
 from conftest import KEY, app_of
 from sanic.compat import Header
 
-from sanic_qserver.http.reply import Reply
-from sanic_qserver.http.wire import Wire
+from sanic_qserver.http.server.http1 import Wire
+from sanic_qserver.http.server.response import Reply
 
 HEAD = f"Host: x\r\nAuthorization: ApiKey {KEY}\r\n"
 

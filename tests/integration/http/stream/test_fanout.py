@@ -10,12 +10,12 @@ from conftest import KEY, app_of
 from sanic.server.websockets.impl import WebsocketImplProtocol
 from watching import Closed, Events, Watcher, all_leave
 
-from sanic_qserver.config import ConsoleConfig, LiveConfig
-from sanic_qserver.http.compression import HEADER, accepts_gzip, block
-from sanic_qserver.http.watchers import Watching
-from sanic_qserver.manager.console import Console
-from sanic_qserver.manager.hub import Channel, Framing, Message, Outlet
-from sanic_qserver.manager.live import joined_lines
+from sanic_qserver.config.settings import ConsoleConfig, LiveConfig
+from sanic_qserver.http.stream.compression import HEADER, accepts_gzip, block
+from sanic_qserver.http.stream.subscribers import Watching
+from sanic_qserver.manager.console.output import Console
+from sanic_qserver.manager.live.broadcaster import Channel, Framing, Message, Outlet
+from sanic_qserver.manager.live.live import joined_lines
 
 HEADERS = {"Authorization": f"ApiKey {KEY}"}
 PATH = "/api/console_output/ws"

@@ -7,7 +7,7 @@ import pytest
 from conftest import KEY, app_of, until_connected
 from watching import Watcher, all_leave, client_of
 
-from sanic_qserver.http import websocket_auth
+from sanic_qserver.http.stream import websocket_auth
 
 PLAN = {"name": "count", "args": [["det1"]], "item_type": "plan"}
 PATHS = ("/console_output/ws", "/status/ws", "/info/ws")

@@ -8,11 +8,11 @@ import pytest
 import zmq
 import zmq.asyncio
 
-from sanic_qserver.config import ManagerConfig
+from sanic_qserver.config.settings import ManagerConfig
 from sanic_qserver.demo import Instrument, free_port
 from sanic_qserver.errors import ManagerTimeout, ManagerUnavailable, Overloaded, ShuttingDown
-from sanic_qserver.manager.client import ManagerClient
-from sanic_qserver.manager.methods import READS, SLOW, deadline_s
+from sanic_qserver.manager.client.client import ManagerClient
+from sanic_qserver.manager.client.methods import READS, SLOW, deadline_s
 
 
 async def opened(**settings):

@@ -6,13 +6,13 @@ import time
 import msgspec
 import pytest
 
-from sanic_qserver.config import ManagerConfig, SubmissionsConfig
+from sanic_qserver.config.settings import ManagerConfig, SubmissionsConfig
 from sanic_qserver.errors import ManagerTimeout, Overloaded
-from sanic_qserver.manager.client import ManagerClient
-from sanic_qserver.manager.entries import Entry
-from sanic_qserver.manager.fair_queue import CROWDED_BATCH, READERS_S, FairQueue
-from sanic_qserver.manager.rate import Rate
-from sanic_qserver.manager.submissions import Batch
+from sanic_qserver.manager.client.batching import Batch
+from sanic_qserver.manager.client.call import Entry
+from sanic_qserver.manager.client.client import ManagerClient
+from sanic_qserver.manager.client.rate import Rate
+from sanic_qserver.manager.client.scheduler import CROWDED_BATCH, READERS_S, FairQueue
 
 ITEM = {"name": "queue_stop", "item_type": "instruction"}
 

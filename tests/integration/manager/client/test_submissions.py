@@ -9,12 +9,12 @@ import msgspec
 import pytest
 import zmq
 
-from sanic_qserver.config import ManagerConfig, ReadsConfig, SubmissionsConfig
+from sanic_qserver.config.settings import ManagerConfig, ReadsConfig, SubmissionsConfig
 from sanic_qserver.demo import Instrument
 from sanic_qserver.errors import GatewayError, ManagerLost
-from sanic_qserver.manager.client import ManagerClient
-from sanic_qserver.manager.reads import Reads
-from sanic_qserver.manager.submissions import folder
+from sanic_qserver.manager.client.batching import folder
+from sanic_qserver.manager.client.client import ManagerClient
+from sanic_qserver.manager.read_cache import Reads
 
 WHO = {"user": "tester", "user_group": "primary"}
 GOOD = [

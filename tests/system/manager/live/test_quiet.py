@@ -7,7 +7,7 @@ import pytest
 from conftest import KEY, app_of, until_connected
 from watching import Watcher, all_leave
 
-from sanic_qserver.config import load
+from sanic_qserver.config.settings import load
 from sanic_qserver.demo import Instrument
 
 HEADERS = {"Authorization": f"ApiKey {KEY}"}

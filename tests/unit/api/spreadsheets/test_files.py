@@ -11,10 +11,10 @@ import pytest
 from conftest import DATA
 from sheets import GOOD, HEADER, SHEET, csv, lying_zip_bomb, many_rows, patched, with_entities, xlsx, zip_bomb
 
-from sanic_qserver.endpoints.spreadsheets.formats import grid_of
-from sanic_qserver.endpoints.spreadsheets.grid import BadSheet, Limits, column_name
-from sanic_qserver.endpoints.spreadsheets.isolation import Isolation
-from sanic_qserver.endpoints.spreadsheets.sheet_plans import plans_of
+from sanic_qserver.api.spreadsheets.formats import grid_of
+from sanic_qserver.api.spreadsheets.grid import BadSheet, Limits, column_name
+from sanic_qserver.api.spreadsheets.isolation import Isolation
+from sanic_qserver.api.spreadsheets.sheet_plans import plans_of
 
 PLANS = [
     {"item_type": "plan", "name": "count", "args": [["det1", "det2"]], "kwargs": {"num": 10}},

@@ -6,7 +6,7 @@ import weakref
 
 import pytest
 
-from sanic_qserver.http.crowd import CROWD, Crowd
+from sanic_qserver.http.stream.memory import CROWD, Crowd
 
 
 class Ring:

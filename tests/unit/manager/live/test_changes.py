@@ -5,9 +5,9 @@ import random
 
 from hypothesis import given, settings, strategies as st
 
-from sanic_qserver.config import LiveConfig
-from sanic_qserver.manager import watch_changes as changes
-from sanic_qserver.manager.hub_events import Events
+from sanic_qserver.config.settings import LiveConfig
+from sanic_qserver.manager.live import diff as changes
+from sanic_qserver.manager.live.event_log import Events
 
 
 def queue(uids, running="", versions=None):

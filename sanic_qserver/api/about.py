@@ -1,0 +1,58 @@
+"""The row `/`: what this server is, and how to log in. Old clients ping it: RE Manager's status stands beside."""
+
+import msgspec
+
+from sanic_qserver import __version__
+from sanic_qserver.api.endpoint import Answer, Call
+from sanic_qserver.auth.logins import Logins, PasswordLogin
+from sanic_qserver.errors import GatewayError
+from sanic_qserver.scopes import Scope
+from sanic_qserver.structs.auth_replies import AboutReply, ProviderInfo
+
+_LINKS = {
+    "whoami": "/api/auth/whoami",
+    "scopes": "/api/auth/scopes",
+    "refresh": "/api/auth/session/refresh",
+    "revoke": "/api/auth/session/revoke/{session_id}",
+    "api_key": "/api/auth/apikey",
+    "logout": "/api/auth/logout",
+    "ticket": "/api/auth/ticket",
+    "openapi": "/openapi.json",
+}
+
+
+async def about(call: Call) -> bytes | Answer:
+    """Ours; RE Manager's status before it, when RE Manager answers and the caller may read that."""
+    ours = msgspec.json.encode(about_of(call.services.logins))
+    if Scope.READ_STATUS not in call.access.scopes:
+        return ours
+    try:
+        status = (await call.services.reads.joined("status", lane=call.lane)).strip()
+    except GatewayError:
+        return ours
+    return ours if status == b"{}" else status[:-1] + b"," + ours[1:]
+
+
+def about_of(logins: Logins) -> AboutReply:
+    """How to log in here."""
+    providers = []
+    for name, way in logins.ways.items():
+        base = f"/api/auth/provider/{name}"
+        if isinstance(way, PasswordLogin):
+            providers.append(
+                ProviderInfo(provider=name, mode="password", title=way.title, links={"token": f"{base}/token"})
+            )
+        else:
+            links = {key: f"{base}/{key}" for key in ("authorize", "token", "code", "device_code")}
+            providers.append(ProviderInfo(provider=name, mode="external", title=way.title, links=links))
+    return AboutReply(
+        server="sanic_qserver",
+        server_version=__version__,
+        api_version=0,
+        authentication={
+            "required": logins.single_user is None,
+            "single_user": logins.single_user is not None,
+            "providers": providers,
+        },
+        links=_LINKS,
+    )

@@ -1,0 +1,155 @@
+"""The rows of API keys and of principals. A key never may more than the credential it was made with."""
+
+from typing import cast
+
+from sanic_qserver.api.auth.login import caller_of
+from sanic_qserver.api.auth.session_opening import private
+from sanic_qserver.api.endpoint import Answer, Call
+from sanic_qserver.auth.storage.records import INHERIT, Known
+from sanic_qserver.errors import BadArguments, InvalidApiKey, NotFound
+from sanic_qserver.scopes import Scope
+from sanic_qserver.structs import auth_requests as requests
+from sanic_qserver.structs.auth_replies import ApiKeyInfo, DoneReply
+from sanic_qserver.structs.identity import SINGLE_USER, Access, Principal
+
+
+async def make(call: Call) -> Answer:
+    """A key for the caller."""
+    params = cast("requests.ApiKeyNew", call.params)
+    caller, accounts = caller_of(call), call.services.logins.accounts
+    scopes = within_credential(scopes_of(params.scopes, call.access), call.access, caller)
+    known = await accounts.store.known(caller) or await accounts.store.remember(caller)
+    return private(await accounts.keys.make(known, scopes, params.note, params.expires_in, _ends_at(call)))
+
+
+async def make_for(call: Call) -> Answer:
+    """A key for somebody else."""
+    params = cast("requests.ApiKeyNewFor", call.params)
+    logins = call.services.logins
+    known = await _principal(call)
+    access = logins.access_of(known.principal)
+    scopes = within_credential(scopes_of(params.scopes, access), access, caller_of(call))
+    return private(await logins.accounts.keys.make(known, scopes, params.note, params.expires_in, _ends_at(call)))
+
+
+def within_credential(scopes: tuple[str, ...], owner: Access, caller: Principal) -> tuple[str, ...]:
+    """The scopes of a new key, less what the credential that makes it is not good for.
+
+    Raises BadArguments for scopes that were asked for by name, and when nothing is left.
+    """
+    if caller.key_scopes is None:
+        return scopes
+    wanted = held_by(owner) if scopes == (INHERIT,) else set(scopes)
+    excess = sorted(wanted - caller.key_scopes)
+    if scopes != (INHERIT,) and excess:
+        raise BadArguments(
+            f"scopes: Requested scopes {excess} must be a subset of the scopes of the credential in use "
+            f"{sorted(caller.key_scopes)}",
+            extra={"field": "scopes"},
+        )
+    if not wanted & caller.key_scopes:
+        raise BadArguments(
+            "scopes: the credential in use is good for none of the owner's scopes: the key could do nothing",
+            extra={"field": "scopes"},
+        )
+    return tuple(sorted(wanted & caller.key_scopes))
+
+
+def held_by(access: Access) -> set[str]:
+    """The scopes that somebody can hand on. The full right to edit holds the right to one's own."""
+    own = {str(Scope.WRITE_QUEUE_EDIT_OWN)} if Scope.WRITE_QUEUE_EDIT in access.scopes else set[str]()
+    return {str(scope) for scope in access.scopes} | own
+
+
+def _ends_at(call: Call) -> float | None:
+    """When a new key ends at the latest: with the credential that makes it, unless that is somebody's own login.
+
+    A bearer token of the facility may make keys that outlive it, for holders of `admin:apikeys`.
+    """
+    caller = caller_of(call)
+    may_outlive = not caller.key_id and call.access.holds(Scope.ADMIN_APIKEYS)
+    return None if caller.session_id or may_outlive else caller.expires_at
+
+
+def scopes_of(wanted: list[str] | None, access: Access) -> tuple[str, ...]:
+    """The scopes of a new key. Raises BadArguments for what does not exist or the owner does not hold."""
+    if wanted is None or wanted == [INHERIT]:
+        return (INHERIT,)
+    known = {str(scope) for scope in Scope}
+    if unknown := sorted(set(wanted) - known):
+        raise BadArguments(f"scopes: there is no scope {', '.join(unknown)[:200]}", extra={"field": "scopes"})
+    held = held_by(access)
+    if excess := sorted(set(wanted) - held):
+        raise BadArguments(
+            f"scopes: Requested scopes {excess} must be a subset of the principal's scopes {sorted(held)}",
+            extra={"field": "scopes"},
+        )
+    return tuple(sorted(set(wanted)))
+
+
+async def show(call: Call) -> Answer:
+    """The key in use."""
+    caller = caller_of(call)
+    if caller == SINGLE_USER:
+        return private(ApiKeyInfo(first_eight="", note="The one key of a server without logins", scopes=[INHERIT]))
+    if not caller.key_id:
+        raise InvalidApiKey("Invalid API key: this request carries none")
+    info = await call.services.logins.accounts.store.principal(caller.uuid)
+    for key in info.api_keys:
+        if key.first_eight == caller.key_id:
+            return private(key)
+    raise InvalidApiKey
+
+
+async def delete(call: Call) -> Answer:
+    """Take one of the caller's keys away."""
+    caller = caller_of(call)
+    return await _delete(call, cast("requests.ApiKeyDelete", call.params).first_eight, await _uuid_of(call, caller))
+
+
+async def delete_for(call: Call) -> Answer:
+    """Take somebody's key away."""
+    return await _delete(call, cast("requests.ApiKeyDeleteFor", call.params).first_eight, call.path_args["uuid"])
+
+
+async def _delete(call: Call, first_eight: str, owner_uuid: str) -> Answer:
+    if not await call.services.logins.accounts.keys.delete(first_eight, owner_uuid):
+        raise NotFound("There is no such API key")
+    return private(DoneReply())
+
+
+async def _uuid_of(call: Call, caller: Principal) -> str:
+    if caller.uuid:
+        return caller.uuid
+    known = await call.services.logins.accounts.store.known(caller)
+    return known.principal.uuid if known is not None else ""
+
+
+async def principals(call: Call) -> Answer:
+    """Everybody known."""
+    params = cast("requests.PrincipalList", call.params)
+    return private(await call.services.logins.accounts.store.principals(params.offset, params.limit))
+
+
+async def principal(call: Call) -> Answer:
+    """Somebody known."""
+    return private(await call.services.logins.accounts.store.principal(call.path_args["uuid"]))
+
+
+async def add_service(call: Call) -> Answer:
+    """A service account."""
+    params = cast("requests.ServiceNew", call.params)
+    store = call.services.logins.accounts.store
+    return private(await store.principal(await store.add_service(params.name, params.note)), status=201)
+
+
+async def revoke_for(call: Call) -> Answer:
+    """End somebody's session."""
+    args = call.path_args
+    if not await call.services.logins.accounts.sessions.revoke(args["session_id"], args["uuid"]):
+        raise NotFound("They have no open session of this id")
+    return private(DoneReply())
+
+
+async def _principal(call: Call) -> Known:
+    return await call.services.logins.accounts.store.identity_of(call.path_args["uuid"])

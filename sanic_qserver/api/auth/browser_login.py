@@ -1,0 +1,216 @@
+"""The rows of external providers: to the provider and back with a browser, for the browser itself or for a terminal.
+
+A login is bound to the browser that began it (a cookie holds its state), so that nobody can be made to finish
+somebody else's. A terminal's login is confirmed by a person who types, or sends off, the code that it shows.
+"""
+
+import html
+import secrets
+from typing import Any, cast
+from urllib.parse import quote
+
+import msgspec
+
+from sanic_qserver.api.auth.cookies import LOGIN_COOKIE, base_url_of, cookie_text, cookies_of, is_secure
+from sanic_qserver.api.auth.session_opening import NO_STORE, open_session, private
+from sanic_qserver.api.endpoint import Answer, Call
+from sanic_qserver.auth.logins import ExternalLogin, new_secret
+from sanic_qserver.errors import BadArguments, LoginRefused, NotAuthenticated, NotFound
+from sanic_qserver.structs import auth_requests as requests
+from sanic_qserver.structs.auth_replies import DeviceReply
+from sanic_qserver.structs.identity import Principal
+
+PENDING_S = 600.0
+RETURN_S = 60.0
+POLL_S = 5
+_LETTERS = "BCDFGHJKLMNPQRSTVWXZ"  # No vowels, so no words; RFC 8628, section 6.1.
+_PAGE = """<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Log in</title>
+<style>body{{font:16px/1.5 sans-serif;max-width:30rem;margin:3rem auto;padding:0 1rem}}
+input,button{{font:inherit;padding:.4rem}}</style></head><body><h1>Log in</h1>{body}</body></html>"""
+_FORM = """<p>{notice}Enter the code that your terminal shows. Go on only if you have started this login yourself.</p>
+<form method="post" action="device_code"><input name="user_code" value="{code}" autocomplete="off" autofocus
+ aria-label="Code"> <button>Continue</button></form>"""
+_HEADERS = {
+    **NO_STORE,
+    "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'; base-uri 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "no-referrer",
+}
+
+
+class AuthorizationPending(BadArguments):
+    """The person has not finished yet. Clients of the device flow look for the word."""
+
+    code, title = "authorization_pending", "authorization_pending"
+
+
+async def authorize(call: Call) -> Answer:
+    """Send the browser to the provider."""
+    goal = cast("requests.Authorize", call.params).next
+    if goal and (not goal.startswith("/") or goal.startswith(("//", "/\\"))):
+        raise BadArguments("next: this must be a path of this server", extra={"field": "next"})
+    return await _to_provider(call, {"next": goal})
+
+
+async def device_start(call: Call) -> Answer:
+    """Begin a terminal's login."""
+    name = _way(call).name
+    one_time, expires_at = call.services.logins.accounts.one_time, call.services.logins.clock() + PENDING_S
+    device_code, handle = secrets.token_hex(32), new_secret()
+    letters = "".join(secrets.choice(_LETTERS) for _ in range(8))
+    value = {"provider": name, "handle": handle}
+    await one_time.put("device", device_code, value, expires_at)
+    await one_time.put("user_code", letters, value, expires_at)
+    user_code = f"{letters[:4]}-{letters[4:]}"
+    uri = f"{base_url_of(call)}/api/auth/provider/{name}/device_code"
+    complete = f"{uri}?user_code={user_code}"
+    return private(
+        DeviceReply(
+            authorization_uri=complete,
+            verification_uri=uri,
+            verification_uri_complete=complete,
+            user_code=user_code,
+            device_code=device_code,
+            interval=POLL_S,
+            expires_in=PENDING_S,
+        )
+    )
+
+
+async def device_form(call: Call) -> Answer:
+    """The page on which a person enters the terminal's code."""
+    return _form(cast("requests.DeviceForm", call.params).user_code)
+
+
+async def device_confirm(call: Call) -> Answer:
+    """Send the person who entered the code to the provider."""
+    name, accounts = _way(call).name, call.services.logins.accounts
+    letters = cast("requests.DeviceForm", call.params).user_code.replace("-", "").strip().upper()
+    async with accounts.attempts.reserve(name, None, call.address) as attempt:
+        found = await accounts.one_time.look("user_code", letters)
+        attempt.is_good = found is not None and found["provider"] == name
+    if found is None or not attempt.is_good:
+        return _form("", "That code is not known, or too old. ", 404)
+    await accounts.one_time.take("user_code", letters)
+    return await _to_provider(call, {"handle": found["handle"]})
+
+
+async def device_token(call: Call, device_code: str) -> Answer:
+    """Tokens for the terminal, when the person has finished."""
+    accounts = call.services.logins.accounts
+    try:
+        bytes.fromhex(device_code)
+    except ValueError:
+        raise NotAuthenticated("device_code: this is not a device code") from None
+    found = await accounts.one_time.look("device", device_code)
+    if not device_code or found is None or found["provider"] != call.path_args["provider"]:
+        raise NotFound("This device code is not known, or too old")
+    done = await accounts.one_time.take("done", found["handle"])
+    if done is None:
+        raise AuthorizationPending("authorization_pending", extra={"error": "authorization_pending"})
+    await accounts.one_time.take("device", device_code)
+    _, reply = await open_session(call, msgspec.convert(done, Principal))
+    return private(reply)
+
+
+async def callback(call: Call) -> Answer:
+    """Take the person who comes back from the provider."""
+    params = cast("requests.Callback", call.params)
+    way, accounts = _way(call), call.services.logins.accounts
+    if params.saml_response:
+        return await _from_form(call, params)
+    pending = await accounts.one_time.take("login", params.state) if params.state else None
+    bound = _cookie(call, LOGIN_COOKIE)
+    if pending is None or pending["provider"] != way.name or not secrets.compare_digest(bound, pending["bound"]):
+        raise LoginRefused("Authentication failure: this login was not begun in this browser, or is too old")
+    principal = await _finished(way, params, pending)
+    gone = cookie_text(LOGIN_COOKIE, "", 0)
+    if handle := pending.get("handle"):
+        call.services.logins.access_of(principal)
+        value: Any = msgspec.to_builtins(principal)
+        await accounts.one_time.put("done", handle, value, call.services.logins.clock() + PENDING_S)
+        return _page("<p>You are logged in. You may close this page and go back to your terminal.</p>", cookies=(gone,))
+    session, reply = await open_session(call, principal)
+    if goal := pending.get("next"):
+        return Answer(b"", 303, headers={**NO_STORE, "Location": goal}, cookies=(*cookies_of(call, session), gone))
+    return private(reply.refresh_token, (gone,))
+
+
+async def _from_form(call: Call, params: "requests.Callback") -> Answer:
+    """Take the form that a provider's page sends, and go on as a page of ours.
+
+    It comes from another site, so without our cookies: whose browser it is shows only after the redirect to a GET,
+    which carries them. The form itself counts by its signature, and once, for the login whose state it brings.
+    """
+    way, logins = _way(call), call.services.logins
+    if not getattr(way, "takes_form", False) or "SAMLResponse=" in call.query:
+        raise LoginRefused("Authentication failure: this provider does not answer with a form")
+    pending = await logins.accounts.one_time.take("login", params.relay_state) if params.relay_state else None
+    if pending is None or pending["provider"] != way.name or "principal" in pending:
+        raise LoginRefused("Authentication failure: this login was not begun here, or is too old")
+    found = await way.finish(
+        code=params.saml_response,
+        redirect_uri=pending["redirect_uri"],
+        nonce=pending["nonce"],
+        verifier=pending["verifier"],
+    )
+    state = new_secret()
+    pending["principal"] = msgspec.to_builtins(found)
+    await logins.accounts.one_time.put("login", state, pending, logins.clock() + RETURN_S)
+    return Answer(b"", 303, headers={**NO_STORE, "Location": f"{pending['redirect_uri']}?state={state}"})
+
+
+async def _finished(way: ExternalLogin, params: "requests.Callback", pending: dict[str, Any]) -> Principal:
+    if "principal" in pending:
+        return msgspec.convert(pending["principal"], Principal)
+    if params.error or not params.code or getattr(way, "takes_form", False):
+        raise LoginRefused(f"Authentication failure: {params.error[:100] or 'the provider sent no code'}")
+    return await way.finish(
+        code=params.code, redirect_uri=pending["redirect_uri"], nonce=pending["nonce"], verifier=pending["verifier"]
+    )
+
+
+async def _to_provider(call: Call, more: dict[str, str]) -> Answer:
+    way, logins = _way(call), call.services.logins
+    state, nonce, verifier, bound = (new_secret() for _ in range(4))
+    redirect_uri = _redirect_uri(call, way)
+    url = await way.authorize_url(redirect_uri=redirect_uri, state=state, nonce=nonce, verifier=verifier)
+    value = {
+        "provider": way.name, "redirect_uri": redirect_uri, "nonce": nonce, "verifier": verifier, "bound": bound,
+        **more,
+    }  # fmt: skip
+    await logins.accounts.one_time.put("login", state, value, logins.clock() + PENDING_S)
+    cookie = cookie_text(LOGIN_COOKIE, bound, PENDING_S, secure=is_secure(call))
+    return Answer(
+        b"", 303 if call.endpoint.verb == "POST" else 302, headers={**NO_STORE, "Location": url}, cookies=(cookie,)
+    )
+
+
+def _redirect_uri(call: Call, way: ExternalLogin) -> str:
+    configured: str = getattr(way, "redirect_uri", "")
+    return configured or f"{base_url_of(call)}/api/auth/provider/{quote(way.name)}/code"
+
+
+def _way(call: Call) -> ExternalLogin:
+    way = call.services.logins.way(call.path_args["provider"])
+    if not isinstance(way, ExternalLogin):
+        raise NotFound(f"The provider '{way.name}' takes name and password: POST /api/auth/provider/{way.name}/token")
+    return way
+
+
+def _cookie(call: Call, name: str) -> str:
+    for part in call.headers.get("cookie", "").split(";"):
+        found, _, value = part.strip().partition("=")
+        if found == name:
+            return value
+    return ""
+
+
+def _form(code: str, notice: str = "", status: int = 200) -> Answer:
+    return _page(_FORM.format(code=html.escape(code), notice=html.escape(notice)), status)
+
+
+def _page(body: str, status: int = 200, cookies: tuple[str, ...] = ()) -> Answer:
+    content = _PAGE.format(body=body).encode()
+    return Answer(content, status, "text/html; charset=utf-8", headers=_HEADERS, cookies=cookies)

@@ -1,0 +1,60 @@
+"""Cookies of browsers, as texts. The session's is out of reach for scripts; the CSRF value is there for them."""
+
+import time
+
+from sanic_qserver.api.endpoint import Call
+
+SESSION_COOKIE = "sanic_qserver_session"
+CSRF_COOKIE = "sanic_qserver_csrf"
+LOGIN_COOKIE = "sanic_qserver_login"
+
+
+def base_url_of(call: Call) -> str:
+    """The address that the client knows this server by. Forwarded headers count only behind configured proxies."""
+    scheme, host = "http", call.headers.get("host", "localhost")
+    if call.services.config.server.proxies_count:
+        scheme = call.headers.get("x-forwarded-proto", scheme).split(",")[-1].strip()
+        host = call.headers.get("x-forwarded-host", host).split(",")[-1].strip()
+    return f"{scheme}://{host}"
+
+
+def is_secure(call: Call) -> bool:
+    """Whether cookies are for TLS only."""
+    wanted = call.services.config.auth.browsers.secure_cookies
+    return wanted == "always" or (wanted == "auto" and base_url_of(call).startswith("https:"))
+
+
+def cookie_text(name: str, value: str, age_s: float, *, for_scripts: bool = False, secure: bool = False) -> str:
+    """One `Set-Cookie`. SameSite=Lax: other sites' pages do not send it along with what changes something."""
+    parts = [f"{name}={value}", "Path=/", f"Max-Age={int(age_s)}", "SameSite=Lax"]
+    parts += [] if for_scripts else ["HttpOnly"]
+    parts += ["Secure"] if secure else []
+    return "; ".join(parts)
+
+
+def cookies_of(call: Call, session: str) -> tuple[str, ...]:
+    """The cookies of a session."""
+    value, csrf = call.services.logins.accounts.sessions.cookie(session)
+    return _pair(call, value, csrf)
+
+
+def single_user_cookies(call: Call) -> tuple[str, tuple[str, ...]]:
+    """The CSRF value and the cookies of a browser that has shown the server's one key."""
+    logins = call.services.logins
+    assert logins.single_user is not None  # noqa: S101  # asked only there
+    value = logins.single_user.cookie(time.time() + logins.config.auth.browsers.cookie_s)
+    csrf = logins.single_user.csrf(value)
+    return csrf, _pair(call, value, csrf)
+
+
+def _pair(call: Call, value: str, csrf: str) -> tuple[str, ...]:
+    age_s, secure = call.services.config.auth.browsers.cookie_s, is_secure(call)
+    return (
+        cookie_text(SESSION_COOKIE, value, age_s, secure=secure),
+        cookie_text(CSRF_COOKIE, csrf, age_s, for_scripts=True, secure=secure),
+    )
+
+
+def no_cookies() -> tuple[str, ...]:
+    """Take both away."""
+    return (cookie_text(SESSION_COOKIE, "", 0), cookie_text(CSRF_COOKIE, "", 0, for_scripts=True))

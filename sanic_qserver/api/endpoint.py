@@ -1,0 +1,216 @@
+"""What a row of the table is, what serving it gets, and the default way to serve it.
+
+Rows are frozen values. They drive the routes, the gate, the OpenAPI document, `sanic-qserver routes`
+and the tests over every row. Nothing here knows Sanic or 0MQ.
+"""
+
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any, ClassVar
+
+from msgspec import Struct, structs, to_builtins
+
+from sanic_qserver.api.services import Services
+from sanic_qserver.manager.bodies import Body
+from sanic_qserver.manager.client.client import ManagerClient
+from sanic_qserver.manager.live.broadcaster import Outlet
+from sanic_qserver.scopes import Scope
+from sanic_qserver.structs.identity import PUBLIC, Access
+from sanic_qserver.structs.requests import NoParams, Params
+
+JSON = "application/json"
+
+
+class Stamp(Enum):
+    """What the server writes over the client's params before RE Manager sees them."""
+
+    NOTHING = ()
+    CALLER = ("user", "user_group")
+    USER = ("user",)
+    USER_GROUP = ("user_group",)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A reply that is more than RE Manager's bytes. `cookies` are values of `Set-Cookie`."""
+
+    body: bytes = b""
+    status: int = 200
+    content_type: str = JSON
+    headers: Mapping[str, str] = field(default_factory=dict)
+    cookies: tuple[str, ...] = ()
+
+
+@dataclass(slots=True)
+class Call:
+    """One admitted request: the row, its decoded params, who asks, and what serves it.
+
+    `headers` have lower-case names; `files` are filled for rows that read a form; `unknown` holds params that
+    the struct does not know (only where the site lets them pass).
+    """
+
+    endpoint: "Endpoint"
+    params: Params
+    access: Access
+    request_id: str
+    services: Services
+    headers: Mapping[str, str]
+    path_args: Mapping[str, str]
+    address: str = ""
+    unknown: Mapping[str, Any] = field(default_factory=dict)
+    files: Mapping[str, "UploadedFile"] = field(default_factory=dict)
+    query: str = ""
+
+    @property
+    def manager(self) -> ManagerClient:
+        """The RE Manager client."""
+        return self.services.manager
+
+    @property
+    def lane(self) -> str:
+        """Whose calls keep their order, and take turns with those of others, on the way to RE Manager."""
+        principal = self.access.principal
+        return principal.name if principal is not PUBLIC else f"{principal.name} {self.address}"
+
+    async def ask(self, params: Params | None = None, method: str = "") -> bytes:
+        """RE Manager's reply to the row's method with these params (default: the call's own).
+
+        Params that the struct does not know go along, where the site wants it.
+        """
+        sent: Any = self.params if params is None else params
+        if self.unknown:
+            sent = {**to_builtins(sent), **self.unknown}
+        return await self.services.manager.request(method or self.endpoint.method, sent, lane=self.lane)
+
+
+@dataclass(frozen=True, slots=True)
+class UploadedFile:
+    """A file part of a form."""
+
+    name: str
+    content_type: str
+    body: bytes
+
+
+Serve = Callable[[Call], Awaitable[bytes | Body | Answer]]
+ServeLines = Callable[[Call, AsyncIterator[Sequence[bytes]]], AsyncIterator[bytes]]
+Source = Callable[[Call], AsyncIterator[bytes] | Awaitable[Outlet]]
+"""Where a stream's messages come from: an iterator for each watcher, or one channel for all (`manager/live/`)."""
+
+
+def bytes_of(answer: bytes | Body | Answer) -> bytes:
+    """The reply as JSON, however it was served."""
+    if isinstance(answer, bytes):
+        return answer
+    return answer.json if isinstance(answer, Body) else answer.body
+
+
+async def forward(call: Call) -> bytes:
+    """Hand the params to RE Manager, and its reply, undecoded, to the client."""
+    return await call.ask()
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """One row: verb and path, the scope it asks for, RE Manager's method and params, and what serves it.
+
+    `scope` None means public, which must be said. `aliases` are further (verb, path) pairs with the same meaning.
+    `changes` marks calls that change something: they are audited, may carry an `Idempotency-Key`, and a
+    time-out means that the outcome is unknown. Any of `any_scope` admits as well as `scope`.
+    `serve_lines` takes the place of `serve` for a body that is read line by line, and answered so.
+    """
+
+    verb: str
+    path: str
+    scope: Scope | None
+    method: str
+    params: type[Params] = NoParams
+    stamp: Stamp = Stamp.NOTHING
+    serve: Serve = forward
+    aliases: tuple[tuple[str, str], ...] = ()
+    reply: type[Struct] | None = None
+    changes: bool = False
+    reads_form: bool = False
+    at_root: bool = True
+    any_scope: tuple[Scope, ...] = ()
+    ignores_credential: bool = False
+    serve_lines: ServeLines | None = None
+
+    @property
+    def summary(self) -> str:
+        """The first line of the struct's docstring; of the serving function's, where there is nothing to send."""
+        doc = (None if self.params is NoParams else self.params.__doc__) or self.serve.__doc__ or self.path
+        return doc.strip().splitlines()[0]
+
+    @property
+    def name(self) -> str:
+        """Path and verb as one word, unique in the table: the operation id."""
+        return operation_id(self.verb, self.path)
+
+    @property
+    def domain(self) -> str:
+        """The first part of the path: which blueprint and which chapter of the documentation it is in."""
+        return self.path.strip("/").split("/")[0] or "status"
+
+
+class ForeignForms(Endpoint):
+    """The row that pages of other sites may post to: what it takes is signed, and for one use. Not for extensions."""
+
+
+def operation_id(verb: str, path: str) -> str:
+    """Verb and path as one word, unique in the table."""
+    return verb.lower() + _word(path)
+
+
+def _word(path: str) -> str:
+    return re.sub(r"<(\w+)(:\w+)?>", r"\1", path).replace("/", "_").replace("-", "_").rstrip("_")
+
+
+@dataclass(frozen=True)
+class Stream:
+    """One row that never ends by itself: chunks over HTTP, or frames over a websocket.
+
+    `source` gives encoded messages, one JSON object each. A websocket that `also_serves_http` answers a plain GET
+    with server-sent events. `narrowed` gives the row as the gate must see it for these params, where what is watched
+    is chosen: each choice has its scope.
+    """
+
+    path: str
+    scope: Scope | None
+    source: Source
+    params: type[Params] = NoParams
+    is_websocket: bool = False
+    also_serves_http: bool = False
+    at_root: bool = True
+    ignores_credential: ClassVar[bool] = False
+    any_scope: tuple[Scope, ...] = ()
+    narrowed: "Callable[[Stream, Params], Stream] | None" = None
+
+    def for_params(self, params: Params) -> "Stream":
+        """The row as the gate must see it."""
+        return self if self.narrowed is None else self.narrowed(self, params)
+
+    @property
+    def summary(self) -> str:
+        """The first line of the source's docstring."""
+        return (self.source.__doc__ or self.path).strip().splitlines()[0]
+
+    @property
+    def name(self) -> str:
+        """The operation id."""
+        return "stream" + _word(self.path)
+
+    @property
+    def domain(self) -> str:
+        """Which chapter of the documentation it is in."""
+        return self.path.strip("/").split("/")[0]
+
+
+def stamped(params: Params, stamp: Stamp, access: Access) -> Params:
+    """The params with the caller's identity written over whatever the client sent."""
+    if stamp is Stamp.NOTHING:
+        return params
+    identity = {"user": access.user, "user_group": access.user_group}
+    return structs.replace(params, **{name: identity[name] for name in stamp.value})

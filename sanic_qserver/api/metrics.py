@@ -1,0 +1,8 @@
+"""The row for those who watch the server."""
+
+from sanic_qserver.api.endpoint import Answer, Call
+
+
+async def metrics(call: Call) -> Answer:
+    """What was measured, in Prometheus' words."""
+    return Answer(call.services.metrics(), content_type="text/plain; version=0.0.4; charset=utf-8")

@@ -1,0 +1,21 @@
+"""The rows of the queue that are more than "forward"."""
+
+from typing import cast
+
+import msgspec
+from msgspec import UNSET
+
+from sanic_qserver.api.endpoint import Call
+from sanic_qserver.errors import BadArguments
+from sanic_qserver.structs.requests import QueueMode, QueueModeSet
+
+
+async def queue_mode_set(call: Call) -> bytes:
+    """Set the mode; `loop` and `ignore_failures` may stand at the top level, as in the reference server."""
+    params = cast("QueueModeSet", call.params)
+    if params.loop is not UNSET or params.ignore_failures is not UNSET:
+        if params.mode is not UNSET:
+            raise BadArguments("mode: give either 'mode', or 'loop' and 'ignore_failures', not both")
+        mode = QueueMode(loop=params.loop, ignore_failures=params.ignore_failures)
+        params = msgspec.structs.replace(params, mode=mode, loop=UNSET, ignore_failures=UNSET)
+    return await call.ask(params)

@@ -1,0 +1,139 @@
+"""The row `/queue/upload/spreadsheet`: read a file, show its plans to the hooks, add them, report every row.
+
+A sheet that cannot be read answers as RE Manager refuses: 200, `success` false, and the reason. Either all plans are
+added or none: large sheets go to RE Manager in several batches, and when a later one is refused, what was added is
+removed again (except what a running queue has taken meanwhile; the message counts it).
+"""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any, cast
+
+import msgspec
+from msgspec import UNSET
+
+from sanic_qserver.api.endpoint import Call, UploadedFile
+from sanic_qserver.api.spreadsheets.batches import Batches
+from sanic_qserver.api.spreadsheets.dry_run import mistake_of
+from sanic_qserver.api.spreadsheets.grid import BadSheet
+from sanic_qserver.api.spreadsheets.readers import Item, SheetContent, SpreadsheetFile
+from sanic_qserver.errors import BadArguments, BodyTooLarge
+from sanic_qserver.middleware.hooks import Refused, Submission
+from sanic_qserver.middleware.quotas import room_for
+from sanic_qserver.structs.requests import PlansAllowed, QueueUploadSpreadsheet
+
+METHOD = "queue_item_add_batch"
+
+
+async def upload_spreadsheet(call: Call) -> bytes:
+    """Add the plans of the form part `spreadsheet`, or with `dry_run` only show what would be added."""
+    params = cast("QueueUploadSpreadsheet", call.params)
+    part = call.files.get("spreadsheet")
+    if part is None:
+        raise BadArguments("spreadsheet: the form part with the file is missing", extra={"field": "spreadsheet"})
+    limit = call.services.config.spreadsheets.max_bytes
+    if len(part.body) > limit:
+        raise BodyTooLarge(f"spreadsheet: the file has {len(part.body)} bytes; at most {limit} are read")
+    try:
+        content = await call.services.sheet_readers.read(_file(call, part, params))
+    except BadSheet as error:
+        return _reply(success=False, msg=str(error), items=[], results=[], rows=[])
+    items = [{"item_type": "plan", **item} for item in content.items]
+    submission = Submission(METHOD, call.access, call.request_id, len(items))
+    prepared = await call.services.hooks.prepare(items, submission)
+    if isinstance(prepared, Refused):
+        return _refused(items, prepared.texts, content, "refused")
+    if params.dry_run:
+        return await _shown(call, prepared, content)
+    # It goes on when the client leaves, as a call that RE Manager has got does: half a sheet is nobody's wish.
+    return await asyncio.shield(asyncio.ensure_future(_add(call, params, prepared, content, part.name or "")))
+
+
+async def _add(
+    call: Call, params: QueueUploadSpreadsheet, items: list[Item], content: SheetContent, file_name: str
+) -> bytes:
+    async with room_for(call, len(items)):
+        outcome = await Batches(call, params, file_name).add(items)
+    rows = _rows(content, outcome.results, outcome.items)
+    first = next((row for row in rows if not row["success"]), None)
+    reply = _reply(
+        success=outcome.success,
+        msg=f"{outcome.msg} {_where(first)}: {first['msg']}" if first else outcome.msg,
+        qsize=outcome.qsize,
+        items=outcome.items,
+        results=outcome.results,
+        rows=rows,
+        skipped_rows=content.skipped,
+    )
+    if outcome.success:
+        await call.services.hooks.report(reply, Submission(METHOD, call.access, call.request_id, len(items)))
+    return reply
+
+
+def _file(call: Call, part: UploadedFile, params: QueueUploadSpreadsheet) -> SpreadsheetFile:
+    return SpreadsheetFile(
+        name=part.name or "",
+        body=part.body,
+        data_type="" if params.data_type is UNSET else params.data_type,
+        user=call.access.principal.name,
+        sheet="" if params.sheet is UNSET else params.sheet,
+        isolation=call.services.sheet_readers.isolation,
+    )
+
+
+async def _shown(call: Call, items: list[Item], content: SheetContent) -> bytes:
+    """What would be added, and what RE Manager would refuse about it."""
+    reply = await call.ask(PlansAllowed(user_group=call.access.user_group), "plans_allowed")
+    allowed = msgspec.json.decode(reply).get("plans_allowed", {})
+    mistakes = {}
+    for number, item in enumerate(items):
+        if text := mistake_of(item, allowed):
+            mistakes[number] = text
+        if number % 500 == 499:
+            await asyncio.sleep(0)  # Ten thousand take 0.1 s: others get their turn.
+    if mistakes:
+        return _refused(items, mistakes, content, "not valid", dry_run=True)
+    results = [{"success": True, "msg": ""} for _ in items]
+    return _reply(
+        success=True,
+        msg=f"Dry run: {len(items)} plans, nothing was added",
+        dry_run=True,
+        items=items,
+        results=results,
+        rows=_rows(content, results, items),
+        skipped_rows=content.skipped,
+    )
+
+
+def _refused(items: list[Item], texts: Any, content: SheetContent, how: str, **more: Any) -> bytes:
+    results = [{"success": number not in texts, "msg": texts.get(number, "")} for number in range(len(items))]
+    rows = _rows(content, results, items)
+    first = next(row for row in rows if not row["success"])
+    msg = f"{len(texts)} of {len(items)} plans are {how}; nothing was added. {_where(first)}: {first['msg']}"
+    return _reply(success=False, msg=msg, qsize=None, items=items, results=results, rows=rows, **more)
+
+
+def _where(row: dict[str, Any]) -> str:
+    return f"Sheet '{row['sheet']}', row {row['row']}" if row["row"] else f"Plan {row['number']}"
+
+
+def _rows(content: SheetContent, results: Sequence[Any], items: Sequence[Item]) -> list[dict[str, Any]]:
+    """What became of every row: sheet and row (None where a custom reader does not say), `success`, `msg`, uid."""
+    rows = []
+    for number, (place, result, item) in enumerate(zip(content.places, results, items, strict=False), 1):
+        sheet, row = place or (None, None)
+        rows.append(
+            {
+                "number": number,
+                "sheet": sheet,
+                "row": row,
+                "success": result["success"],
+                "msg": result["msg"],
+                "item_uid": item.get("item_uid"),
+            }
+        )
+    return rows
+
+
+def _reply(**members: Any) -> bytes:
+    return msgspec.json.encode(members)

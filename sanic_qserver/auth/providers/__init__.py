@@ -1,0 +1,1 @@
+"""What recognises credentials, one module a kind."""

@@ -1,0 +1,45 @@
+"""Logins of this machine (PAM). Its modules block, and may take long (a second factor): they run in a bounded pool."""
+
+import asyncio
+
+import pam  # type: ignore[import-untyped]
+
+from sanic_qserver.auth.providers.passwords import BoundedPool
+from sanic_qserver.config.logins import Pam
+from sanic_qserver.errors import ConfigError, GatewayError
+from sanic_qserver.structs.identity import Principal
+
+
+class PamSlow(GatewayError):
+    """PAM did not come to an end in time."""
+
+    status, code, title = 503, "pam_timeout", "The login took too long"
+
+
+class PamLogin:
+    """Knows the accounts that one PAM service lets in."""
+
+    def __init__(self, config: Pam) -> None:
+        self.name = config.name
+        self.title = config.title or config.name
+        self._config = config
+        if "/" in config.service or config.service.startswith("."):
+            raise ConfigError(f"[[auth.providers]] {config.name}: service is a name, not a path")
+        self.pool = BoundedPool(config.threads, 8 * config.threads, "pam")
+
+    async def login(self, username: str, password: str) -> Principal | None:
+        """Who that is. Raises PamSlow (503) or Overloaded (503)."""
+        if "\0" in username + password:
+            return None
+        work = self.pool.run(lambda: self._is_good(username, password))
+        try:
+            good = await asyncio.wait_for(work, self._config.timeout_s)
+        except TimeoutError:
+            raise PamSlow("The login took too long", headers={"Retry-After": "5"}) from None
+        return Principal(name=username, provider=self.name) if good else None
+
+    def _is_good(self, username: str, password: str) -> bool:
+        # A conversation of its own for each login; no credentials are set up for the server's process.
+        return bool(
+            pam.PamAuthenticator().authenticate(username, password, service=self._config.service, resetcreds=False)
+        )

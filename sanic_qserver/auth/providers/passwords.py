@@ -1,0 +1,84 @@
+"""Password hashes (argon2id), in a bounded pool: a burst of logins never stalls other requests.
+
+A hash takes tens of milliseconds and megabytes on purpose. So few run at once, some wait, and the rest are refused
+with `Retry-After`. argon2 releases the interpreter's lock.
+"""
+
+import asyncio
+import hmac
+import secrets
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+from argon2 import PasswordHasher, Type
+from argon2.exceptions import InvalidHashError, VerificationError
+
+from sanic_qserver.config.logins import PasswordsConfig
+from sanic_qserver.errors import Overloaded
+
+T = TypeVar("T")
+HASH_PREFIX = "$argon2id$"
+
+
+class BoundedPool:
+    """Threads for what blocks. `threads` run, `queue_limit` wait, more are refused with Overloaded (503)."""
+
+    def __init__(self, threads: int, queue_limit: int, name: str) -> None:
+        self._most = threads + queue_limit
+        self._here = 0
+        self._threads = ThreadPoolExecutor(threads, thread_name_prefix=name)
+
+    async def run(self, work: Callable[[], T]) -> T:
+        """The result of `work`, done in a thread."""
+        if self._here >= self._most:
+            raise Overloaded("Too many logins at once", headers={"Retry-After": "2"})
+        self._here += 1
+        future = asyncio.get_running_loop().run_in_executor(self._threads, work)
+        future.add_done_callback(self._leave)
+        return await asyncio.shield(future)
+
+    def _leave(self, future: "asyncio.Future[T]") -> None:
+        self._here -= 1
+        if not future.cancelled():
+            future.exception()  # Seen, also when the client has gone meanwhile.
+
+    def close(self) -> None:
+        """Let the threads end when they are done."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+
+class Passwords:
+    """Verifies passwords against hashes. An unknown user costs the same time as a known one."""
+
+    def __init__(self, config: PasswordsConfig) -> None:
+        self._hasher = hasher_of(config)
+        self._pool = BoundedPool(config.threads, config.queue_limit, "argon2")
+        self._nobody = self._hasher.hash(secrets.token_hex(16))
+
+    async def verify(self, hash_: str | None, password: str) -> bool:
+        """Whether the password is the one that was hashed. None is an unknown user: False, after as long."""
+        good = await self._pool.run(lambda: self._matches(hash_ or self._nobody, password))
+        return good and hash_ is not None
+
+    async def verify_plain(self, kept: str, password: str) -> bool:
+        """The same for a password that is kept as it is (configurations of today's deployments)."""
+        await self._pool.run(lambda: self._matches(self._nobody, password))
+        return hmac.compare_digest(kept.encode(), password.encode())
+
+    def _matches(self, hash_: str, password: str) -> bool:
+        try:
+            return self._hasher.verify(hash_, password)
+        except (VerificationError, InvalidHashError):
+            return False
+
+    def close(self) -> None:
+        """End the threads."""
+        self._pool.close()
+
+
+def hasher_of(config: PasswordsConfig) -> PasswordHasher:
+    """argon2id with the configured cost."""
+    return PasswordHasher(
+        time_cost=config.time_cost, memory_cost=config.memory_kib, parallelism=config.parallelism, type=Type.ID
+    )

@@ -1,0 +1,104 @@
+"""Things that are used once and soon: tickets, pending logins. In memory, or in the database of logins.
+
+Their ids are secrets, so only hashes are kept. What was taken is gone: two takers never both get it.
+"""
+
+import hashlib
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from sanic_qserver.auth.storage.database import Database
+
+Value = dict[str, Any]
+_MOST = 10_000
+
+
+class OneTime(Protocol):
+    """Keeps values for a while, under secret ids of one kind or another."""
+
+    async def put(self, kind: str, secret: str, value: Value, expires_at: float) -> None:
+        """Keep a value, in place of what stood there."""
+        ...
+
+    async def look(self, kind: str, secret: str) -> Value | None:
+        """The value, which stays."""
+        ...
+
+    async def take(self, kind: str, secret: str) -> Value | None:
+        """The value, which is gone after this."""
+        ...
+
+
+def key_of(kind: str, secret: str) -> str:
+    """What a value is kept under."""
+    return f"{kind}:{hashlib.sha256(secret.encode()).hexdigest()}"
+
+
+class MemoryOneTime:
+    """For a server without a database. The oldest are forgotten when there are too many."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._kept: dict[str, tuple[Value, float]] = {}
+
+    async def put(self, kind: str, secret: str, value: Value, expires_at: float) -> None:
+        """Keep a value."""
+        while len(self._kept) >= _MOST:
+            self._kept.pop(next(iter(self._kept)))
+        self._kept[key_of(kind, secret)] = (value, expires_at)
+
+    async def look(self, kind: str, secret: str) -> Value | None:
+        """The value, which stays."""
+        value, expires_at = self._kept.get(key_of(kind, secret), (None, 0.0))
+        return value if expires_at > self._clock() else None
+
+    async def take(self, kind: str, secret: str) -> Value | None:
+        """The value, which is gone after this."""
+        value, expires_at = self._kept.pop(key_of(kind, secret), (None, 0.0))
+        return value if expires_at > self._clock() else None
+
+
+class StoredOneTime:
+    """For several workers and replicas: they share the database of logins."""
+
+    def __init__(self, database: "Database", clock: Callable[[], float]) -> None:
+        self._database = database
+        self._clock = clock
+
+    async def put(self, kind: str, secret: str, value: Value, expires_at: float) -> None:
+        """Keep a value."""
+        from sqlalchemy import delete, insert  # noqa: PLC0415  # not without a database
+
+        from sanic_qserver.auth.storage.tables import one_time  # noqa: PLC0415
+
+        key = key_of(kind, secret)
+        async with self._database.begin() as connection:
+            await connection.execute(delete(one_time).where(one_time.c.id == key))
+            await connection.execute(insert(one_time).values(id=key, value=value, expires_at=expires_at))
+
+    async def look(self, kind: str, secret: str) -> Value | None:
+        """The value, which stays."""
+        from sqlalchemy import select  # noqa: PLC0415
+
+        from sanic_qserver.auth.storage.tables import one_time  # noqa: PLC0415
+
+        query = select(one_time).where(one_time.c.id == key_of(kind, secret), one_time.c.expires_at > self._clock())
+        async with self._database.begin() as connection:
+            row = (await connection.execute(query)).one_or_none()
+        return None if row is None else dict(row.value)
+
+    async def take(self, kind: str, secret: str) -> Value | None:
+        """The value, which is gone after this."""
+        from sqlalchemy import delete  # noqa: PLC0415
+
+        from sanic_qserver.auth.storage.tables import one_time  # noqa: PLC0415
+
+        query = (
+            delete(one_time)
+            .where(one_time.c.id == key_of(kind, secret))
+            .returning(one_time.c.value, one_time.c.expires_at)
+        )
+        async with self._database.begin() as connection:
+            row = (await connection.execute(query)).one_or_none()
+        return dict(row.value) if row is not None and row.expires_at > self._clock() else None

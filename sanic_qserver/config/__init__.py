@@ -1,0 +1,1 @@
+"""The configuration: every setting, those of logins, and files of bluesky-httpserver."""

@@ -1,0 +1,326 @@
+"""Config: every setting, typed, from `config.toml` and the environment. The environment is read here only.
+
+Order, strongest first: command line, file, environment, default.
+"""
+
+import os
+import re
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta, field
+
+from sanic_qserver.config.legacy import is_legacy, read_legacy, translate
+from sanic_qserver.config.logins import AuthConfig, DatabaseConfig
+from sanic_qserver.errors import ConfigError
+from sanic_qserver.structs.section import Count, Seconds, Section
+
+PACKAGE = Path(__file__).resolve().parent.parent
+
+
+class ServerConfig(Section, frozen=True, kw_only=True):
+    """Where and how HTTP is served."""
+
+    host: str = "127.0.0.1"
+    port: Annotated[int, Meta(ge=1, le=65535)] = 60610
+    workers: Count = 1
+    max_body_bytes: Count = 100_000_000
+    body_timeout_s: Seconds = 30.0
+    shutdown_timeout_s: Seconds = 3.0
+    max_nesting: Count = 200
+    allow_origins: tuple[str, ...] = ()
+    proxies_count: Annotated[int, Meta(ge=0)] = 0
+    access_log: bool = False
+    allow_anonymous_beyond_loopback: bool = False
+
+
+class ManagerConfig(Section, frozen=True, kw_only=True):
+    """How RE Manager is reached. Deadlines count from the sending of a call; `queue_wait_s` ends before it.
+
+    The defaults answer a client before the official client's own time-out of 5 s (1.5 + 3).
+    """
+
+    control_address: str = "tcp://localhost:60615"
+    info_address: str = "tcp://localhost:60625"
+    public_key: str = ""
+    encoding: Literal["json", "msgpack"] = "json"
+    window: Annotated[int, Meta(ge=1, le=64)] = 8
+    queue_limit: Count = 1000
+    queue_wait_s: Seconds = 1.5
+    short_deadline_s: Seconds = 3.0
+    long_deadline_s: Seconds = 60.0
+    deadlines_s: dict[str, Seconds] = field(default_factory=dict)
+    unknown_params: Literal["refuse", "forward"] = "refuse"
+
+
+class ReadsConfig(Section, frozen=True, kw_only=True):
+    """Which replies are kept under RE Manager's uid, and how they are sent."""
+
+    kept_bytes: Annotated[int, Meta(ge=0)] = 32_000_000
+    compress_from_bytes: Count = 2_000
+
+
+class SubmissionsConfig(Section, frozen=True, kw_only=True):
+    """How single adds go to RE Manager."""
+
+    group_commit: bool = True
+    max_batch: Annotated[int, Meta(ge=1, le=64)] = 64
+
+
+class IdempotencyConfig(Section, frozen=True, kw_only=True):
+    """How long and where answers to calls with an `Idempotency-Key` are kept. `store`: "memory" or a Redis URL."""
+
+    store: Annotated[str, Meta(pattern=r"^(memory$|rediss?://|unix://)")] = "memory"
+    keep_s: Seconds = 86_400.0
+    max_keys: Count = 10_000
+    max_bytes: Count = 20_000_000
+
+
+class ConsoleConfig(Section, frozen=True, kw_only=True):
+    """How much console output is kept."""
+
+    max_messages: Count = 2000
+    max_lines: Count = 2000
+    max_watcher_messages: Count = 1000
+    heartbeat_s: Seconds = 10.0
+
+
+class LiveConfig(Section, frozen=True, kw_only=True):
+    """How changes are pushed to watchers, and how long one may wait for them."""
+
+    tick_s: Seconds = 0.02
+    poll_s: Seconds = 0.5
+    linger_s: Seconds = 60.0
+    stall_s: Seconds = 60.0
+    max_behind: Count = 1000
+    kept_events: Count = 2000
+    max_wait_s: Seconds = 60.0
+
+
+class AccessServerConfig(Section, frozen=True, kw_only=True):
+    """A server of the facility that says who has which role: asked at `URL/instrument/INSTRUMENT/qserver/access`."""
+
+    url: str = ""
+    instrument: str = ""
+    token: str = ""
+    update_period_s: Seconds = 600.0
+    expiration_s: Annotated[float, Meta(ge=0)] = 0.0
+    timeout_s: Seconds = 5.0
+
+    @property
+    def expires_after_s(self) -> float:
+        """Seconds after which people lose access when no answer came."""
+        return self.expiration_s or 1.5 * self.update_period_s
+
+
+class PolicyConfig(Section, frozen=True, kw_only=True):
+    """Where the policies stand. A relative path counts from the folder of `config.toml`; "" means the shipped one.
+
+    `access` is the content of a permissions file in the configuration itself; `access_class` is `module:Class` of a
+    custom policy, made with `access_args`. At most one of `permissions`, `access` and `access_class` is set;
+    `access_server` goes with the first two.
+    `counters` is where rates are counted: "memory", or the URL of a Redis, which several workers need.
+    """
+
+    permissions: str = ""
+    access: dict[str, Any] = field(default_factory=dict)
+    access_class: str = ""
+    access_args: dict[str, Any] = field(default_factory=dict)
+    access_server: AccessServerConfig = AccessServerConfig()
+    rate_limits: str = ""
+    counters: str = "memory"
+    rate_class: str = ""
+    rate_args: dict[str, Any] = field(default_factory=dict)
+
+
+class SpreadsheetsConfig(Section, frozen=True, kw_only=True):
+    """What an uploaded spreadsheet may be at most, and how its plans are handed to RE Manager."""
+
+    max_bytes: Count = 20_000_000
+    max_rows: Count = 20_000
+    max_columns: Count = 200
+    max_cell_chars: Count = 10_000
+    max_unpacked_bytes: Count = 200_000_000
+    max_memory_bytes: Annotated[int, Meta(ge=200_000_000)] = 1_000_000_000
+    timeout_s: Seconds = 30.0
+    batch_size: Count = 100
+
+
+class ExtensionsConfig(Section, frozen=True, kw_only=True):
+    """Custom modules: which are loaded, from where, and what happens when one fails."""
+
+    modules: tuple[str, ...] = ()
+    blueprints: tuple[str, ...] = ()
+    paths: tuple[str, ...] = (".",)
+    entry_points: bool = True
+    required: bool = False
+    blueprint_scope: str = "write:queue:edit"
+    hook_timeout_s: Seconds = 2.0
+    endpoint_timeout_s: Seconds = 60.0
+    blocked_after_s: Seconds = 0.5
+    options: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+
+class AuditConfig(Section, frozen=True, kw_only=True):
+    """Where the audit trail goes: the log, a file of its own, a table (SQLite or PostgreSQL) for `GET /api/audit`."""
+
+    log: bool = True
+    file: str = ""
+    database: str = ""
+    keep_days: Count = 365
+
+
+class Config(Section, frozen=True, kw_only=True):
+    """The whole configuration. `source` is the file it came from."""
+
+    server: ServerConfig = ServerConfig()
+    manager: ManagerConfig = field(default_factory=ManagerConfig)
+    reads: ReadsConfig = ReadsConfig()
+    submissions: SubmissionsConfig = SubmissionsConfig()
+    idempotency: IdempotencyConfig = IdempotencyConfig()
+    console: ConsoleConfig = ConsoleConfig()
+    live: LiveConfig = LiveConfig()
+    auth: AuthConfig = field(default_factory=AuthConfig)
+    database: DatabaseConfig = DatabaseConfig()
+    policy: PolicyConfig = field(default_factory=PolicyConfig)
+    audit: AuditConfig = AuditConfig()
+    spreadsheets: SpreadsheetsConfig = SpreadsheetsConfig()
+    extensions: ExtensionsConfig = field(default_factory=ExtensionsConfig)
+    source: str = ""
+
+    @property
+    def folder(self) -> Path:
+        """The folder that relative paths count from."""
+        return Path(self.source).resolve().parent if self.source else Path.cwd()
+
+
+# Environment names of today's deployments -> our setting. A later row wins over an earlier one.
+ENVIRONMENT: tuple[tuple[str, tuple[str, ...]], ...] = (
+    ("QSERVER_ZMQ_ADDRESS", ("manager", "control_address")),
+    ("QSERVER_ZMQ_ADDRESS_CONTROL", ("manager", "control_address")),
+    ("QSERVER_ZMQ_CONTROL_ADDRESS", ("manager", "control_address")),
+    ("QSERVER_ZMQ_ADDRESS_CONSOLE", ("manager", "info_address")),
+    ("QSERVER_ZMQ_INFO_ADDRESS", ("manager", "info_address")),
+    ("QSERVER_ZMQ_PUBLIC_KEY", ("manager", "public_key")),
+    ("QSERVER_ZMQ_ENCODING", ("manager", "encoding")),
+    ("QSERVER_HTTP_SERVER_SINGLE_USER_API_KEY", ("auth", "single_user_api_key")),
+    ("QSERVER_HTTP_SERVER_SECRET_KEYS", ("auth", "secret_keys")),
+    ("QSERVER_HTTP_SERVER_DATABASE_URI", ("database", "url")),
+    ("QSERVER_HTTP_SERVER_HOST", ("server", "host")),
+    ("QSERVER_HTTP_SERVER_PORT", ("server", "port")),
+    ("QSERVER_HTTP_SERVER_ALLOW_ORIGINS", ("server", "allow_origins")),
+    ("QSERVER_CUSTOM_MODULE", ("extensions", "modules")),
+    ("QSERVER_CUSTOM_MODULES", ("extensions", "modules")),
+    ("QSERVER_HTTP_CUSTOM_ROUTERS", ("extensions", "blueprints")),
+)
+# Settings that are lists, and what stands between their members.
+_SEPARATORS: Mapping[tuple[str, str], str] = {
+    ("server", "allow_origins"): r"\s+",
+    ("auth", "secret_keys"): r"[\s;]+",
+    ("extensions", "modules"): r"[\s,:]+",
+    ("extensions", "blueprints"): r"[\s,:]+",
+}
+
+
+def load(
+    path: str | Path | None = None,
+    environment: Mapping[str, str] | None = None,
+    overrides: Mapping[str, Any] | None = None,
+) -> Config:
+    """Read the configuration.
+
+    `path`: a TOML file, or None for `QSERVER_HTTP_SERVER_CONFIG` in the environment, or for nothing but defaults.
+    `overrides`: nested sections that win over all else (the command line).
+    Raises ConfigError, naming the file and the path of the setting.
+    """
+    env = os.environ if environment is None else environment
+    file = Path(path or env.get("QSERVER_HTTP_SERVER_CONFIG", "") or "")
+    settings: dict[str, Any] = from_environment(env)
+    if path or env.get("QSERVER_HTTP_SERVER_CONFIG"):
+        if is_legacy(file):
+            content = translate(_expand(read_legacy(file), env, str(file)), str(file))
+        else:
+            content = _read_toml(file)
+            _refuse_plain_passwords(content, file)
+            content = _expand(content, env, str(file))
+        _merge(settings, content)
+        settings["source"] = str(file / "config.yml" if file.is_dir() else file)
+    _merge(settings, overrides or {})
+    try:
+        return msgspec.convert(settings, Config, strict=False)
+    except msgspec.ValidationError as error:
+        raise ConfigError(f"{file if path else 'configuration'}: {error}") from None
+
+
+def from_environment(env: Mapping[str, str]) -> dict[str, Any]:
+    """The settings that today's environment names give, as nested sections."""
+    settings: dict[str, Any] = {}
+    for name, (section, key) in ENVIRONMENT:
+        if value := env.get(name):
+            separator = _SEPARATORS.get((section, key))
+            words = [word for word in re.split(separator, value) if word] if separator else value
+            settings.setdefault(section, {})[key] = words
+    return settings
+
+
+def _read_toml(file: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(file.read_text("utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ConfigError(f"{file}: {error}") from None
+
+
+def _refuse_plain_passwords(content: Mapping[str, Any], file: Path) -> None:
+    """A password stands in a file as a hash, or as the name of an environment variable."""
+    auth = content.get("auth")
+    providers = auth.get("providers") if isinstance(auth, dict) else None
+    for provider in providers if isinstance(providers, list) else []:
+        users = provider.get("users") if isinstance(provider, dict) else None
+        for name, user in users.items() if isinstance(users, dict) else ():
+            password = user.get("password") if isinstance(user, dict) else user
+            if isinstance(password, str) and not re.match(r"\$argon2id\$|\$\{\w+\}$", password):
+                raise ConfigError(
+                    f"{file}: the password of '{name}' must be a hash (sanic-qserver hash-password) or ${{NAME}}"
+                )
+
+
+def _merge(into: dict[str, Any], more: Mapping[str, Any]) -> None:
+    for key, value in more.items():
+        if isinstance(value, Mapping) and isinstance(into.get(key), dict):
+            _merge(into[key], value)
+        else:
+            into[key] = dict(value) if isinstance(value, Mapping) else value
+
+
+def _expand(value: Any, env: Mapping[str, str], where: str) -> Any:
+    """Replace `${NAME}` in every string by the environment's value; a name that is not set is a mistake."""
+    if isinstance(value, dict):
+        return {key: _expand(part, env, f"{where}: {key}") for key, part in value.items()}
+    if isinstance(value, list):
+        return [_expand(part, env, where) for part in value]
+    if not isinstance(value, str):
+        return value
+
+    def replace(match: re.Match[str]) -> str:
+        if match[1] not in env:
+            raise ConfigError(f"{where}: environment variable {match[1]} is not set")
+        return env[match[1]]
+
+    return re.sub(r"\$\{(\w+)\}", replace, value)
+
+
+def shipped(name: str) -> Path:
+    """A data file that comes with the package: `config.toml`, or a file under `policies/`."""
+    inside = PACKAGE / name
+    return inside if inside.exists() else PACKAGE.parent / name
+
+
+def resolve(config: Config, path: str, default: str) -> Path:
+    """The file that a setting names: relative to the configuration's folder, or the shipped default."""
+    if not path:
+        return shipped(default)
+    file = Path(path)
+    return file if file.is_absolute() else config.folder / file

@@ -1,0 +1,92 @@
+"""Pages for people: the first page, and the interactive documentation with its assets from an installed package."""
+
+from functools import cache
+from importlib.resources import files
+
+import msgspec
+from sanic import HTTPResponse, Request
+
+from sanic_qserver.api.endpoint import Endpoint, Stream
+from sanic_qserver.errors import NotFound
+from sanic_qserver.http.application import App, Handler
+from sanic_qserver.http.errors import respond
+from sanic_qserver.http.openapi import document
+
+# What the page needs of swagger-ui-py's Swagger UI 5, which reads OpenAPI 3.1.
+ASSETS = {
+    "swagger-ui.css": "text/css",
+    "swagger-ui-bundle.js": "text/javascript",
+    "swagger-ui-standalone-preset.js": "text/javascript",
+    "favicon-32x32.png": "image/png",
+}
+# Nothing may be loaded from elsewhere, and the browser sees to it.
+_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; "
+    "img-src 'self' data:; connect-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'self'"
+)
+_DOCS = """<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><title>sanic_qserver: API</title>
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<link rel="icon" href="docs/assets/favicon-32x32.png">
+<link rel="stylesheet" href="docs/assets/swagger-ui.css"></head>
+<body><div id="swagger-ui"></div>
+<script src="docs/assets/swagger-ui-bundle.js"></script>
+<script src="docs/assets/swagger-ui-standalone-preset.js"></script>
+<script src="docs/assets/start.js"></script></body></html>
+"""
+# Swagger UI has no way to put a word before a key; whoever pastes the bare key means the same.
+_START = """SwaggerUIBundle({
+  url: "openapi.json", dom_id: "#swagger-ui", deepLinking: true, filter: true,
+  persistAuthorization: true, validatorUrl: null, presets: [SwaggerUIBundle.presets.apis],
+  requestInterceptor: (request) => {
+    const key = request.headers.Authorization;
+    if (key && !key.includes(" ")) request.headers.Authorization = "ApiKey " + key;
+    return request;
+  },
+});
+"""
+_FIRST = """<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><title>sanic_qserver</title>
+<style>body{font:16px/1.5 sans-serif;max-width:40rem;margin:3rem auto;padding:0 1rem}</style></head>
+<body><h1>sanic_qserver</h1><p>The HTTP face of the Bluesky Queue Server's RE Manager.</p>
+<ul><li><a href="docs">Interactive documentation</a></li>
+<li><a href="openapi.json">The OpenAPI document</a></li>
+<li><a href="api/status">The status of RE Manager</a></li></ul></body></html>
+"""
+SECURE = {"Content-Security-Policy": _POLICY, "X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer"}
+
+
+def mount_pages(app: App, endpoints: tuple[Endpoint, ...], streams: tuple[Stream, ...], ping: Handler) -> None:
+    """Add `/openapi.json`, `/docs` with its assets, and `/`: a page for browsers, `ping` for programs."""
+    description = cache(lambda: msgspec.json.encode(document(endpoints, streams)))
+
+    async def openapi_json(_: Request) -> HTTPResponse:
+        return HTTPResponse(description(), content_type="application/json")
+
+    async def first(request: Request) -> HTTPResponse | None:
+        if "text/html" in request.headers.get("accept", ""):
+            return HTTPResponse(_FIRST, headers=SECURE, content_type="text/html; charset=utf-8")
+        return await ping(request)
+
+    async def docs(_: Request) -> HTTPResponse:
+        return HTTPResponse(_DOCS, headers=SECURE, content_type="text/html; charset=utf-8")
+
+    async def asset(request: Request, name: str) -> HTTPResponse:
+        if name == "start.js":
+            return HTTPResponse(_START, headers=SECURE, content_type="text/javascript")
+        if name not in ASSETS:
+            return respond(NotFound("There is nothing at this path"), request)
+        headers = {**SECURE, "Cache-Control": "public, max-age=86400"}
+        return HTTPResponse(_asset(name), headers=headers, content_type=ASSETS[name])
+
+    for prefix in ("", "/api"):
+        name = prefix.strip("/")
+        app.add_route(openapi_json, f"{prefix}/openapi.json", methods=["GET", "HEAD"], name=f"openapi_json{name}")
+    app.add_route(first, "/", methods=["GET", "HEAD"], name="first", ignore_body=False)
+    app.add_route(docs, "/docs", methods=["GET", "HEAD"], name="docs", strict_slashes=True)
+    app.add_route(asset, "/docs/assets/<name:str>", methods=["GET", "HEAD"], name="docs_asset")
+
+
+@cache
+def _asset(name: str) -> bytes:
+    return (files("swagger_ui") / "static" / name).read_bytes()

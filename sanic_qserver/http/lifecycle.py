@@ -1,0 +1,54 @@
+"""Policies live as long as the server: started and stopped with it, read anew on SIGHUP, in every worker."""
+
+import asyncio
+import contextlib
+import os
+import signal
+from typing import Any
+
+from sanic_qserver.http.application import App
+from sanic_qserver.middleware.audit.sinks import Audit
+from sanic_qserver.policy.policies import Policies
+
+
+def mount_policies(app: App, policies: Policies, audit: Audit) -> None:
+    """Start and stop the policies, and the audit trail, with the server."""
+    reloading: set[asyncio.Task[None]] = set()
+
+    def reload() -> None:
+        task = asyncio.get_running_loop().create_task(policies.reload())
+        reloading.add(task)
+        task.add_done_callback(reloading.discard)
+
+    @app.before_server_start
+    async def start(_: App) -> None:
+        await audit.start()
+        await policies.start()
+        # Not on Windows, and not in a thread: then files are still looked at.
+        with contextlib.suppress(NotImplementedError, ValueError, RuntimeError, AttributeError):
+            asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, reload)
+
+    @app.before_server_stop
+    async def stop(_: App) -> None:
+        with contextlib.suppress(NotImplementedError, ValueError, RuntimeError, AttributeError):
+            asyncio.get_running_loop().remove_signal_handler(signal.SIGHUP)
+        for task in reloading:
+            task.cancel()
+        await policies.stop()
+
+    @app.after_server_stop
+    async def stop_audit(_: App) -> None:
+        await audit.stop()
+
+    @app.main_process_start
+    async def pass_on(app: App) -> None:
+        """The process above the workers would end at SIGHUP: it hands it on instead."""
+
+        def to_workers(*_: Any) -> None:
+            # Sanic offers no public way to its workers from here.
+            for worker in app.manager.transient_processes:
+                with contextlib.suppress(ProcessLookupError, TypeError):
+                    os.kill(worker.pid, signal.SIGHUP)
+
+        with contextlib.suppress(ValueError, AttributeError):
+            signal.signal(signal.SIGHUP, to_workers)

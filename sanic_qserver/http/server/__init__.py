@@ -1,0 +1,1 @@
+"""Sanic's protocol, request and response, with what this server adds."""

@@ -1,0 +1,1 @@
+"""What stays open: streams over HTTP and websockets."""

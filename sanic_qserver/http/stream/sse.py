@@ -1,0 +1,222 @@
+"""Streams over HTTP: the same messages as chunks, server-sent events or lines, as the client accepts."""
+
+import asyncio
+import math
+from collections.abc import AsyncIterator, Iterable, Mapping
+from dataclasses import dataclass, field
+
+from sanic import HTTPResponse, Request
+from sanic.response import BaseHTTPResponse
+from sanic.server import HttpProtocol
+
+from sanic_qserver.api.endpoint import Stream
+from sanic_qserver.api.services import Services
+from sanic_qserver.errors import GatewayError
+from sanic_qserver.http.application import App, Handler
+from sanic_qserver.http.decode import Decoder
+from sanic_qserver.http.errors import respond
+from sanic_qserver.http.gate import Gate
+from sanic_qserver.http.request_id import REQUEST_ID, request_id_of
+from sanic_qserver.http.router import PREFIXES
+from sanic_qserver.http.stream.compression import HEADER as GZIP_HEADER, accepts_gzip, block
+from sanic_qserver.http.stream.subscribers import Watchers, Watching
+from sanic_qserver.http.stream.websocket import call_of, wants_websocket, websocket_handler
+from sanic_qserver.manager.live.broadcaster import Framing, Message, Outlet
+from sanic_qserver.structs.identity import Access
+
+
+def chunk(data: bytes) -> bytes:
+    """One chunk of a chunked body (RFC 9112, section 7.1)."""
+    return b"%x\r\n%b\r\n" % (len(data), data)
+
+
+def event(message: Message) -> bytes:
+    """The message as a server-sent event: unnamed, so that `onmessage` gets them all."""
+    if message.id:
+        return b"id: %b\ndata: %b\n\n" % (message.id.encode(), message.body)
+    return b"data: " + message.body + b"\n\n"
+
+
+@dataclass(frozen=True)
+class Form:
+    """How a stream looks over HTTP: what begins it, frames it, and shows that it lives when nothing happens."""
+
+    framing: Framing
+    heartbeat: bytes = b""
+    opening: bytes = b""
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+def zipped(form: Form) -> Form:
+    """The same, compressed."""
+    frame = form.framing.frame
+    return Form(
+        Framing(frame, lambda joined: chunk(block(joined))),
+        block(form.heartbeat),
+        GZIP_HEADER + block(form.opening),
+        {"Content-Encoding": "gzip", "Vary": "Accept-Encoding"},
+    )
+
+
+# The default has no separators and no heartbeat: clients split where `}` meets `{`, and not all bear white space.
+FORMS: dict[str, Form] = {
+    "text/event-stream": Form(Framing(event, chunk), b": still here\n\n", b"retry: 2000\n\n"),
+    "application/x-ndjson": Form(Framing(lambda message: message.body + b"\n", chunk), b"\n", b"\n"),
+    "text/plain": Form(Framing(lambda message: message.body, chunk)),
+}
+# Not the plain form: its clients want whole objects in each chunk, and a decompressor gives pieces as it likes.
+ZIPPED = {content_type: zipped(form) for content_type, form in FORMS.items() if content_type != "text/plain"}
+
+
+def mount_streams(app: App, rows: Iterable[Stream], gate: Gate, services: Services) -> None:
+    """Give every stream its routes."""
+    app.enable_websocket()
+    app.config.WEBSOCKET_MAX_SIZE = 65_536  # What watchers send is ignored, but for a credential.
+    watchers = Watchers(gate)
+    app.ctx.watchers = watchers
+    app.after_server_start(lambda _: watchers.start())
+    app.before_server_stop(lambda _: watchers.stop())
+    for row in rows:
+        handler = _handler_of(row, gate, services, watchers)
+        for prefix in PREFIXES if row.at_root else PREFIXES[:1]:
+            app.add_route(
+                handler,
+                prefix + row.path,
+                methods=["GET"],
+                name=f"{row.name}{'_api' if prefix else ''}",
+                ctx_row=row,
+                error_format="json",
+            )
+
+
+def _handler_of(row: Stream, gate: Gate, services: Services, watchers: Watchers) -> Handler:
+    over_http = stream_handler(row, gate, services, watchers)
+    if not row.is_websocket:
+        return over_http
+    over_websocket = websocket_handler(row, gate, services, watchers)
+
+    async def either(request: Request) -> HTTPResponse | None:
+        return await (over_websocket if wants_websocket(request) else over_http)(request)
+
+    chosen: Handler = either if row.also_serves_http else over_websocket
+    chosen.__name__ = row.name
+    chosen.is_websocket = True  # type: ignore[attr-defined]  # Sanic: None is a good answer
+    return chosen
+
+
+def stream_handler(row: Stream, gate: Gate, services: Services, watchers: Watchers) -> Handler:
+    """The way of one watcher: gate, then messages until it leaves or the server stops."""
+    decoder = Decoder(row.params, max_nesting=services.config.server.max_nesting, forward_unknown=False)
+    heartbeat_s = services.config.console.heartbeat_s
+
+    async def handle(request: Request) -> HTTPResponse | None:
+        try:
+            params, _ = decoder.decode(b"", request.query_string, "")
+            seen = row.for_params(params)
+            access, verdict = await gate.admit(request, seen)
+            async with gate.place(access, seen, request.client_ip):
+                source = row.source(call_of(request, seen, params, access, services))
+                messages = source if isinstance(source, AsyncIterator) else await source
+                try:
+                    await answer(request, seen, access, messages, verdict.headers)
+                finally:
+                    if isinstance(messages, Outlet):
+                        messages.close()
+        except GatewayError as error:
+            if request.responded:
+                raise
+            return respond(error, request)
+        return None
+
+    async def answer(
+        request: Request, row: Stream, access: Access, source: AsyncIterator[bytes] | Outlet, more: Mapping[str, str]
+    ) -> None:
+        form, content_type = form_of(request.headers, row)
+        headers = {REQUEST_ID: request_id_of(request), "Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
+        headers.update({**form.headers, **more})
+        # Sanic ends a response that is silent for long; a stream may be.
+        protocol = request.transport.get_protocol()
+        assert isinstance(protocol, HttpProtocol)  # noqa: S101  # HTTP/1.1 is all that is served
+        transport = protocol.transport
+        assert transport is not None  # noqa: S101  # the request came over it
+        protocol.response_timeout = math.inf
+        response = await request.respond(headers=headers, content_type=content_type)
+        assert response is not None  # noqa: S101  # nothing answered before
+        await response.send(form.opening)  # The headers go out with it.
+        stopped = asyncio.Event()
+
+        async def stop(_: GatewayError) -> None:
+            stopped.set()
+
+        watching = Watching(access, row, stop)
+        watchers.add(watching)
+        try:
+            if isinstance(source, Outlet):
+                watching.scopes = source.scopes
+                source.attach(transport, form.framing)
+                await _beat(response, form.heartbeat, heartbeat_s, stopped)
+            else:
+                await _pump(source, response, form, heartbeat_s, stopped)
+            await response.eof()
+        finally:
+            watchers.remove(watching)
+            protocol.response_timeout = request.app.config.RESPONSE_TIMEOUT
+
+    handle.__name__ = row.name
+    return handle
+
+
+def form_of(headers: Mapping[str, str], row: Stream) -> tuple[Form, str]:
+    """The form of a stream for these request headers, and its content type; by default the reference server's."""
+    accept = headers.get("accept", "")
+    default = "text/event-stream" if row.is_websocket else "text/plain"
+    content_type = next((one for one in FORMS if one in accept), default)
+    if content_type in ZIPPED and accepts_gzip(headers.get("accept-encoding", "")):
+        return ZIPPED[content_type], content_type
+    return FORMS[content_type], content_type
+
+
+async def _beat(response: BaseHTTPResponse, heartbeat: bytes, period_s: float, stopped: asyncio.Event) -> None:
+    while not stopped.is_set():
+        try:
+            async with asyncio.timeout(period_s):
+                await stopped.wait()
+        except TimeoutError:
+            await response.send(heartbeat)
+
+
+async def _pump(
+    source: AsyncIterator[bytes], response: BaseHTTPResponse, form: Form, period_s: float, stopped: asyncio.Event
+) -> None:
+    async for message in with_heartbeat(source, period_s):
+        if stopped.is_set():
+            return
+        if message is None:
+            await response.send(form.heartbeat)
+        else:
+            frame = form.framing.frame(Message("", message))
+            await response.send(block(frame) if form.headers else frame)
+
+
+async def with_heartbeat(source: AsyncIterator[bytes], period_s: float) -> AsyncIterator[bytes | None]:
+    """The messages of `source`, and None whenever there was none for `period_s` seconds."""
+    following: asyncio.Task[bytes] | None = None
+    try:
+        while True:
+            following = following or asyncio.ensure_future(anext(source))
+            done, _ = await asyncio.wait((following,), timeout=period_s)
+            if not done:
+                yield None
+                continue
+            try:
+                message = following.result()
+            except StopAsyncIteration:
+                return
+            following = None
+            yield message
+    finally:
+        if following is not None:
+            following.cancel()
+        aclose = getattr(source, "aclose", None)
+        if aclose is not None and (following is None or following.done()):
+            await aclose()

@@ -1,0 +1,127 @@
+"""Websockets: handshake, gate, then the row's messages as text frames until the watcher leaves."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable
+
+from sanic import HTTPResponse, Request
+from sanic.exceptions import WebsocketClosed
+from sanic.server.websockets.impl import WebsocketImplProtocol
+
+from sanic_qserver.api.endpoint import Call, Endpoint, Stream
+from sanic_qserver.api.services import Services
+from sanic_qserver.errors import GatewayError, UpgradeRequired
+from sanic_qserver.http.application import Handler
+from sanic_qserver.http.decode import Decoder
+from sanic_qserver.http.errors import respond
+from sanic_qserver.http.gate import Gate
+from sanic_qserver.http.request_id import request_id_of
+from sanic_qserver.http.stream.handshake import framing_of, shake_hands
+from sanic_qserver.http.stream.subscribers import Watchers, Watching
+from sanic_qserver.http.stream.websocket_auth import admit_websocket, refuse, subprotocols_of
+from sanic_qserver.manager.live.broadcaster import Outlet
+from sanic_qserver.structs.identity import Access
+from sanic_qserver.structs.requests import Params
+
+
+def wants_websocket(request: Request) -> bool:
+    """Whether the request asks for an upgrade to a websocket."""
+    return str(request.headers.get("upgrade", "")).lower() == "websocket"
+
+
+def websocket_handler(row: Stream, gate: Gate, services: Services, watchers: Watchers) -> Handler:
+    """The way of one watcher: handshake, gate, messages."""
+    decoder = Decoder(row.params, max_nesting=services.config.server.max_nesting, forward_unknown=False)
+
+    async def handle(request: Request) -> HTTPResponse | None:
+        if not wants_websocket(request):
+            return respond(UpgradeRequired("This path is a websocket", headers={"Upgrade": "websocket"}), request)
+        websocket = await shake_hands(request, subprotocols_of(request))
+        # Sanic's recv() raises CancelledError when the watcher leaves.
+        with contextlib.suppress(asyncio.CancelledError, WebsocketClosed):
+            try:
+                params, _ = decoder.decode(b"", request.query_string, "")
+                seen = row.for_params(params)
+                access = await admit_websocket(request, websocket, seen, gate)
+                if access is not None:
+                    await watch(request, websocket, seen, params, access)
+            except GatewayError as error:
+                await refuse(websocket, error)
+        websocket.end_connection(1000)  # type: ignore[no-untyped-call]
+        return None
+
+    async def watch(
+        request: Request, websocket: WebsocketImplProtocol, row: Stream, params: Params, access: Access
+    ) -> None:
+        async with gate.place(access, row, request.client_ip):
+            source = row.source(call_of(request, row, params, access, services))
+            watching = Watching(access, row, _closing(websocket))
+            if isinstance(source, AsyncIterator):
+                await _follow_iterator(source, websocket, watchers, watching)
+            else:
+                await _follow_outlet(await source, websocket, watchers, watching)
+
+    handle.__name__ = row.name
+    return handle
+
+
+def call_of(request: Request, row: Stream, params: Params, access: Access, services: Services) -> Call:
+    """What a stream's source gets."""
+    return Call(
+        endpoint=Endpoint("GET", row.path, row.scope, ""),
+        params=params,
+        access=access,
+        request_id=request_id_of(request),
+        services=services,
+        headers=request.headers,
+        path_args={},
+        address=request.client_ip,
+    )
+
+
+def _closing(websocket: WebsocketImplProtocol) -> Callable[[GatewayError], Awaitable[None]]:
+    async def close(why: GatewayError) -> None:
+        await refuse(websocket, why)
+        websocket.end_connection(1001)  # type: ignore[no-untyped-call]
+        if websocket.auto_closer_task is not None:
+            await asyncio.wait([websocket.auto_closer_task])
+
+    return close
+
+
+async def _follow_outlet(
+    outlet: Outlet, websocket: WebsocketImplProtocol, watchers: Watchers, watching: Watching
+) -> None:
+    watching.scopes = outlet.scopes
+    watchers.add(watching)
+    try:
+        if websocket.io_proto is not None and websocket.io_proto.transport is not None:
+            outlet.attach(websocket.io_proto.transport, framing_of(websocket))
+            await _ignore_input(websocket)
+    finally:
+        outlet.close()
+        watchers.remove(watching)
+
+
+async def _follow_iterator(
+    source: AsyncIterator[bytes], websocket: WebsocketImplProtocol, watchers: Watchers, watching: Watching
+) -> None:
+    async def pump() -> None:
+        async for message in source:
+            await websocket.send(message.decode())
+
+    watchers.add(watching)
+    pumping = asyncio.ensure_future(pump())
+    reading = asyncio.ensure_future(_ignore_input(websocket))
+    try:
+        done, _ = await asyncio.wait((pumping, reading), return_when=asyncio.FIRST_COMPLETED)
+        done.pop().result()
+    finally:
+        watchers.remove(watching)
+        pumping.cancel()
+        reading.cancel()
+
+
+async def _ignore_input(websocket: WebsocketImplProtocol) -> None:
+    while True:  # What watchers send is read and ignored.
+        await websocket.recv()

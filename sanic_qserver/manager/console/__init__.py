@@ -1,0 +1,1 @@
+"""The console of RE Manager, as lines and as text."""

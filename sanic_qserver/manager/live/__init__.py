@@ -1,0 +1,1 @@
+"""What is live: events, status, console, and who is subscribed."""

@@ -1,0 +1,82 @@
+"""Events: numbered, the last of each topic kept, handed to watchers, and found again by those who come back.
+
+An id is `<epoch>-<number>`. The epoch is new with every start of this server (and in every worker): an id of another
+epoch cannot be continued from, and the watcher is told so. Each topic is kept by itself: a flood on the console does
+not push out what happened to the queue.
+"""
+
+import os
+import time
+from collections import deque
+from collections.abc import Callable, Iterable
+from heapq import merge
+from typing import Any, NamedTuple
+
+import msgspec
+
+from sanic_qserver.config.settings import LiveConfig
+from sanic_qserver.manager.live.broadcaster import Channel, Message
+
+TOPICS = ("status", "queue", "history", "console", "runs", "lock", "plans", "devices", "info")
+STREAM = "stream"  # The topic of what is told about the stream itself; every watcher gets it.
+
+_encode = msgspec.json.encode
+_Numbered = tuple[int, Message]
+
+
+class Continued(NamedTuple):
+    """What a watcher missed: the kept messages, and the topics of which some are lost, with the reason."""
+
+    messages: list[Message]
+    lost_topics: frozenset[str]
+    reason: str
+
+
+class Events:
+    """The events of an application."""
+
+    def __init__(self, config: LiveConfig, now: Callable[[], float] = time.time, epoch: str = "") -> None:
+        self.epoch = epoch or os.urandom(4).hex()
+        self.channel = Channel(config)
+        self._now = now
+        self._number = 0
+        self._kept: dict[str, deque[_Numbered]] = {topic: deque(maxlen=config.kept_events) for topic in TOPICS}
+        self._lost: dict[str, int] = dict.fromkeys(TOPICS, 0)  # number of the newest event that is not kept
+
+    @property
+    def last_id(self) -> str:
+        """The id of the newest event."""
+        return f"{self.epoch}-{self._number}"
+
+    def publish(self, topic: str, kind: str, data: Any, at: float | None = None) -> None:
+        """Tell everybody who watches the topic. `at` is when it happened, POSIX time; now by default."""
+        self._number += 1
+        message = self.message(topic, kind, data, self.last_id, at)
+        kept = self._kept[topic]
+        if len(kept) == kept.maxlen:
+            self._lost[topic] = kept[0][0]
+        kept.append((self._number, message))
+        self.channel.publish((message,))
+
+    def message(self, topic: str, kind: str, data: Any, event_id: str = "", at: float | None = None) -> Message:
+        """An event that is not kept: for one watcher, or about the stream. With an id, one can continue from it."""
+        body = _encode({"id": event_id or None, "time": at or self._now(), "topic": topic, "type": kind, "data": data})
+        return Message(topic, body, event_id)
+
+    def lose(self, topics: Iterable[str]) -> None:
+        """Nobody looks at these topics from now on: what happens meanwhile is lost."""
+        self._number += 1
+        for topic in topics:
+            self._lost[topic] = self._number
+            self._kept[topic].clear()
+
+    def since(self, event_id: str, topics: Iterable[str]) -> Continued:
+        """What came after the event with this id."""
+        epoch, _, number = event_id.rpartition("-")
+        wanted = frozenset(topics)
+        if epoch != self.epoch or not number.isascii() or not number.isdigit() or int(number) > self._number:
+            return Continued([], wanted, "the id is not of this run of the server")
+        lost = frozenset(topic for topic in wanted if int(number) < self._lost[topic])
+        rows = [[row for row in self._kept[topic] if row[0] > int(number)] for topic in wanted - lost]
+        reason = "too much happened since, or nobody watched" if lost else ""
+        return Continued([message for _, message in merge(*rows)], lost, reason)

@@ -1,0 +1,298 @@
+"""Changes of RE Manager's state, told as events, while somebody watches.
+
+The status says that something changed (each part has a uid); the part is then read and compared with the last look.
+What came and went between two looks is not told, except that an item which ran is always told as started and finished:
+the history remembers it.
+"""
+
+import asyncio
+import logging
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import msgspec
+
+from sanic_qserver.config.settings import LiveConfig
+from sanic_qserver.errors import GatewayError
+from sanic_qserver.manager.live.broadcaster import Channel, Message
+from sanic_qserver.manager.live.diff import (
+    Change,
+    HistoryState,
+    QueueState,
+    RunsState,
+    as_data,
+    history_changes,
+    history_state,
+    new_items,
+    queue_changes,
+    queue_state,
+    run_changes,
+    runs_state,
+)
+from sanic_qserver.manager.live.event_log import STREAM, Events
+from sanic_qserver.manager.live.status_feed import Snapshot, StatusWatch
+from sanic_qserver.manager.read_cache import Reads
+
+log = logging.getLogger("sanic_qserver.manager")
+
+_HEARTBEAT_S = 10.0
+_UIDS = {
+    "plans": ("plans_allowed_uid", "plans_existing_uid"),
+    "devices": ("devices_allowed_uid", "devices_existing_uid"),
+}
+_ALWAYS_NEW = frozenset({"time", "status_uid"})
+_decode = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+
+
+class StateWatch:
+    """Follows the topics that are wanted, and for `linger_s` those that were. One an application."""
+
+    def __init__(self, config: LiveConfig, events: Events, status: StatusWatch, reads: Reads, console: Channel) -> None:
+        self.events = events
+        self._config = config
+        self._status = status
+        self._reads = reads
+        self._console = console
+        self._watchers: Counter[str] = Counter()
+        self._wanted: set[str] = set()
+        self._lingering: dict[str, asyncio.TimerHandle] = {}
+        self._ends: list[Callable[[], None]] = []
+        self._task: asyncio.Task[None] | None = None
+        self._beat: asyncio.TimerHandle | None = None
+        self._changed = asyncio.Event()
+        self._snapshots_of: tuple[object, ...] = ()
+        self._snapshots: dict[str, Message | None] = {}
+        self._looking = asyncio.Lock()
+        self._on_look: list[Callable[[], None]] = []
+        self._told: dict[str, Any] | None = None
+        self._is_available = True
+        self.queue: QueueState | None = None
+        self.history: HistoryState | None = None
+        self.runs: RunsState | None = None
+        self.lock: dict[str, msgspec.Raw] | None = None
+
+    async def want(self, topics: Iterable[str]) -> Callable[[], None]:
+        """Follow these topics; their state is known when this returns, if RE Manager answers. Returns the end of it."""
+        wanted = frozenset(topics)
+        self._watchers.update(wanted)
+        for topic in wanted:
+            if timer := self._lingering.pop(topic, None):
+                timer.cancel()
+        if new := wanted - self._wanted:
+            self.events.lose(new)  # What happened until now was not followed.
+            self._wanted |= new
+        self._begin()
+        ended = False
+
+        def end() -> None:
+            nonlocal ended
+            if not ended:
+                ended = True
+                self._leave(wanted)
+
+        try:
+            await self._status.look()
+            await self._look()
+        except BaseException:
+            end()
+            raise
+        return end
+
+    def on_look(self, listener: Callable[[], None]) -> Callable[[], None]:
+        """Call `listener` after each look. Returns the function that ends it."""
+        self._on_look.append(listener)
+        return lambda: self._on_look.remove(listener)
+
+    def close(self) -> None:
+        """Stop at once."""
+        for timer in self._lingering.values():
+            timer.cancel()
+        self._lingering.clear()
+        self._wanted.clear()
+        self._end()
+
+    def snapshot(self, topic: str) -> Message | None:
+        """The state of a topic, for a watcher that begins; None where there is none, or it is not known.
+
+        Encoded once for all who begin at the same event.
+        """
+        key = (self.events.last_id, self._status.current, self.queue, self.history, self.runs, self.lock)
+        if key != self._snapshots_of:
+            self._snapshots_of, self._snapshots = key, {}
+        if topic not in self._snapshots:
+            data = self._snapshot(topic)
+            made = None if data is None else self.events.message(topic, "snapshot", data, self.events.last_id)
+            self._snapshots[topic] = made
+        return self._snapshots[topic]
+
+    def _snapshot(self, topic: str) -> Any:
+        status = self._status.current
+        if status is None:
+            return None
+        if topic == "status":
+            return msgspec.Raw(status.raw)
+        if topic in _UIDS:
+            return {name: status.values.get(name) for name in _UIDS[topic]}
+        if topic == "lock":
+            return self.lock
+        state = {"queue": self.queue, "history": self.history, "runs": self.runs}.get(topic)
+        return None if state is None else as_data(state)
+
+    def _begin(self) -> None:
+        if self._task is None:
+            self._ends = [self._status.follow(self._on_status), self._console.listen(self._on_console),
+                          self._status.info.listen(self._on_info)]  # fmt: skip
+            self._task = asyncio.get_running_loop().create_task(self._keep_looking())
+            self._heartbeat()
+
+    def _end(self) -> None:
+        while self._ends:
+            self._ends.pop()()
+        if self._task is not None:
+            self._task.cancel()
+            self._task = None
+        if self._beat is not None:
+            self._beat.cancel()
+        self._told = self.queue = self.history = self.runs = self.lock = None
+
+    def _leave(self, topics: frozenset[str]) -> None:
+        self._watchers.subtract(topics)
+        loop = asyncio.get_running_loop()
+        for topic in topics:
+            if self._watchers[topic] <= 0 and topic in self._wanted and topic not in self._lingering:
+                self._lingering[topic] = loop.call_later(self._config.linger_s, self._forget, topic)
+
+    def _forget(self, topic: str) -> None:
+        self._lingering.pop(topic, None)
+        self._wanted.discard(topic)
+        self.events.lose((topic,))
+        if topic in ("queue", "history") and not self._wanted & {"queue", "history"}:
+            self.queue = self.history = None
+        elif topic == "runs":
+            self.runs = None
+        elif topic == "lock":
+            self.lock = None
+        if not self._wanted:
+            self._end()
+
+    def _heartbeat(self) -> None:
+        self.events.channel.publish((self.events.message(STREAM, "heartbeat", {"last_id": self.events.last_id}),))
+        self._beat = asyncio.get_running_loop().call_later(_HEARTBEAT_S, self._heartbeat)
+
+    def _on_console(self, messages: Sequence[Message]) -> None:
+        if "console" not in self._wanted:
+            return
+        for message in messages:
+            try:
+                output = _decode(message.body)
+                self.events.publish("console", "output", {"text": output["msg"]}, msgspec.json.decode(output["time"]))
+            except (msgspec.MsgspecError, KeyError):
+                continue
+
+    def _on_info(self, messages: Sequence[Message]) -> None:
+        if "info" not in self._wanted:
+            return
+        for message in messages:
+            if message.topic == "info":
+                info = _decode(message.body)
+                for kind, content in _decode(info["msg"]).items():
+                    self.events.publish("info", kind, content)
+
+    def _on_status(self, status: Snapshot | None) -> None:
+        self._changed.set()
+        told, self._told = self._told, (status.values if status is not None else self._told)
+        if status is None:
+            self._is_available = False
+            self._publish("status", "unavailable", {"detail": "RE Manager does not answer"})
+            return
+        if not self._is_available:
+            self._is_available = True
+            self._publish("status", "available", msgspec.Raw(status.raw))
+        if told is None:
+            return
+        changed = {name: value for name, value in status.values.items() if told.get(name) != value}
+        if not changed.keys() <= _ALWAYS_NEW:
+            self._publish("status", "changed", {"changed": changed})
+        for topic, names in _UIDS.items():
+            if not changed.keys().isdisjoint(names):
+                self._publish(topic, "changed", {name: status.values.get(name) for name in names})
+
+    def _publish(self, topic: str, kind: str, data: Any) -> None:
+        if topic in self._wanted:
+            self.events.publish(topic, kind, data)
+
+    async def _keep_looking(self) -> None:
+        while True:
+            await self._changed.wait()
+            self._changed.clear()
+            began = time.monotonic()
+            await self._look()
+            # RE Manager is serial: at most a fifth of its time is asked for, however large the queue.
+            await asyncio.sleep(max(self._config.tick_s, 4 * (time.monotonic() - began)))
+
+    async def _look(self) -> None:
+        """Read the wanted parts that changed, and tell how. What cannot be read now is read with the next status."""
+        async with self._looking:
+            status = self._status.current
+            if status is None:
+                return
+            try:
+                if self._wanted & {"queue", "history"}:
+                    await self._look_at_items(status.values)
+                if "runs" in self._wanted:
+                    await self._look_at_runs(status.values)
+                if "lock" in self._wanted:
+                    await self._look_at_lock(status.values)
+            except (GatewayError, msgspec.MsgspecError) as error:
+                log.debug("Could not look at what changed: %s", error)
+                asyncio.get_running_loop().call_later(self._config.poll_s, self._changed.set)
+                return
+            for listener in tuple(self._on_look):
+                listener()
+
+    async def _read(self, method: str) -> bytes:
+        return (await self._reads.body(method)).json
+
+    async def _look_at_items(self, status: dict[str, Any]) -> None:
+        queue, history = self.queue, self.history
+        if queue is None or queue.uid != status.get("plan_queue_uid"):
+            queue = queue_state(await self._read("queue_get"))
+        has_stopped = self.queue is not None and self.queue.running_uid not in ("", queue.running_uid)
+        if history is None or has_stopped or history.uid != status.get("plan_history_uid"):
+            history = history_state(await self._read("history_get"))
+        old_queue, old_history, self.queue, self.history = self.queue, self.history, queue, history
+        if old_queue is None or old_history is None:
+            self._tell_begun("queue", "history")
+            return
+        ended = [end for _, end in new_items(old_history, history)]
+        self._tell("queue", queue_changes(old_queue, queue, ended), plan_queue_uid=queue.uid)
+        self._tell("history", history_changes(old_history, history), plan_history_uid=history.uid)
+
+    async def _look_at_runs(self, status: dict[str, Any]) -> None:
+        if self.runs is None or self.runs.uid != status.get("run_list_uid"):
+            old, self.runs = self.runs, runs_state(await self._read("re_runs"))
+            if old is None:
+                self._tell_begun("runs")
+            else:
+                self._tell("runs", run_changes(old, self.runs), run_list_uid=self.runs.uid)
+
+    async def _look_at_lock(self, status: dict[str, Any]) -> None:
+        uid = None if self.lock is None else msgspec.json.decode(self.lock["lock_info_uid"])
+        if uid is None or uid != status.get("lock_info_uid"):
+            reply = _decode(await self._read("lock_info"))
+            self.lock = {name: reply[name].copy() for name in ("lock_info", "lock_info_uid")}
+            if uid is None:
+                self._tell_begun("lock")
+            else:
+                self._publish("lock", "changed", self.lock)
+
+    def _tell_begun(self, *topics: str) -> None:
+        """The state was not known before: whoever watches already starts from this one."""
+        for topic in topics:
+            self._publish(topic, "snapshot", self._snapshot(topic))
+
+    def _tell(self, topic: str, changes: Iterable[Change], **more: str) -> None:
+        for change in changes:
+            self._publish(topic, change.type, {**change.data, **more})

@@ -1,0 +1,1 @@
+"""`Idempotency-Key`: a call that is sent again is not done again."""

@@ -1,0 +1,187 @@
+"""Whose items an edit touches: those who hold `write:queue:edit:own` act on their own items only.
+
+RE Manager knows the user of every item and checks nothing. The rules:
+1. What an edit addresses is resolved against RE Manager's queue, and by uid only: positions become uids first. An item
+   is the caller's when its `user` is what the server stamps on the caller's submissions. The running item counts too:
+   it may come back to the queue.
+2. Edits of own items go one after the other with every update of an item by anybody through this process: an update is
+   the only call that gives a queued item (a uid) to somebody else. So between check and edit nothing changes hands.
+   What is left: updates past this process, by another worker or straight to RE Manager's socket, in the milliseconds
+   between the two calls.
+3. A batch that holds one foreign item is refused whole, naming the foreign uids.
+4. `queue_clear` asks for the full scope and nothing else.
+"""
+
+import asyncio
+import functools
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from typing import Any, cast
+
+import msgspec
+from msgspec import UNSET, Struct, UnsetType, structs
+
+from sanic_qserver.api.endpoint import Answer, Call, Endpoint, Serve
+from sanic_qserver.errors import BadArguments, NotOwner, Overloaded
+from sanic_qserver.manager.bodies import Body
+from sanic_qserver.scopes import Scope
+from sanic_qserver.structs.requests import (
+    Params,
+    QueueItemMove,
+    QueueItemMoveBatch,
+    QueueItemRemove,
+    QueueItemRemoveBatch,
+    QueueItemUpdate,
+)
+
+OWN = (Scope.WRITE_QUEUE_EDIT_OWN,)
+
+
+class _Item(Struct, frozen=True):
+    item_uid: str = ""
+    user: Any = None
+
+
+class Queue(Struct, frozen=True):
+    """What matters of RE Manager's queue: whose items stand where."""
+
+    items: tuple[_Item, ...] = ()
+    running_item: _Item = _Item()
+
+    def users(self) -> dict[str, Any]:
+        """The user of every item, by uid."""
+        return {item.item_uid: item.user for item in (self.running_item, *self.items) if item.item_uid}
+
+    def uid_at(self, pos: int | str) -> str | None:
+        """The uid at a position as RE Manager counts them: from the front, from the back when negative."""
+        index = {"front": 0, "back": -1}[pos] if isinstance(pos, str) else pos
+        try:
+            return self.items[index].item_uid
+        except IndexError:
+            return None
+
+    def count_of(self, user: str) -> int:
+        """How many items of a user wait."""
+        return sum(item.user == user for item in self.items)
+
+
+_decode_queue = msgspec.json.Decoder(Queue).decode
+
+
+async def read_queue(call: Call) -> Queue:
+    """RE Manager's queue, now."""
+    return _decode_queue(await call.manager.request("queue_get", lane=call.lane))
+
+
+@asynccontextmanager
+async def editing(call: Call) -> AsyncIterator[None]:
+    """One edit at a time, of those that depend on what was read before. Raises Overloaded after the time to wait."""
+    lock = call.services.queue_edits
+    try:
+        async with asyncio.timeout(call.services.config.manager.queue_wait_s):
+            await lock.acquire()
+    except TimeoutError:
+        raise Overloaded(
+            "Other edits of the queue take too long; nothing was sent", headers={"Retry-After": "1"}
+        ) from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def is_confined(call: Call) -> bool:
+    """Whether the caller may act on own items only."""
+    return Scope.WRITE_QUEUE_EDIT not in call.access.scopes
+
+
+def guarded(rows: Iterable[Endpoint]) -> tuple[Endpoint, ...]:
+    """The rows, those that edit items wrapped by the check of ownership."""
+    return tuple(replace(row, serve=_owned(row.serve)) if row.method in _EDITS else row for row in rows)
+
+
+def _owned(serve: Serve) -> Serve:
+    @functools.wraps(serve)
+    async def owned(call: Call) -> bytes | Body | Answer:
+        if is_confined(call):
+            async with editing(call):
+                params = _EDITS[call.endpoint.method](call, await read_queue(call))
+                return params if isinstance(params, bytes) else await serve(replace(call, params=params))
+        if call.endpoint.method == "queue_item_update":
+            async with editing(call):
+                return await serve(call)
+        return await serve(call)
+
+    return owned
+
+
+def _update(call: Call, queue: Queue) -> Params:
+    params = cast("QueueItemUpdate", call.params)
+    uid = params.item.get("item_uid")
+    if not isinstance(uid, str):
+        raise BadArguments("item.item_uid: must be the uid of an item", extra={"field": "item.item_uid"})
+    _refuse_foreign(call, queue, [uid])
+    return params
+
+
+def _remove(call: Call, queue: Queue) -> Params | bytes:
+    params = cast("QueueItemRemove", call.params)
+    uid = _source(params.pos, params.uid, queue, "back")
+    if uid is None:
+        return _nothing_there("remove", len(queue.items))
+    _refuse_foreign(call, queue, [uid])
+    return structs.replace(params, uid=uid, pos=UNSET)
+
+
+def _move(call: Call, queue: Queue) -> Params | bytes:
+    params = cast("QueueItemMove", call.params)
+    uid = _source(params.pos, params.uid, queue, UNSET)
+    if uid is None:
+        return _nothing_there("move", len(queue.items))
+    _refuse_foreign(call, queue, [uid])
+    return structs.replace(params, uid=uid, pos=UNSET)
+
+
+def _batch(call: Call, queue: Queue) -> Params:
+    params = cast("QueueItemRemoveBatch | QueueItemMoveBatch", call.params)
+    _refuse_foreign(call, queue, params.uids)
+    return params
+
+
+_EDITS: Mapping[str, Callable[[Call, Queue], Params | bytes]] = {
+    "queue_item_update": _update,
+    "queue_item_remove": _remove,
+    "queue_item_move": _move,
+    "queue_item_remove_batch": _batch,
+    "queue_item_move_batch": _batch,
+}
+
+
+def _source(pos: Any, uid: str | UnsetType, queue: Queue, default: str | UnsetType) -> str | None:
+    """The uid that an edit addresses; None when nothing is there."""
+    if uid is not UNSET and pos is not UNSET:
+        raise BadArguments("pos, uid: give one of them")
+    if not isinstance(uid, UnsetType):
+        return uid
+    pos = default if pos is UNSET else pos
+    if pos is UNSET:
+        raise BadArguments("pos, uid: say which item")
+    return queue.uid_at(pos)
+
+
+def _refuse_foreign(call: Call, queue: Queue, uids: Iterable[str]) -> None:
+    users = queue.users()
+    foreign = [uid for uid in uids if uid in users and users[uid] != call.access.user]
+    if foreign:
+        raise NotOwner(
+            f"Not enough permissions. '{OWN[0]}' covers your own items only; these belong to others: "
+            f"{', '.join(foreign)}. Requires scopes ['{Scope.WRITE_QUEUE_EDIT}']",
+            extra={"foreign_uids": foreign, "missing_scope": str(Scope.WRITE_QUEUE_EDIT)},
+        )
+
+
+def _nothing_there(verb: str, size: int) -> bytes:
+    """RE Manager's own kind of refusal: sent, it might find somebody else's item at that position by now."""
+    msg = f"Failed to {verb} an item: there is no item at this position"
+    return msgspec.json.encode({"success": False, "msg": msg, "qsize": size, "item": {}})

@@ -1,0 +1,71 @@
+"""How much a principal may have at once: the largest batch, and the most items in the queue. And what batches cost.
+
+Single adds of those without a quota pass with two comparisons. Under a quota, adds go one after the other through
+this process, so that two at once cannot both take the last place; several workers may overshoot by a batch each.
+"""
+
+import functools
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from typing import Any
+
+from sanic_qserver.api.endpoint import Answer, Call, Endpoint, Serve
+from sanic_qserver.errors import TooManyRequests
+from sanic_qserver.manager.bodies import Body
+from sanic_qserver.middleware.ownership import editing, read_queue
+from sanic_qserver.policy.protocols import Attempt
+
+_COUNTS: Mapping[str, Callable[[Any], int]] = {
+    "queue_item_add": lambda params: 1,  # noqa: ARG005  # one, whatever it is
+    "queue_item_add_batch": lambda params: len(params.items),
+}
+
+
+@asynccontextmanager
+async def room_for(call: Call, count: int) -> AsyncIterator[None]:
+    """Room for so many items, for as long as the body runs. Raises TooManyRequests."""
+    quota = call.access.quota
+    if quota.batch_items is not None and count > quota.batch_items:
+        raise TooManyRequests(
+            f"Your quota allows batches of at most {quota.batch_items} items; this one has {count}",
+            extra={"rule": "quota.batch_items", "limit": quota.batch_items},
+        )
+    if count > 1:
+        row, access = call.endpoint, call.access
+        more = Attempt(access=access, path=row.path, scope=row.scope, address=call.address, cost=count - 1)
+        await call.services.rates.admit_items(more)
+    if quota.queue_items is None:
+        yield
+        return
+    async with editing(call):
+        waiting = (await read_queue(call)).count_of(call.access.user)
+        if waiting + count > quota.queue_items:
+            raise TooManyRequests(
+                f"Your quota allows {quota.queue_items} items in the queue; {waiting} are there, and this adds {count}",
+                extra={"rule": "quota.queue_items", "limit": quota.queue_items, "waiting": waiting},
+            )
+        yield
+
+
+def within_quota(rows: Iterable[Endpoint]) -> tuple[Endpoint, ...]:
+    """The rows, those that add items wrapped by the check of quotas. Rows that read a file check for themselves."""
+    return tuple(
+        replace(row, serve=_checked(row.serve, _COUNTS[row.method]))
+        if row.method in _COUNTS and not row.reads_form
+        else row
+        for row in rows
+    )
+
+
+def _checked(serve: Serve, count_of: Callable[[Any], int]) -> Serve:
+    @functools.wraps(serve)
+    async def checked(call: Call) -> bytes | Body | Answer:
+        count = count_of(call.params)
+        quota = call.access.quota
+        if count == 1 and quota.queue_items is None:
+            return await serve(call)
+        async with room_for(call, count):
+            return await serve(call)
+
+    return checked

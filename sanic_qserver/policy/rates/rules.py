@@ -1,0 +1,202 @@
+"""The form of `policies/rate_limits.yaml`: rules, which requests they match, and what they allow."""
+
+import math
+import re
+from collections.abc import Mapping
+from fnmatch import fnmatchcase
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+from typing import Annotated, Any, Literal
+
+import limits
+import msgspec
+from msgspec import Meta, Struct, field
+
+from sanic_qserver.errors import ConfigError
+from sanic_qserver.policy.access.roles import Words, words
+from sanic_qserver.policy.files.documents import Document
+from sanic_qserver.policy.protocols import Attempt
+from sanic_qserver.structs.identity import PUBLIC, Principal
+
+By = Literal["principal", "api_key", "address", "everybody"]
+Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=60)]
+Count = Annotated[int, Meta(ge=1)]
+Network = IPv4Network | IPv6Network
+
+
+class Exempt(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Whom rules do not touch. `services`: programs that are known as such."""
+
+    roles: Words = ()
+    users: Words = ()
+    addresses: Words = ()
+    services: bool = False
+
+
+class Rule(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Whom and what a rule matches, and under whom it counts. What is not said matches everything.
+
+    `scopes` and `endpoints` are patterns; endpoints are paths as in the documentation, without `/api`.
+    """
+
+    name: Name
+    by: By = "principal"
+    roles: Words = ()
+    users: Words = ()
+    scopes: Words = ()
+    endpoints: Words = ()
+    addresses: Words = ()
+    anonymous: bool | None = None
+    exempt: Exempt = field(default=Exempt(), name="except")
+
+
+class RateRule(Rule, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How often. `limits`: `20/second; 600/minute`. `cost: items` counts the items of a batch, not its requests.
+
+    `burst` lets so many through at once at the same mean rate: the window grows with it.
+    """
+
+    limits: str
+    cost: Literal["requests", "items"] = "requests"
+    burst: Count | None = None
+
+
+class PlaceRule(Rule, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How many at once: open streams and websockets, or requests in flight."""
+
+    most: Count
+    of: Literal["streams", "requests"]
+
+
+class RateFile(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The whole file."""
+
+    rates: tuple[RateRule, ...] = ()
+    concurrency: tuple[PlaceRule, ...] = ()
+    exempt: Exempt = Exempt()
+
+
+class Limit(Struct, frozen=True):
+    """So many within so many seconds, under the name that a header carries."""
+
+    name: str
+    amount: int
+    window_s: float
+
+
+def rate_file(document: Document) -> RateFile:
+    """The document as structs. Raises ConfigError, naming the line and the rule."""
+    try:
+        return msgspec.convert(document.values, RateFile)
+    except msgspec.ValidationError as error:
+        found = re.search(r"\$\.(rates|concurrency)\[(\d+)\]", str(error))
+        path = (found[1], int(found[2])) if found else ()
+        raise ConfigError(f"{document.place(path)}: {error}") from None
+
+
+def limits_of(rule: RateRule, where: str, share: int = 1) -> tuple[Limit, ...]:
+    """The limits that the rule's text means, or one part in `share` of them. Raises ConfigError, naming `where`."""
+    try:
+        items = limits.parse_many(rule.limits)
+    except ValueError:
+        raise ConfigError(f"{where}: limits: '{rule.limits}' is not like '20/second; 600/minute'") from None
+    result = []
+    for item in items:
+        amount, window_s = item.amount, float(item.get_expiry())
+        if amount < 1:
+            raise ConfigError(f"{where}: limits: '{rule.limits}' lets nothing through; take the scope away instead")
+        if rule.burst is not None and rule.burst > amount:
+            # Rounded up: the mean rate is never more than what is written.
+            amount, window_s = rule.burst, float(math.ceil(window_s * rule.burst / amount))
+        name = rule.name if len(items) == 1 else f"{rule.name}-{window_s:g}s"
+        result.append(Limit(name, max(1, amount // share), window_s))
+    return tuple(result)
+
+
+class Matcher:
+    """A rule's conditions, ready to be asked."""
+
+    def __init__(self, rule: Rule, overall: Exempt, where: str) -> None:
+        """Raises ConfigError for an address that is none."""
+        self._rule = rule
+        self._roles, self._users = frozenset(words(rule.roles)), frozenset(words(rule.users))
+        self._scopes, self._endpoints = words(rule.scopes), words(rule.endpoints)
+        self._networks = networks(rule.addresses, f"{where}: addresses")
+        both = (rule.exempt, overall)
+        self._exempt_roles = frozenset(name for one in both for name in words(one.roles))
+        self._exempt_users = frozenset(name for one in both for name in words(one.users))
+        self._exempt_networks = [n for one in both for n in networks(one.addresses, f"{where}: except")]
+        self._spares_services = any(one.services for one in both)
+
+    @property
+    def asks_address(self) -> bool:
+        """Whether the answer depends on where a request comes from."""
+        return bool(self._networks or self._exempt_networks)
+
+    @property
+    def names(self) -> frozenset[str]:
+        """The users that are named: for others the answer depends on their roles only."""
+        return self._users | self._exempt_users
+
+    def matches(self, attempt: Attempt) -> bool:
+        """Whether the rule counts this."""
+        access, rule = attempt.access, self._rule
+        principal = access.principal
+        if self._exempt_roles.intersection(access.roles) or principal.name in self._exempt_users:
+            return False
+        if (self._spares_services and principal.is_service) or _is_in(attempt.address, self._exempt_networks):
+            return False
+        return (
+            (rule.anonymous is None or rule.anonymous == is_anonymous(principal))
+            and (not self._roles or not self._roles.isdisjoint(access.roles))
+            and (not self._users or principal.name in self._users)
+            and (not self._scopes or any(fnmatchcase(str(attempt.scope or ""), one) for one in self._scopes))
+            and (not self._endpoints or any(fnmatchcase(attempt.path, one) for one in self._endpoints))
+            and (not self._networks or _is_in(attempt.address, self._networks))
+        )
+
+
+def subject(by: By, attempt: Attempt) -> str:
+    """Under whom an attempt counts. The anonymous count by address: they would share one counter otherwise."""
+    principal = attempt.access.principal
+    if by == "everybody":
+        return "*"
+    if by == "address" or is_anonymous(principal):
+        return f"address:{attempt.address or 'local'}"
+    if by == "api_key" and principal.key_id:
+        return f"key:{principal.key_id}"
+    return f"{principal.provider}:{principal.name}"
+
+
+def is_anonymous(principal: Principal) -> bool:
+    """Whether the caller sent no credential."""
+    return principal.provider == PUBLIC.provider and principal.name == PUBLIC.name
+
+
+def networks(addresses: Words, where: str) -> list[Network]:
+    """The networks that texts like `10.0.0.0/8` mean. Raises ConfigError."""
+    try:
+        return [ip_network(address, strict=False) for address in words(addresses)]
+    except ValueError as error:
+        raise ConfigError(f"{where}: {error}") from None
+
+
+def _is_in(address: str, among: list[Network]) -> bool:
+    if not among:
+        return False
+    try:
+        known = ip_address(address)
+    except ValueError:
+        return False
+    return any(known in network for network in among)
+
+
+def described(rule: Rule) -> str:
+    """What a rule says, for people: only what is set."""
+
+    def text(value: Any) -> str:
+        if isinstance(value, Mapping):
+            return " ".join(f"{name} {text(part)}" for name, part in value.items() if part)
+        return " ".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
+
+    said = {name: text(value) for name, value in msgspec.to_builtins(rule).items() if name != "name"}
+    return ", ".join(f"{name} {value}" for name, value in said.items() if value not in ("", "None"))
