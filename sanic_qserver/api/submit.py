@@ -1,11 +1,15 @@
-"""The row of single adds: where it makes no difference to anybody, they go to RE Manager together."""
+"""The rows of adds: single ones go to RE Manager together where it makes no difference to anybody.
+
+RE Manager's refusal is told as it is, with `outcome: unknown` where it does not prove that nothing was added.
+"""
 
 from typing import cast
 
 from msgspec import UNSET
 
 from sanic_qserver.api.endpoint import Call
-from sanic_qserver.structs.requests import QueueItemAdd
+from sanic_qserver.manager.outcomes import told_add, told_batch
+from sanic_qserver.structs.requests import QueueItemAdd, QueueItemAddBatch
 
 
 async def submit(call: Call) -> bytes:
@@ -19,5 +23,12 @@ async def submit(call: Call) -> bytes:
         and not call.unknown
     )
     if not is_plain:
-        return await call.ask()
-    return await call.manager.add(params.item, params.user, params.user_group, lane=call.lane)
+        return told_add(await call.ask(), params.item)
+    reply = await call.manager.add(params.item, params.user, params.user_group, lane=call.lane)
+    return told_add(reply, params.item)
+
+
+async def submit_batch(call: Call) -> bytes:
+    """Add several items, all of them or none."""
+    params = cast("QueueItemAddBatch", call.params)
+    return told_batch(await call.ask(), params.items)

@@ -19,7 +19,7 @@ from sanic_qserver.api.plans import plans
 from sanic_qserver.api.queue import queue_mode_set
 from sanic_qserver.api.runs import re_runs_fixed, read, status
 from sanic_qserver.api.spreadsheets.upload import upload_spreadsheet
-from sanic_qserver.api.submit import submit
+from sanic_qserver.api.submit import submit, submit_batch
 from sanic_qserver.api.testing import server_sleep
 from sanic_qserver.api.waiting import status_or_wait
 from sanic_qserver.middleware.ownership import OWN
@@ -59,7 +59,8 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     Endpoint("POST", "/queue/item/add", Scope.WRITE_QUEUE_EDIT, "queue_item_add", requests.QueueItemAdd, CALLER,
              serve=submit, any_scope=OWN, changes=True, reply=replies.ItemSizeReply),
     Endpoint("POST", "/queue/item/add/batch", Scope.WRITE_QUEUE_EDIT, "queue_item_add_batch",
-             requests.QueueItemAddBatch, CALLER, any_scope=OWN, changes=True, reply=replies.BatchReply),
+             requests.QueueItemAddBatch, CALLER, serve=submit_batch, any_scope=OWN, changes=True,
+             reply=replies.BatchReply),
     Endpoint("POST", "/queue/item/add/stream", Scope.WRITE_QUEUE_EDIT, "queue_item_add_batch",
              requests.QueueItemAddStream, serve_lines=add_lines, any_scope=OWN, changes=True),
     Endpoint("POST", "/queue/item/execute", Scope.WRITE_EXECUTE, "queue_item_execute", requests.QueueItemExecute,

@@ -4,7 +4,9 @@ The rules:
 1. A line is an item (NDJSON). Lines go to RE Manager in batches of what has arrived, at most `max_batch`, and smaller
    ones while somebody reads; in order, one batch at a time, through the row of `/queue/item/add/batch`: its quotas,
    rates and hooks hold here too.
-2. Each line gets one result, as soon as its batch is decided. A bad line fails alone.
+2. Each line gets one result, as soon as its batch is decided. A bad line fails alone. The good ones of its batch are
+   sent again because a failed validation proves that nothing was added; after any other failure nothing is sent
+   again, and where a part may have been added (`manager/outcomes.py`) each line's `outcome` is unknown.
 3. What was refused for now (429 or 503 with `Retry-After`) is tried again after that time: nothing was sent.
 4. A stream is resumed with its token, sending lines again from the first one without a result. Lines that were
    decided before are not done again: they get the result that was kept.
@@ -17,11 +19,12 @@ from hashlib import blake2b
 from typing import Any, cast
 
 import msgspec
-from msgspec import UNSET, Struct
+from msgspec import UNSET, Raw
 
 from sanic_qserver.api.bulk.state import Bulk
 from sanic_qserver.api.endpoint import Call, Endpoint, bytes_of
 from sanic_qserver.errors import BadArguments, GatewayError, ManagerTimeout
+from sanic_qserver.manager.outcomes import Verdict, judge, read_batch
 from sanic_qserver.middleware.audit.recording import serve_recorded
 from sanic_qserver.structs.requests import QueueItemAddBatch, QueueItemAddStream
 
@@ -32,24 +35,6 @@ _PATIENCE_S = 300.0  # A batch that is refused "for now" longer than this is ref
 Result = dict[str, Any]
 
 
-class _Item(Struct):
-    item_uid: str = ""
-
-
-class _Told(Struct):
-    success: bool
-    msg: str = ""
-
-
-class _Reply(Struct):
-    success: bool
-    msg: str = ""
-    qsize: int | None = None
-    items: list[_Item | None] = []
-    results: list[_Told] = []
-
-
-_decode_reply = msgspec.json.Decoder(_Reply).decode
 _decode_item = msgspec.json.Decoder(dict[str, Any]).decode
 
 
@@ -118,18 +103,28 @@ async def _decide(call: Call, bulk: Bulk, first: int, lines: Sequence[bytes]) ->
 async def _batch(call: Call, items: list[dict[str, Any]]) -> list[Result | None]:
     """One result an item; None for the good ones of a batch that had a bad one: they are to be sent again."""
     try:
-        reply = _decode_reply(await _patiently(call, items))
+        reply = read_batch(await _patiently(call, items))
     except ManagerTimeout as error:
         return [{"success": None, "msg": error.detail, "code": error.code, "outcome": "unknown"}] * len(items)
     except GatewayError as error:
         return [{"success": False, "msg": error.detail, "code": error.code}] * len(items)
-    if reply.success:
+    verdict = judge(reply, len(items))
+    if reply is None or verdict is Verdict.UNKNOWN:
+        msg = "RE Manager's answer cannot be read" if reply is None else reply.msg
+        return [{"success": None, "msg": msg, "code": "outcome_unknown", "outcome": "unknown"}] * len(items)
+    if verdict is Verdict.ADDED:
         first = (reply.qsize or 0) - len(items) + 1
-        uids = [item.item_uid if item else "" for item in reply.items]
+        uids = [_uid(item) for item in reply.items]
         return [{"success": True, "msg": "", "item_uid": uid, "qsize": first + at} for at, uid in enumerate(uids)]
-    if len(reply.results) != len(items) or all(result.success for result in reply.results):
+    if verdict is Verdict.REFUSED:
         return [{"success": False, "msg": reply.msg}] * len(items)
     return [None if result.success else {"success": False, "msg": result.msg} for result in reply.results]
+
+
+def _uid(item: Raw) -> Any:
+    """The uid that RE Manager gave to an added item."""
+    decoded = msgspec.json.decode(item)
+    return decoded.get("item_uid", "") if isinstance(decoded, dict) else ""
 
 
 async def _patiently(call: Call, items: list[dict[str, Any]]) -> bytes:

@@ -3,9 +3,11 @@
 Facts of RE Manager 0.0.25 that this rests on (each tested against it):
 - a batch holds the queue's lock: its items stand next to each other, in order, so that the queue size after
   item i of n is the size after the batch minus n - 1 - i;
-- one bad item rejects the whole batch and nothing is added; `results` tells which ones were bad, in the words of
-  the single call except for the beginning, and the item is echoed;
-- a batch that is refused as a whole (unknown group, lock) has no `results`: then its adds are sent one by one.
+- one bad item rejects the whole batch; `results` tells which ones were bad, in the words of the single call except
+  for the beginning, and the item is echoed;
+- only a failed validation proves that nothing was added (`manager/outcomes.py` lists the ways to fail): then, and
+  only then, the good ones are sent again. Any other failure is told to every add in the batch, with
+  `outcome: unknown` where a part may have been added.
 
 A lost batch is unknown for every add in it.
 """
@@ -14,42 +16,27 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
-from msgspec import Raw, Struct
+from msgspec import Raw
 
 from sanic_qserver.errors import GatewayError, ManagerLost
 from sanic_qserver.manager.client.call import Entry
+from sanic_qserver.manager.outcomes import BatchReply, Verdict, judge, mark_unknown, read_batch
 
 SINGLE = "queue_item_add"
 BATCH = "queue_item_add_batch"
-_BAD_IN_BATCH = "Failed to add a plan: "
-_BAD_ALONE = "Failed to add an item: "
-
-
-class _Result(Struct):
-    success: bool
-    msg: str = ""
-
-
-class _Reply(Struct):
-    success: bool
-    msg: str = ""
-    qsize: int | None = None
-    items: list[Raw] = []
-    results: list[_Result] = []
-
-
-_decode = msgspec.json.Decoder(_Reply).decode
+_ITEM_IS_ECHOED = "Failed to add an item: Unknown user group"
 
 
 class Batch(Entry):
     """Several adds under way as one call. Its own future is never awaited; its members' are."""
 
-    __slots__ = ("members",)
+    __slots__ = ("_to_json", "members")
 
-    def __init__(self, members: Sequence[Entry], payload: bytes) -> None:
+    def __init__(self, members: Sequence[Entry], payload: bytes, to_json: Callable[[bytes], bytes] = bytes) -> None:
         first = members[0]
         super().__init__(SINGLE, payload, first.deadline_s, first.future, first.lane)
         self.members = members
+        self._to_json = to_json
 
     @property
     def parts(self) -> Sequence[Entry]:
@@ -63,29 +50,47 @@ class Batch(Entry):
 
     def answer(self, reply: bytes) -> Sequence[Entry]:
         """Give each member the reply that it would have got alone; those that have to be sent again are returned."""
-        decided, count = _decided(reply), len(self.members)
-        if decided is None or (decided.success and (len(decided.items) != count or decided.qsize is None)):
+        read = read_batch(reply)
+        if read is None:
             self.fail(ManagerLost("RE Manager's answer to a batch cannot be read. The outcome is unknown"))
             return ()
-        if decided.success and decided.qsize is not None:
-            for number, (member, item) in enumerate(zip(self.members, decided.items, strict=True)):
-                qsize = decided.qsize - (count - 1 - number)
-                _settle(member, {"success": True, "msg": "", "qsize": qsize, "item": item})
-            return ()
-        return self._without_bad_ones(decided)
-
-    def _without_bad_ones(self, decided: _Reply) -> Sequence[Entry]:
-        again: list[Entry] = []
-        is_told_apart = not decided.success and len(decided.results) == len(decided.items) == len(self.members)
+        verdict = judge(read, len(self.members))
+        if verdict is Verdict.NOT_VALID:
+            return self._without_bad_ones(read)
         for number, member in enumerate(self.members):
-            result = decided.results[number] if is_told_apart else None
-            if result is not None and not result.success and result.msg.startswith(_BAD_IN_BATCH):
-                msg = _BAD_ALONE + result.msg.removeprefix(_BAD_IN_BATCH)
-                _settle(member, {"success": False, "msg": msg, "qsize": None, "item": decided.items[number]})
+            told = self._told(read, number, verdict)
+            encoded = msgspec.json.encode(told)
+            _settle(member, mark_unknown(encoded) if verdict is Verdict.UNKNOWN else encoded)
+        return ()
+
+    def _told(self, read: BatchReply, number: int, verdict: Verdict) -> dict[str, Any]:
+        """What member `number` is told of a batch that was added whole, or failed as a whole."""
+        if verdict is Verdict.ADDED and read.qsize is not None:
+            qsize = read.qsize - (len(self.members) - 1 - number)
+            return {"success": True, "msg": "", "qsize": qsize, "item": read.items[number]}
+        is_told_apart = len(read.results) == len(read.items) == len(self.members)
+        has_failed = is_told_apart and not read.results[number].success
+        msg = read.results[number].msg_alone if has_failed else read.msg
+        item = read.items[number] if is_told_apart else self._echo(number) if _ITEM_IS_ECHOED in read.msg else None
+        return {"success": False, "msg": msg, "qsize": None, "item": item}
+
+    def _echo(self, number: int) -> Raw | None:
+        """The item as it was sent."""
+        submission = self.members[number].submission
+        return None if submission is None else Raw(self._to_json(bytes(submission[0])))
+
+    def _without_bad_ones(self, read: BatchReply) -> Sequence[Entry]:
+        """Nothing was added: the bad ones are told, the good ones go once more."""
+        again: list[Entry] = []
+        for number, member in enumerate(self.members):
+            result = read.results[number]
+            if not result.success:
+                item = read.items[number] if number < len(read.items) else None
+                told = {"success": False, "msg": result.msg_alone, "qsize": None, "item": item}
+                _settle(member, msgspec.json.encode(told))
             elif not member.future.done():
-                # The good ones go together once more, among themselves; after that, or in doubt, one by one.
-                is_good = result is not None and result.success and not isinstance(member.fold, _Again)
-                member.fold = _Again(self) if is_good else None
+                # Among themselves; after that one by one.
+                member.fold = _Again(self) if not isinstance(member.fold, _Again) else None
                 again.append(member)
         return again
 
@@ -117,14 +122,16 @@ class _Again:
         return id(self.batch)
 
 
-def folder(encode: Callable[[Any], bytes]) -> Callable[[Sequence[Entry]], Entry]:
+def folder(
+    encode: Callable[[Any], bytes], to_json: Callable[[bytes], bytes] = bytes
+) -> Callable[[Sequence[Entry]], Entry]:
     """What makes one batch of several adds of the same user and group."""
 
     def fold(members: Sequence[Entry]) -> Entry:
         submissions = [member.submission for member in members if member.submission is not None]
         _, user, user_group = submissions[0]
         params = {"items": [item for item, _, _ in submissions], "user": user, "user_group": user_group}
-        return Batch(members, encode({"method": BATCH, "params": params}))
+        return Batch(members, encode({"method": BATCH, "params": params}), to_json)
 
     return fold
 
@@ -134,14 +141,6 @@ def copy_of(error: GatewayError) -> GatewayError:
     return type(error)(error.detail, headers=error.headers, extra=error.extra)
 
 
-def _settle(member: Entry, reply: dict[str, Any]) -> None:
+def _settle(member: Entry, reply: bytes) -> None:
     if not member.future.done():
-        member.future.set_result(msgspec.json.encode(reply))
-
-
-def _decided(reply: bytes) -> _Reply | None:
-    """None for what is no answer to a batch: sending again would be a guess."""
-    try:
-        return _decode(reply)
-    except msgspec.DecodeError:
-        return None
+        member.future.set_result(reply)

@@ -49,7 +49,7 @@ class ManagerClient:
         self._encode, self._to_json = codec(config.encoding)
         self._folds = submissions is not None and submissions.group_commit
         self._waiting: Waiting = FairQueue(
-            folder(self._encode),
+            folder(self._encode, self._to_json),
             at_once=max(1, config.window // 2),
             max_batch=submissions.max_batch if submissions is not None else 1,
         )
@@ -333,7 +333,7 @@ class ManagerClient:
     def _fail_all(self, make: Callable[[], GatewayError]) -> None:
         for entry in self._in_flight.values():
             self._waiting.left(entry)
-            self._fail(entry, make())
+            self._fail(entry, lost(entry))  # It was sent: RE Manager does it, whether or not we are there.
         self._in_flight.clear()
         while (waiting := self._waiting.popleft()) is not None:
             self._waiting.left(waiting)
