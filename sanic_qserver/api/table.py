@@ -57,7 +57,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     Endpoint("POST", "/queue/stop/cancel", Scope.WRITE_QUEUE_CONTROL, "queue_stop_cancel", requests.QueueStopCancel,
              changes=True, reply=replies.Reply),
     Endpoint("POST", "/queue/item/add", Scope.WRITE_QUEUE_EDIT, "queue_item_add", requests.QueueItemAdd, CALLER,
-             serve=submit, any_scope=OWN, changes=True, reply=replies.ItemSizeReply),
+             serve=submit, any_scope=OWN, changes=True, reply=replies.AddReply),
     Endpoint("POST", "/queue/item/add/batch", Scope.WRITE_QUEUE_EDIT, "queue_item_add_batch",
              requests.QueueItemAddBatch, CALLER, serve=submit_batch, any_scope=OWN, changes=True,
              reply=replies.BatchReply),

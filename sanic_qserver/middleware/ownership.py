@@ -10,6 +10,8 @@ RE Manager knows the user of every item and checks nothing. The rules:
    between the two calls.
 3. A batch that holds one foreign item is refused whole, naming the foreign uids.
 4. `queue_clear` asks for the full scope and nothing else.
+5. Instructions (`queue_stop`) act on the whole queue, whoever's items are in it: they need `write:queue:control`.
+6. A queue that RE Manager cannot read holds everybody's items: the edit is refused.
 """
 
 import asyncio
@@ -23,7 +25,7 @@ import msgspec
 from msgspec import UNSET, Struct, UnsetType, structs
 
 from sanic_qserver.api.endpoint import Answer, Call, Endpoint, Serve
-from sanic_qserver.errors import BadArguments, NotOwner, Overloaded
+from sanic_qserver.errors import BadArguments, GatewayError, NotOwner, Overloaded, ScopeMissing
 from sanic_qserver.manager.bodies import Body
 from sanic_qserver.scopes import Scope
 from sanic_qserver.structs.requests import (
@@ -36,6 +38,9 @@ from sanic_qserver.structs.requests import (
 )
 
 OWN = (Scope.WRITE_QUEUE_EDIT_OWN,)
+NO_INSTRUCTIONS = (
+    f"Not enough permissions. Instructions act on the whole queue. Requires scopes ['{Scope.WRITE_QUEUE_CONTROL}']"
+)
 
 
 class _Item(Struct, frozen=True):
@@ -48,6 +53,8 @@ class Queue(Struct, frozen=True):
 
     items: tuple[_Item, ...] = ()
     running_item: _Item = _Item()
+    success: bool = False
+    msg: str = ""
 
     def users(self) -> dict[str, Any]:
         """The user of every item, by uid."""
@@ -70,8 +77,14 @@ _decode_queue = msgspec.json.Decoder(Queue).decode
 
 
 async def read_queue(call: Call) -> Queue:
-    """RE Manager's queue, now."""
-    return _decode_queue(await call.manager.request("queue_get", lane=call.lane))
+    """RE Manager's queue, now. Raises Overloaded when RE Manager cannot say: an empty list would mean "nobody's"."""
+    try:
+        queue = _decode_queue(await call.manager.request("queue_get", lane=call.lane))
+    except msgspec.DecodeError as error:
+        raise GatewayError(f"RE Manager's queue cannot be read: {error}") from None
+    if not queue.success:
+        raise Overloaded(f"RE Manager cannot read its queue: {queue.msg}", headers={"Retry-After": "2"})
+    return queue
 
 
 @asynccontextmanager
@@ -97,8 +110,39 @@ def is_confined(call: Call) -> bool:
 
 
 def guarded(rows: Iterable[Endpoint]) -> tuple[Endpoint, ...]:
-    """The rows, those that edit items wrapped by the check of ownership."""
-    return tuple(replace(row, serve=_owned(row.serve)) if row.method in _EDITS else row for row in rows)
+    """The rows, those that edit or add items wrapped by the check of ownership."""
+    return tuple(replace(row, serve=_guard(row)) if row.method in _GUARDED else row for row in rows)
+
+
+def _guard(row: Endpoint) -> Serve:
+    return _owned(row.serve) if row.method in _EDITS else _without_instructions(row.serve)
+
+
+def _without_instructions(serve: Serve) -> Serve:
+    @functools.wraps(serve)
+    async def checked(call: Call) -> bytes | Body | Answer:
+        if is_confined(call):
+            params: Any = call.params
+            refuse_instructions(call, getattr(params, "items", None) or [getattr(params, "item", None)])
+        return await serve(call)
+
+    return checked
+
+
+def may_instruct(call: Call) -> bool:
+    """Whether the caller may add instructions: those who act on own items only need the control of the queue."""
+    return not is_confined(call) or Scope.WRITE_QUEUE_CONTROL in call.access.scopes
+
+
+def is_instruction(item: Any) -> bool:
+    """Whether RE Manager takes it for an instruction."""
+    return isinstance(item, dict) and item.get("item_type") == "instruction"
+
+
+def refuse_instructions(call: Call, items: Any) -> None:
+    """Raise ScopeMissing for instructions of those who may not add them."""
+    if not may_instruct(call) and isinstance(items, list) and any(map(is_instruction, items)):
+        raise ScopeMissing(NO_INSTRUCTIONS, extra={"missing_scope": str(Scope.WRITE_QUEUE_CONTROL)})
 
 
 def _owned(serve: Serve) -> Serve:
@@ -121,6 +165,7 @@ def _update(call: Call, queue: Queue) -> Params:
     uid = params.item.get("item_uid")
     if not isinstance(uid, str):
         raise BadArguments("item.item_uid: must be the uid of an item", extra={"field": "item.item_uid"})
+    refuse_instructions(call, [params.item])
     _refuse_foreign(call, queue, [uid])
     return params
 
@@ -156,6 +201,9 @@ _EDITS: Mapping[str, Callable[[Call, Queue], Params | bytes]] = {
     "queue_item_remove_batch": _batch,
     "queue_item_move_batch": _batch,
 }
+
+
+_GUARDED = frozenset({*_EDITS, "queue_item_add", "queue_item_add_batch"})
 
 
 def _source(pos: Any, uid: str | UnsetType, queue: Queue, default: str | UnsetType) -> str | None:

@@ -5,7 +5,7 @@ Source: `reference/endpoints.md` and replies of RE Manager 0.0.25.
 
 from typing import Any, Literal
 
-from msgspec import Struct
+from msgspec import UNSET, Struct, UnsetType
 
 ManagerState = Literal[
     "initializing",
@@ -136,16 +136,26 @@ class ItemSizeReply(Reply, kw_only=True):
     qsize: int | None
 
 
+class AddReply(ItemSizeReply, kw_only=True):
+    """The item as it was added. `outcome`: RE Manager failed in a way that does not prove that nothing was added."""
+
+    outcome: Literal["unknown"] | UnsetType = UNSET
+
+
 class ItemResultReply(Reply, kw_only=True):
     """What happened to one item of a batch."""
 
 
 class BatchReply(Reply, kw_only=True):
-    """The items of a batch, what happened to each, and the size of the queue."""
+    """The items of a batch, what happened to each, and the size of the queue.
+
+    `outcome`: RE Manager failed in a way that does not prove that nothing was added.
+    """
 
     items: list[dict[str, Any]]
     results: list[ItemResultReply]
     qsize: int | None
+    outcome: Literal["unknown"] | UnsetType = UNSET
 
 
 class SheetRowReply(Struct, kw_only=True):

@@ -19,13 +19,14 @@ from hashlib import blake2b
 from typing import Any, cast
 
 import msgspec
-from msgspec import UNSET, Raw
+from msgspec import UNSET, Struct
 
 from sanic_qserver.api.bulk.state import Bulk
 from sanic_qserver.api.endpoint import Call, Endpoint, bytes_of
-from sanic_qserver.errors import BadArguments, GatewayError, ManagerTimeout
+from sanic_qserver.errors import BadArguments, GatewayError, ManagerTimeout, ScopeMissing
 from sanic_qserver.manager.outcomes import Verdict, judge, read_batch
 from sanic_qserver.middleware.audit.recording import serve_recorded
+from sanic_qserver.middleware.ownership import NO_INSTRUCTIONS, is_instruction, may_instruct
 from sanic_qserver.structs.requests import QueueItemAddBatch, QueueItemAddStream
 
 BATCH_PATH = "/queue/item/add/batch"
@@ -35,6 +36,11 @@ _PATIENCE_S = 300.0  # A batch that is refused "for now" longer than this is ref
 Result = dict[str, Any]
 
 
+class _Added(Struct):
+    item_uid: Any = ""
+
+
+_decode_uid = msgspec.json.Decoder(_Added).decode
 _decode_item = msgspec.json.Decoder(dict[str, Any]).decode
 
 
@@ -88,6 +94,10 @@ async def _decide(call: Call, bulk: Bulk, first: int, lines: Sequence[bytes]) ->
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             text = f"The line is not a JSON object: {error}"
             results[at] = {"success": False, "msg": text, "code": "unreadable_line"}
+            continue
+        if is_instruction(items[at]) and not may_instruct(call):
+            results[at] = {"success": False, "msg": NO_INSTRUCTIONS, "code": ScopeMissing.code}
+            del items[at]
     while items:
         decided = await _batch(call, list(items.values()))
         for at, result in zip(list(items), decided, strict=True):
@@ -107,6 +117,8 @@ async def _batch(call: Call, items: list[dict[str, Any]]) -> list[Result | None]
     except ManagerTimeout as error:
         return [{"success": None, "msg": error.detail, "code": error.code, "outcome": "unknown"}] * len(items)
     except GatewayError as error:
+        if error.status >= 500 and error.status != 503:  # No answer that can be read.
+            return [{"success": None, "msg": error.detail, "code": error.code, "outcome": "unknown"}] * len(items)
         return [{"success": False, "msg": error.detail, "code": error.code}] * len(items)
     verdict = judge(reply, len(items))
     if reply is None or verdict is Verdict.UNKNOWN:
@@ -114,17 +126,11 @@ async def _batch(call: Call, items: list[dict[str, Any]]) -> list[Result | None]
         return [{"success": None, "msg": msg, "code": "outcome_unknown", "outcome": "unknown"}] * len(items)
     if verdict is Verdict.ADDED:
         first = (reply.qsize or 0) - len(items) + 1
-        uids = [_uid(item) for item in reply.items]
+        uids = [_decode_uid(item).item_uid for item in reply.items]
         return [{"success": True, "msg": "", "item_uid": uid, "qsize": first + at} for at, uid in enumerate(uids)]
     if verdict is Verdict.REFUSED:
         return [{"success": False, "msg": reply.msg}] * len(items)
     return [None if result.success else {"success": False, "msg": result.msg} for result in reply.results]
-
-
-def _uid(item: Raw) -> Any:
-    """The uid that RE Manager gave to an added item."""
-    decoded = msgspec.json.decode(item)
-    return decoded.get("item_uid", "") if isinstance(decoded, dict) else ""
 
 
 async def _patiently(call: Call, items: list[dict[str, Any]]) -> bytes:

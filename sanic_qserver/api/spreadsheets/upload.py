@@ -19,6 +19,7 @@ from sanic_qserver.api.spreadsheets.grid import BadSheet
 from sanic_qserver.api.spreadsheets.readers import Item, SheetContent, SpreadsheetFile
 from sanic_qserver.errors import BadArguments, BodyTooLarge
 from sanic_qserver.middleware.hooks import Refused, Submission
+from sanic_qserver.middleware.ownership import refuse_instructions
 from sanic_qserver.middleware.quotas import room_for
 from sanic_qserver.structs.requests import PlansAllowed, QueueUploadSpreadsheet
 
@@ -52,6 +53,7 @@ async def upload_spreadsheet(call: Call) -> bytes:
 async def _add(
     call: Call, params: QueueUploadSpreadsheet, items: list[Item], content: SheetContent, file_name: str
 ) -> bytes:
+    refuse_instructions(call, items)
     async with room_for(call, len(items)):
         outcome = await Batches(call, params, file_name).add(items)
     rows = _rows(content, outcome.results, outcome.items)
@@ -64,6 +66,7 @@ async def _add(
         results=outcome.results,
         rows=rows,
         skipped_rows=content.skipped,
+        **({"outcome": "unknown"} if outcome.is_unknown else {}),
     )
     if outcome.success:
         await call.services.hooks.report(reply, Submission(METHOD, call.access, call.request_id, len(items)))

@@ -11,9 +11,11 @@ PLAN = {"name": "count", "args": [["det1"]], "item_type": "plan"}
 POLICY = """
 roles:
   visitor: {inherits: observer, scopes_add: ["write:queue:edit:own"]}
+  directing: {inherits: visitor, scopes_add: ["write:queue:control"]}
   tight: {inherits: visitor, quota: {queue_items: 3, batch_items: 2}}
 users:
   ann: {roles: visitor, displayed_name: Ann}
+  director: {roles: directing}
   bob: {roles: visitor}
   tim: {roles: tight}
   staff: {roles: expert}
@@ -73,6 +75,48 @@ async def test_ones_own_item_is_changed_in_every_way(server):
         reply = (await server.post(path, json=params, headers=as_("ann"))).json()
         assert reply["success"], (path, reply)
     assert other in await queue(server)
+
+
+STOP = {"name": "queue_stop", "item_type": "instruction"}
+
+
+async def test_instructions_need_the_control_of_the_queue(server):
+    uid = await add(server, "ann")
+    for path, body in [
+        ("/api/queue/item/add", {"item": STOP, "pos": "front"}),
+        ("/api/queue/item/add", {"item": STOP}),
+        ("/api/queue/item/add/batch", {"items": [PLAN, STOP]}),
+        ("/api/queue/item/update", {"item": {**STOP, "item_uid": uid}}),
+    ]:
+        refused = await server.post(path, json=body, headers=as_("ann"))
+        assert (refused.status_code, refused.json()["missing_scope"]) == (403, "write:queue:control"), path
+    lines = b"".join(json.dumps(one).encode() + b"\n" for one in (PLAN, STOP))
+    bulk = await server.post("/api/queue/item/add/stream", content=lines, headers=as_("ann"))
+    assert [json.loads(line).get("success") for line in bulk.content.splitlines()[1:-1]] == [True, False]
+    assert len(await queue(server)) == 2
+    for name in ("director", "staff"):
+        added = await server.post("/api/queue/item/add", json={"item": STOP}, headers=as_(name))
+        assert added.json()["success"], name
+
+
+async def test_a_queue_that_cannot_be_read_is_taken_for_everybodys(server, monkeypatch):
+    uid = await add(server, "ann")
+    manager = server.app.ctx.services.manager
+    request = manager.request
+
+    async def failing(method, *args, **options):
+        if method == "queue_get":
+            return b'{"success": false, "msg": "Error: Connection closed by server.", "items": [], "running_item": {}}'
+        return await request(method, *args, **options)
+
+    monkeypatch.setattr(manager, "request", failing)
+    for path, params in edits(uid):
+        refused = await server.post(path, json=params, headers=as_("bob"))
+        assert (refused.status_code, refused.json()["code"]) == (503, "overloaded"), path
+    refused = await server.post("/api/queue/item/add", json={"item": PLAN}, headers=as_("tim"))
+    assert refused.status_code == 503
+    monkeypatch.undo()
+    assert await queue(server) == [uid]
 
 
 async def test_positions_are_resolved_before_the_check(server):

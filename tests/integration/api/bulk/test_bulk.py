@@ -47,6 +47,15 @@ async def test_each_line_gets_its_result_and_a_bad_one_fails_alone(client):
     assert results[0]["item_uid"]
 
 
+@pytest.mark.parametrize("odd", [{"item_uid": {}}, {"item_uid": 5}, {"user": []}, {"item_type": {}}, {"meta": 0}])
+async def test_an_odd_line_between_good_ones_ends_nothing(client, odd):
+    response = await client.post(PATH, content=lines(item(0), {**item(1), **odd}, {**odd}, item(2)))
+    _, *results, last = read(response.content)
+    assert last["done"]
+    assert [result["line"] for result in results] == [0, 1, 2, 3]
+    assert [results[at]["success"] for at in (0, 2, 3)] == [True, False, True]
+
+
 async def test_a_thousand_lines_arrive_in_order(client):
     response = await client.post(PATH, params={"results": "failed"}, content=lines(*map(item, range(1000))))
     assert read(response.content)[-1] == {"done": True, "lines": 1000, "added": 1000, "refused": 0}
