@@ -11,7 +11,7 @@ from conftest import KEY, app_of, until_connected
 from redis.asyncio import Redis
 from sheets import csv
 
-from sanic_qserver.config import load
+from sanic_qserver.config.settings import load
 from sanic_qserver.demo import Instrument
 
 BIG = "x" * 20_000
