@@ -184,6 +184,16 @@ async def client(sanic_client: Serve, make_config: MakeConfig) -> Client:
 
 
 @pytest.fixture
+async def scraper(sanic_client: Serve, make_config: MakeConfig) -> Client:
+    """A client whose key may also read the metrics, which the policy of its server grants it."""
+    access = {"roles": {"unauthenticated_single_user": {"scopes_add": ["admin:metrics"]}}}
+    client = await sanic_client(app_of(make_config(policy={"access": access})))
+    client.headers["Authorization"] = f"ApiKey {KEY}"
+    await until_connected(client)
+    return client
+
+
+@pytest.fixture
 async def anonymous(client: Client) -> AsyncIterator[httpx.AsyncClient]:
     """A client of the same server without a key."""
     async with httpx.AsyncClient(base_url=client.base_url, timeout=20) as other:

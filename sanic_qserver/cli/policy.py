@@ -112,7 +112,7 @@ def _clock(at: str) -> Clock:
 
 
 def _holdings(access: Access, row: Endpoint | Stream, policies: Policies, address: str) -> Iterator[str]:
-    yield f"Scopes: {', '.join(sorted(access.scopes)) or 'none'}"
+    yield f"Scopes: {', '.join(access.reported_scopes) or 'none'}"
     yield f"Submits as: {access.user}, user group {access.user_group}"
     if access.expires_at is not None:
         yield f"Until: {datetime.fromtimestamp(access.expires_at).astimezone().isoformat(timespec='minutes')}"

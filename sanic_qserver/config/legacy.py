@@ -12,9 +12,11 @@ from typing import Any
 import yaml
 
 from sanic_qserver.errors import ConfigError
+from sanic_qserver.scopes import Scope
 
 Json = dict[str, Any]
 SUFFIXES = (".yml", ".yaml")
+_SCOPES = frozenset(map(str, Scope))
 DEFAULT_DATABASE = "sqlite:///./bluesky-httpserver.sqlite"
 _SECTIONS = {
     "authentication", "database", "allow_origins", "qserver_zmq_configuration", "server_configuration", "api_access",
@@ -56,8 +58,11 @@ def _join(into: Json, more: Mapping[str, Any], where: str) -> None:
             raise ConfigError(f"{where}: {key} is set in another file of the folder too")
 
 
-def translate(old: Mapping[str, Any], where: str) -> Json:
-    """The same settings, as sections of `config.toml`. Raises ConfigError for what cannot be had here."""
+def translate(old: Mapping[str, Any], where: str, *, allow_anonymous_access: bool = False) -> Json:
+    """The same settings, as sections of `config.toml`. Raises ConfigError for what cannot be had here.
+
+    `allow_anonymous_access` is what the environment says; the file wins over it, as there.
+    """
     if unknown := sorted(set(old) - _SECTIONS):
         raise ConfigError(f"{where}: {unknown[0]}: there is no such section")
     new: Json = {}
@@ -75,7 +80,7 @@ def translate(old: Mapping[str, Any], where: str) -> Json:
     if any(extensions.values()):
         new["extensions"] = {key: list(value) for key, value in extensions.items() if value}
     _authentication(_section(old, "authentication", where), _section(old, "database", where), new, where)
-    _policies(old, new, where)
+    _policies(old, new, where, allow_anonymous_access=allow_anonymous_access)
     return {name: section for name, section in new.items() if section}
 
 
@@ -84,6 +89,8 @@ def _authentication(old: Json, database: Json, new: Json, where: str) -> None:
     for key in ("single_user_api_key", "secret_keys"):
         if old.get(key):
             auth[key] = old[key]
+    if old.get("allow_anonymous_access") is not None:
+        auth["allow_anonymous_access"] = bool(old["allow_anonymous_access"])
     ages = {
         "access_token_max_age": "access_token_s",
         "refresh_token_max_age": "refresh_token_s",
@@ -175,7 +182,7 @@ def _nothing_left(args: Json, where: str) -> None:
         raise ConfigError(f"{where}: args.{min(args)} has no counterpart here")
 
 
-def _policies(old: Mapping[str, Any], new: Json, where: str) -> None:
+def _policies(old: Mapping[str, Any], new: Json, where: str, *, allow_anonymous_access: bool) -> None:
     """API access and resource access, as the content of one permissions file."""
     access = _access(_section(old, "api_access", where), f"{where}: api_access", new)
     resource = _section(old, "resource_access", where)
@@ -186,9 +193,10 @@ def _policies(old: Mapping[str, Any], new: Json, where: str) -> None:
         raise ConfigError(f"{where}: resource_access.policy {path}: write the groups into policies/permissions.yaml")
     if group:
         access["user_group"] = group
-    authentication = _section(old, "authentication", where)
-    if authentication and not authentication.get("allow_anonymous_access"):
-        access.setdefault("roles", {})["unauthenticated_public"] = {"scopes_set": []}
+    said = _section(old, "authentication", where).get("allow_anonymous_access")
+    roles = access.get("roles", {})
+    if "unauthenticated_public" in roles and not (allow_anonymous_access if said is None else said):
+        roles["unauthenticated_public"] = {"scopes_set": []}  # There, this role applies only where it is allowed.
     if access:
         new.setdefault("policy", {})["access"] = access
 
@@ -213,8 +221,14 @@ def _access(section: Json, where: str, new: Json) -> Json:
 
 
 def _role(old: Mapping[str, Any] | None) -> Json:
-    """A role that is null has no scopes there."""
-    return {"scopes_set": []} if old is None else {key: _words(value) for key, value in old.items()}
+    """A role that is null has no scopes there. Scopes unknown here are reported and grant nothing."""
+    if old is None:
+        return {"scopes_set": []}
+    made = {key: [one for one in _words(value) if one in _SCOPES] for key, value in old.items()}
+    given = {one for key in ("scopes_set", "scopes_add") for one in _words(old.get(key))}
+    if unknown := sorted(given - _SCOPES - set(_words(old.get("scopes_remove")))):
+        made["unknown_scopes"] = unknown
+    return made
 
 
 def _access_server(args: Json) -> Json:

@@ -213,9 +213,12 @@ class BrowserConfig(Section, frozen=True, kw_only=True):
 class AuthConfig(Section, frozen=True, kw_only=True):
     """Who may come in. Without logins there is one API key: this one, or one made at start.
 
+    `allow_anonymous_access` lets callers without a credential read the status; they hold nothing otherwise.
+
     `secret_keys` sign tokens: the first signs, all are accepted. None: one is made and kept beside the database.
     """
 
+    allow_anonymous_access: bool = False
     single_user_api_key: str = ""
     secret_keys: tuple[Annotated[str, Meta(min_length=8)], ...] = ()
     providers: tuple[AnyProvider, ...] = ()

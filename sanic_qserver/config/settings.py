@@ -207,6 +207,7 @@ ENVIRONMENT: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("QSERVER_ZMQ_PUBLIC_KEY", ("manager", "public_key")),
     ("QSERVER_ZMQ_ENCODING", ("manager", "encoding")),
     ("QSERVER_HTTP_SERVER_SINGLE_USER_API_KEY", ("auth", "single_user_api_key")),
+    ("QSERVER_HTTP_SERVER_ALLOW_ANONYMOUS_ACCESS", ("auth", "allow_anonymous_access")),
     ("QSERVER_HTTP_SERVER_SECRET_KEYS", ("auth", "secret_keys")),
     ("QSERVER_HTTP_SERVER_DATABASE_URI", ("database", "url")),
     ("QSERVER_HTTP_SERVER_HOST", ("server", "host")),
@@ -241,7 +242,9 @@ def load(
     settings: dict[str, Any] = from_environment(env)
     if path or env.get("QSERVER_HTTP_SERVER_CONFIG"):
         if is_legacy(file):
-            content = translate(_expand(read_legacy(file), env, str(file)), str(file))
+            is_anonymous_allowed = settings.get("auth", {}).get("allow_anonymous_access", "0") not in ("0", "false")
+            old = _expand(read_legacy(file), env, str(file))
+            content = translate(old, str(file), allow_anonymous_access=is_anonymous_allowed)
         else:
             content = _read_toml(file)
             _refuse_plain_passwords(content, file)

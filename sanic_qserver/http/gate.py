@@ -118,7 +118,7 @@ class Gate:
 
     def refuse(self, access: Access, scope: Scope) -> None:
         """Say which scope is missing: 401 to the anonymous, who may log in, 403 to the known."""
-        held = sorted(map(str, access.scopes))
+        held = access.reported_scopes
         detail = f"Not enough permissions. Requires scopes ['{scope}']. Request had scopes {held}"
         if access.principal.provider == PUBLIC.provider and access.principal.name == PUBLIC.name:
             raise NotAuthenticated(detail)

@@ -62,7 +62,7 @@ def explain_limits(rules: RateRules, attempt: Attempt) -> Iterator[str]:
 def trace(permissions: Permissions, role: str, scope: Scope) -> tuple[bool, list[Step]]:
     """Whether a role holds a scope, and the steps that decided it: the last that spoke of it, and what it led to."""
     is_held, decisive = False, list[Step]()
-    for step in steps_of(role, permissions.file.roles):
+    for step in steps_of(role, permissions.file.roles, permissions.built_in):
         if step.does == "inherits":
             if scope in permissions.scopes[step.pattern]:
                 is_held, decisive = True, [step, *trace(permissions, step.pattern, scope)[1]]
@@ -79,7 +79,7 @@ def _why(permissions: Permissions, role: str, scope: Scope, *, of_refusal: bool 
         place = permissions.document.place(step.path) if step.path else "built in"
         yield f"role {step.role} {step.does} {step.pattern} ({place})"
     if not steps:
-        yield f"role {role} does not speak of it"
+        yield f"role {role} does not grant it"
 
 
 def _grants(permissions: Permissions, principal: Principal, clock: Clock) -> Iterator[str]:

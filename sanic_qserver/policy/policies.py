@@ -2,12 +2,14 @@
 
 import importlib
 import logging
+from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
 from sanic_qserver.config.settings import Config, ServerConfig, resolve
 from sanic_qserver.errors import ConfigError
 from sanic_qserver.policy.access.permissions import Permissions
+from sanic_qserver.policy.access.roles import ANONYMOUS_BUILT_IN, BUILT_IN
 from sanic_qserver.policy.access.sources import ConfigPermissions, FilePermissions
 from sanic_qserver.policy.access.windows import Clock
 from sanic_qserver.policy.files.hot_reload import WatchedFile, Watcher
@@ -82,19 +84,30 @@ def _access_policy(config: Config, warnings: list[str]) -> AccessPolicy:
     if policy.access_class:
         made: AccessPolicy = imported(policy.access_class, "[policy] access_class")(**policy.access_args)
         return made
+    built_in = ANONYMOUS_BUILT_IN if config.auth.allow_anonymous_access else BUILT_IN
     base: FilePermissions | ConfigPermissions
     if policy.access:
-        base = ConfigPermissions(policy.access, config.source)
+        base = ConfigPermissions(policy.access, config.source, built_in=built_in)
         refuse_unsafe(config.server, base.permissions)
     else:
         path = resolve(config, policy.permissions, "policies/permissions.yaml")
-        base = FilePermissions(path, warnings, check=partial(refuse_unsafe, config.server))
+        base = FilePermissions(path, warnings, check=partial(refuse_unsafe, config.server), built_in=built_in)
+    for unknown in unknown_scopes(base.permissions):
+        log.warning("%s", unknown)
+        warnings.append(unknown)
     if policy.access_server.url or policy.access_server.instrument:
         # Its HTTP client is a tenth of a second at start that others do not need.
         from sanic_qserver.policy.access.access_server import AccessServer  # noqa: PLC0415
 
         return AccessServer(policy.access_server, base, warnings)
     return base
+
+
+def unknown_scopes(permissions: Permissions) -> Iterator[str]:
+    """A line for each scope name of a reference configuration that means nothing here."""
+    for role, names in permissions.unknown_scopes.items():
+        for name in sorted(names):
+            yield f"{permissions.document.source}: roles.{role}: there is no scope '{name}' here: it grants nothing"
 
 
 def refuse_unsafe(server: ServerConfig, permissions: Permissions) -> None:

@@ -61,7 +61,7 @@ def test_the_commands_of_a_person_work(demo):
 def _until_idle(port):
     until = time.monotonic() + 60
     while True:
-        status = httpx.get(f"http://127.0.0.1:{port}/api/status", timeout=10).json()
+        status = httpx.get(f"http://127.0.0.1:{port}/api/status?api_key={KEY}", timeout=10).json()
         if status["manager_state"] == "idle" and status["worker_environment_exists"]:
             return
         assert time.monotonic() < until

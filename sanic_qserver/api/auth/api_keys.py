@@ -13,6 +13,9 @@ from sanic_qserver.structs.auth_replies import ApiKeyInfo, DoneReply
 from sanic_qserver.structs.identity import SINGLE_USER, Access, Principal
 
 
+NO_API_KEY = "No API key was provided with this request"  # Clients match it.
+
+
 async def make(call: Call) -> Answer:
     """A key for the caller."""
     params = cast("requests.ApiKeyNew", call.params)
@@ -81,7 +84,8 @@ def scopes_of(wanted: list[str] | None, access: Access) -> tuple[str, ...]:
     held = held_by(access)
     if excess := sorted(set(wanted) - held):
         raise BadArguments(
-            f"scopes: Requested scopes {excess} must be a subset of the principal's scopes {sorted(held)}",
+            f"scopes: Requested scopes {excess} must be a subset of the allowed principal's scopes "
+            f"{access.reported_scopes}",
             extra={"field": "scopes"},
         )
     return tuple(sorted(set(wanted)))
@@ -89,11 +93,11 @@ def scopes_of(wanted: list[str] | None, access: Access) -> tuple[str, ...]:
 
 async def show(call: Call) -> Answer:
     """The key in use."""
-    caller = caller_of(call)
+    caller = call.access.principal
     if caller == SINGLE_USER:
         return private(ApiKeyInfo(first_eight="", note="The one key of a server without logins", scopes=[INHERIT]))
     if not caller.key_id:
-        raise InvalidApiKey("Invalid API key: this request carries none")
+        raise InvalidApiKey(NO_API_KEY)
     info = await call.services.logins.accounts.store.principal(caller.uuid)
     for key in info.api_keys:
         if key.first_eight == caller.key_id:

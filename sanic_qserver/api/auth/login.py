@@ -38,7 +38,7 @@ _LINE = re.compile(r"[\x00-\x1f\x7f]")
 def caller_of(call: Call) -> Principal:
     """Who asks. Raises NotAuthenticated for the public."""
     if call.access.principal == PUBLIC:
-        raise NotAuthenticated("Not authenticated: send an API key or an access token")
+        raise NotAuthenticated("Not enough permissions. Send an API key or an access token")
     return call.access.principal
 
 
@@ -125,7 +125,7 @@ async def whoami(call: Call) -> Answer:
         msgspec.structs.replace(
             info,
             roles=sorted(call.access.roles),
-            scopes=sorted(call.access.scopes),
+            scopes=call.access.reported_scopes,
             api_key_scopes=sorted(caller.key_scopes) if caller.key_scopes is not None else None,
             api_key=caller.key_id or None,
             session=caller.session_id or None,
@@ -135,7 +135,9 @@ async def whoami(call: Call) -> Answer:
 
 async def scopes(call: Call) -> Answer:
     """Roles and scopes of the caller, who may be the public."""
-    return private(ScopesReply(roles=sorted(call.access.roles), scopes=sorted(call.access.scopes)))
+    access = call.access
+    is_nobody = access.principal == PUBLIC and not access.reported_scopes
+    return private(ScopesReply(roles=[] if is_nobody else sorted(access.roles), scopes=access.reported_scopes))
 
 
 async def ticket(call: Call) -> Answer:

@@ -21,14 +21,22 @@ from msgspec import Struct, structs
 
 from sanic_qserver.errors import ConfigError, NotAuthenticated
 from sanic_qserver.policy.access.permissions_file import ClaimGrant, Grant, User, permissions_file
-from sanic_qserver.policy.access.roles import PUBLIC_ROLE, SINGLE_USER_ROLE, scopes_by_role, stated, words
+from sanic_qserver.policy.access.roles import (
+    BUILT_IN,
+    PUBLIC_ROLE,
+    SINGLE_USER_ROLE,
+    scopes_by_role,
+    stated,
+    unknown_scopes_by_role,
+    words,
+)
 from sanic_qserver.policy.access.widening import grants_more
 from sanic_qserver.policy.access.windows import ALWAYS, Clock, Window, window
 from sanic_qserver.policy.files.documents import Document
 from sanic_qserver.scopes import Scope
 from sanic_qserver.structs.identity import PUBLIC, SINGLE_USER, Access, Principal, Quota
 
-_BUILT_IN = {SINGLE_USER.name: SINGLE_USER_ROLE, PUBLIC.name: PUBLIC_ROLE}
+_ROLE_OF = {SINGLE_USER.name: SINGLE_USER_ROLE, PUBLIC.name: PUBLIC_ROLE}
 _PLAIN = re.compile(r'[^"<>%\x00-\x1f]*').fullmatch
 NOT_AUTHORIZED = "User is not authorized to access the server"
 
@@ -48,10 +56,12 @@ class Permissions:
     Raises ConfigError for anything that does not fit together.
     """
 
-    def __init__(self, document: Document) -> None:
+    def __init__(self, document: Document, built_in: Mapping[str, tuple[str, ...]] = BUILT_IN) -> None:
+        self.built_in = built_in
         self.document = document
         self.file = permissions_file(document)
-        self.scopes = scopes_by_role(self.file.roles, document.source)
+        self.scopes = scopes_by_role(self.file.roles, document.source, built_in)
+        self.unknown_scopes = unknown_scopes_by_role(self.file.roles)
         every = self.file.roles
         self._stated = {name: (stated(name, "user_group", every), stated(name, "quota", every)) for name in every}
         self._default_roles = self._known_roles(words(self.file.default.roles), ("default",))
@@ -73,7 +83,7 @@ class Permissions:
 
     def access_of(self, principal: Principal, clock: Clock) -> Access:
         """What the principal may do now. Raises NotAuthenticated for one who may not enter."""
-        if principal.provider == PUBLIC.provider and principal.name in _BUILT_IN:
+        if principal.provider == PUBLIC.provider and principal.name in _ROLE_OF:
             applied: tuple[Applied, ...] = ()
             roles = self._built_in_roles(principal)
         else:
@@ -92,13 +102,14 @@ class Permissions:
             user=displayed_name(principal, entry.grant if entry else None),
             user_group=self._user_group(roles, applied),
             quota=self._quota(roles, applied),
+            unknown_scopes=frozenset[str]().union(*(self.unknown_scopes.get(role, ()) for role in roles)),
             expires_at=None if expires_at == float("inf") else expires_at,
         )
 
     def _built_in_roles(self, principal: Principal) -> tuple[str, ...]:
         """The role of the single user or the public. Shut out, the public holds nothing, but may still log in."""
         if principal.name not in self.shut_out:
-            return (_BUILT_IN[principal.name],)
+            return (_ROLE_OF[principal.name],)
         if principal.name == PUBLIC.name:
             return ()
         raise NotAuthenticated(NOT_AUTHORIZED)

@@ -35,19 +35,25 @@ _USER = (
     "user:apikeys",
 )
 BUILT_IN: Mapping[str, tuple[str, ...]] = {
-    SINGLE_USER_ROLE: ("read:*", "write:*", "user:apikeys", "admin:metrics"),
-    PUBLIC_ROLE: ("read:status",),
-    "admin": ("read:status", "user:apikeys", "admin:*"),
+    SINGLE_USER_ROLE: ("read:*", "write:*", "user:apikeys"),
+    PUBLIC_ROLE: (),
+    "admin": ("read:status", "user:apikeys", "admin:apikeys", "admin:read:principals", "admin:metrics"),
     "expert": (*_USER, "write:permissions", "write:scripts", "write:config", "write:lock"),
     "advanced": _USER,
     "user": _USER,
     "observer": ("read:*", "user:apikeys"),
 }
-"""The roles that every site has. The same as the reference server's, apart from `admin:*`."""
+"""The roles that every site has, with exactly the scopes that the reference server gives them."""
+
+ANONYMOUS_BUILT_IN: Mapping[str, tuple[str, ...]] = {**BUILT_IN, PUBLIC_ROLE: ("read:status",)}
+"""The same where `[auth] allow_anonymous_access` is set."""
 
 
 class Role(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What a role may do, as a policy file says it. `scopes` is the short name of `scopes_set`.
+
+    `unknown_scopes` are names from a configuration of the reference server that mean nothing here: they are reported
+    among the scopes of whoever has the role, and grant nothing.
 
     A role that names no user group, or no quota, has that of the first role it inherits that does.
     """
@@ -56,6 +62,7 @@ class Role(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     scopes_set: Words | UnsetType = UNSET
     scopes_add: Words = ()
     scopes_remove: Words = ()
+    unknown_scopes: Words = ()
     inherits: Words = ()
     user_group: str = ""
     quota: Quota | None = None
@@ -100,14 +107,16 @@ def matching(pattern: str) -> frozenset[Scope]:
     )
 
 
-def steps_of(name: str, roles: Mapping[str, Role | None]) -> Iterator[Step]:
+def steps_of(
+    name: str, roles: Mapping[str, Role | None], built_in: Mapping[str, tuple[str, ...]] = BUILT_IN
+) -> Iterator[Step]:
     """The steps to a role's own scopes, in order. Inherited roles are steps too: `pattern` is then their name."""
     role = roles.get(name, Role()) or NO_ROLE
     if role.scopes is not UNSET or role.scopes_set is not UNSET:
         field = "scopes" if role.scopes is not UNSET else "scopes_set"
         yield from _listed(name, "sets", field, words(getattr(role, field)))
     else:
-        yield from (Step(name, "has built in", pattern, ()) for pattern in BUILT_IN.get(name, ()))
+        yield from (Step(name, "has built in", pattern, ()) for pattern in built_in.get(name, ()))
     yield from _listed(name, "inherits", "inherits", words(role.inherits))
     yield from _listed(name, "adds", "scopes_add", words(role.scopes_add))
     yield from _listed(name, "removes", "scopes_remove", words(role.scopes_remove))
@@ -118,7 +127,22 @@ def _listed(name: str, does: str, field: str, patterns: tuple[str, ...]) -> Iter
         yield Step(name, does, pattern, ("roles", name, field, number))
 
 
-def scopes_by_role(roles: Mapping[str, Role | None], source: str) -> dict[str, frozenset[Scope]]:
+def unknown_scopes_by_role(roles: Mapping[str, Role | None]) -> dict[str, frozenset[str]]:
+    """The scope names of a reference configuration that mean nothing here, of the roles that have any."""
+    found = {name: _unknown_scopes(name, roles) for name in roles}
+    return {name: names for name, names in found.items() if names}
+
+
+def _unknown_scopes(name: str, roles: Mapping[str, Role | None]) -> frozenset[str]:
+    """Inherited ones too. Roles that inherit in a circle were refused before."""
+    role = roles.get(name) or NO_ROLE
+    above = (_unknown_scopes(one, roles) for one in words(role.inherits))
+    return frozenset(words(role.unknown_scopes)).union(*above)
+
+
+def scopes_by_role(
+    roles: Mapping[str, Role | None], source: str, built_in: Mapping[str, tuple[str, ...]] = BUILT_IN
+) -> dict[str, frozenset[Scope]]:
     """What every role comes to. Raises ConfigError for an unknown scope or role, or roles that inherit in a circle."""
     known: dict[str, frozenset[Scope]] = {}
 
@@ -128,7 +152,7 @@ def scopes_by_role(roles: Mapping[str, Role | None], source: str) -> dict[str, f
         if name in below:
             raise ConfigError(f"{source}: roles.{name}.inherits: a circle: {' > '.join((*below, name))}")
         scopes: set[Scope] = set()
-        for step in steps_of(name, roles):
+        for step in steps_of(name, roles, built_in):
             if step.does == "inherits":
                 if step.pattern not in roles and step.pattern not in BUILT_IN:
                     raise ConfigError(f"{source}: roles.{name}.inherits: there is no role '{step.pattern}'")

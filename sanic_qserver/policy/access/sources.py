@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from sanic_qserver.policy.access.permissions import Permissions
+from sanic_qserver.policy.access.roles import BUILT_IN
 from sanic_qserver.policy.access.windows import Clock
 from sanic_qserver.policy.files.documents import Document
 from sanic_qserver.policy.files.hot_reload import WatchedFile
@@ -23,9 +24,10 @@ class FilePermissions:
         warnings: list[str],
         clock: Clock | None = None,
         check: Callable[[Permissions], None] = lambda _: None,
+        built_in: Mapping[str, tuple[str, ...]] = BUILT_IN,
     ) -> None:
         def parse(document: Document) -> Permissions:
-            permissions = Permissions(document)
+            permissions = Permissions(document, built_in)
             check(permissions)
             return permissions
 
@@ -50,11 +52,17 @@ class FilePermissions:
 class ConfigPermissions:
     """The access policy of `[policy.access]` in the configuration: the same form as the file. It never changes."""
 
-    def __init__(self, values: Mapping[str, Any], source: str, clock: Clock | None = None) -> None:
+    def __init__(
+        self,
+        values: Mapping[str, Any],
+        source: str,
+        clock: Clock | None = None,
+        built_in: Mapping[str, tuple[str, ...]] = BUILT_IN,
+    ) -> None:
         self.version = 1
         self.watched = None
         where = f"{source or 'configuration'}: policy.access"
-        self.permissions = Permissions(Document(source=where, text="", values=dict(values)))
+        self.permissions = Permissions(Document(source=where, text="", values=dict(values)), built_in)
         self.clock = clock or Clock()
 
     def access_of(self, principal: Principal) -> Access:

@@ -4,7 +4,7 @@ import asyncio
 import time
 
 import pytest
-from conftest import app_of, until_connected
+from conftest import KEY, app_of, until_connected
 
 PLAN = {"name": "count", "args": [["det1"]], "item_type": "plan"}
 
@@ -35,6 +35,7 @@ async def test_the_plain_status_has_no_member_more(client):
 
 async def test_the_timeout_is_bounded(sanic_client, make_config):
     client = await sanic_client(app_of(make_config(live={"max_wait_s": 0.2})))
+    client.headers["Authorization"] = f"ApiKey {KEY}"
     await until_connected(client)
     began = time.monotonic()
     assert (await wait_for(client, "paused", 1000))["wait"]["met"] is False
@@ -121,6 +122,8 @@ async def test_a_running_queue_is_waited_for(open_environment):
     assert (await wait_for(client, "queue_empty"))["wait"]["met"]
 
 
-async def test_who_may_not_see_the_queue_may_not_wait_for_items(client, anonymous):
+async def test_who_may_not_see_the_queue_may_not_wait_for_items(sanic_client, make_config):
+    anonymous = await sanic_client(app_of(make_config(auth={"allow_anonymous_access": True})))
+    await until_connected(anonymous)
     assert (await anonymous.get("/api/status?wait_for=idle")).status_code == 200
     assert (await anonymous.get("/api/status?wait_for=item_finished:x")).status_code == 403

@@ -17,7 +17,8 @@ def labels(**named):
     return tuple(sorted(named.items()))
 
 
-async def test_answers_are_counted_by_row_and_status(client):
+async def test_answers_are_counted_by_row_and_status(scraper):
+    client = scraper
     for _ in range(3):
         await client.get("/status")
     await client.get("/api/queue/item/nowhere")

@@ -212,6 +212,7 @@ async def test_a_class_of_ones_own_decides(sanic_client, make_config, tmp_path, 
     assert client.app.ctx.policies.access.seen == ["start", "reload"]
     policy = {"rate_class": "site_policy_for_tests:Never"}
     client = await sanic_client(app_of(make_config(policy=policy)))
+    client.headers["Authorization"] = f"ApiKey {KEY}"
     assert (await client.get("/api/status")).status_code == 429
 
 

@@ -7,7 +7,7 @@ import subprocess
 
 import openapi_spec_validator
 import pytest
-from conftest import ROOT, app_of, needs
+from conftest import KEY, ROOT, app_of, needs
 
 from sanic_qserver.api.table import ENDPOINTS, STREAMS
 from sanic_qserver.http.openapi import document
@@ -94,7 +94,9 @@ def test_the_documentation_shows_in_a_browser_whose_network_is_cut(served, folde
             args=["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run",
                   "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"],
         )  # fmt: skip
-        page = browser.new_page(viewport={"width": 1200, "height": 1000})
+        page = browser.new_page(
+            viewport={"width": 1200, "height": 1000}, extra_http_headers={"Authorization": f"ApiKey {KEY}"}
+        )
         page.on(
             "request", lambda sent: None if sent.url.startswith((served.url, "data:")) else foreign.append(sent.url)
         )

@@ -195,7 +195,7 @@ async def test_everybody_loses_access_when_no_answer_came_for_too_long(policy, s
     with pytest.raises(NotAuthenticated, match="has not answered for too long"):
         access(policy, "alice")
     assert policy.access_of(SINGLE_USER).scopes
-    assert policy.access_of(PUBLIC).scopes == {Scope.READ_STATUS}
+    assert policy.access_of(PUBLIC).scopes == frozenset()
     server.answer = server.response(GOOD)
     await policy.update()
     assert access(policy, "alice")

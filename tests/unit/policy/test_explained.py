@@ -9,7 +9,7 @@ from sanic_qserver.api.table import ENDPOINTS, STREAMS
 from sanic_qserver.cli.policy import matrix_lines
 from sanic_qserver.config.settings import load, shipped
 from sanic_qserver.policy.access.permissions import Permissions
-from sanic_qserver.policy.access.roles import BUILT_IN
+from sanic_qserver.policy.access.roles import ANONYMOUS_BUILT_IN, BUILT_IN
 from sanic_qserver.policy.access.windows import Clock
 from sanic_qserver.policy.files.documents import read_document
 from sanic_qserver.policy.policies import Policies
@@ -34,20 +34,34 @@ USER = (
 )
 # Written anew from the reference server's table of roles, not from the code.
 EXPECTED = {
-    "admin": {Scope.READ_STATUS, Scope.USER_APIKEYS} | {scope for scope in Scope if scope.startswith("admin:")},
+    "admin": {
+        Scope.READ_STATUS,
+        Scope.USER_APIKEYS,
+        Scope.ADMIN_APIKEYS,
+        Scope.ADMIN_READ_PRINCIPALS,
+        Scope.ADMIN_METRICS,
+    },
     "expert": USER | {Scope.WRITE_PERMISSIONS, Scope.WRITE_SCRIPTS, Scope.WRITE_CONFIG, Scope.WRITE_LOCK},
     "advanced": USER,
     "user": USER,
     "observer": READS | {Scope.USER_APIKEYS},
-    # And the metrics, which the reference server does not have.
-    "unauthenticated_single_user": {s for s in Scope if not s.startswith("admin:")} - {Scope.WRITE_QUEUE_EDIT_OWN}
-    | {Scope.ADMIN_METRICS},
-    "unauthenticated_public": {Scope.READ_STATUS},
+    "unauthenticated_single_user": {s for s in Scope if not s.startswith("admin:")} - {Scope.WRITE_QUEUE_EDIT_OWN},
+    "unauthenticated_public": set(),
 }
 
 
 def test_the_expected_roles_are_the_built_in_ones():
     assert set(EXPECTED) == set(BUILT_IN)
+
+
+def test_built_in_roles_hold_exactly_the_scopes_of_the_reference():
+    permissions = Permissions(read_document(shipped("policies/permissions.yaml")))
+    assert permissions.scopes == EXPECTED
+
+
+def test_the_public_role_holds_the_status_where_anonymous_access_is_allowed():
+    permissions = Permissions(read_document(shipped("policies/permissions.yaml")), ANONYMOUS_BUILT_IN)
+    assert permissions.scopes == EXPECTED | {"unauthenticated_public": {Scope.READ_STATUS}}
 
 
 @pytest.mark.parametrize("role", BUILT_IN)

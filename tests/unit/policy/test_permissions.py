@@ -123,7 +123,7 @@ def test_a_login_cannot_take_the_name_of_the_built_in_users():
     for built_in in (SINGLE_USER, PUBLIC):
         with pytest.raises(NotAuthenticated):
             access("", built_in.name)
-        assert permissions("").access_of(built_in, Clock()).scopes
+        assert permissions("").access_of(built_in, Clock()).principal == built_in
 
 
 def test_groups_and_claims_give_roles_together():

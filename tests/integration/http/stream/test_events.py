@@ -219,8 +219,10 @@ async def test_a_topic_that_does_not_exist_is_named(client):
     assert await (await watch(client, "topics=nonsense")).closed() == 4400
 
 
-async def test_the_anonymous_watch_the_status_only(client, anonymous):
-    assert (await anonymous.get("/api/events?topics=queue")).status_code == 401
+async def test_the_anonymous_watch_the_status_only_where_they_may(sanic_client, make_config):
+    client = await sanic_client(app_of(make_config(auth={"allow_anonymous_access": True})))
+    await until_connected(client)
+    assert (await client.get("/api/events?topics=queue")).status_code == 401
     watcher = await watch(client, "", {})
     assert (await next_event(watcher))["data"]["topics"] == ["status"]
     watcher = await watch(client, "topics=status,queue", {})
