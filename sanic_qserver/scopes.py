@@ -1,5 +1,6 @@
 """Every permission that exists, spelled once. Policies grant scopes; endpoints ask for them."""
 
+from collections.abc import Set as AbstractSet
 from enum import StrEnum
 
 
@@ -64,3 +65,9 @@ DESCRIPTIONS: dict[Scope, str] = {
     Scope.ADMIN_METRICS: "Read the server's metrics.",
     Scope.ADMIN_AUDIT: "Read the audit trail.",
 }
+
+
+def listed(scopes: AbstractSet[str]) -> list[str]:
+    """What a caller is told that they hold, sorted. The full right to edit includes the right to one's own items."""
+    implied = {Scope.WRITE_QUEUE_EDIT_OWN} if Scope.WRITE_QUEUE_EDIT in scopes else frozenset[str]()
+    return sorted(map(str, scopes - implied))

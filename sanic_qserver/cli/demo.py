@@ -86,7 +86,7 @@ Ready. Redis and RE Manager ({instrument.control_address}) keep their state and 
   Key      {"none needed" if is_open else config.auth.single_user_api_key}
 
 Three commands to try, in another terminal (`http` is HTTPie: pip install httpie):
-  http {url}/api/status
+  http {url}/api/status{key}
   http POST {url}/api/queue/item/add {plan}{key}
   http POST {url}/api/environment/open{key}
 

@@ -20,7 +20,7 @@ from sanic_qserver.policy.files.documents import Document
 from sanic_qserver.policy.policies import Policies
 from sanic_qserver.policy.protocols import Attempt
 from sanic_qserver.policy.rates.limiter import RateLimits
-from sanic_qserver.scopes import Scope
+from sanic_qserver.scopes import Scope, listed
 from sanic_qserver.structs.identity import PUBLIC, SINGLE_USER, Access, Principal
 
 
@@ -112,7 +112,7 @@ def _clock(at: str) -> Clock:
 
 
 def _holdings(access: Access, row: Endpoint | Stream, policies: Policies, address: str) -> Iterator[str]:
-    yield f"Scopes: {', '.join(access.reported_scopes) or 'none'}"
+    yield f"Scopes: {', '.join(listed(access.scopes)) or 'none'}"
     yield f"Submits as: {access.user}, user group {access.user_group}"
     if access.expires_at is not None:
         yield f"Until: {datetime.fromtimestamp(access.expires_at).astimezone().isoformat(timespec='minutes')}"

@@ -16,7 +16,7 @@ from sanic_qserver.manager.bodies import Body
 from sanic_qserver.middleware.audit.recording import record_denied, record_failed, serve_recorded
 from sanic_qserver.middleware.audit.sinks import Audit
 from sanic_qserver.policy.protocols import AccessPolicy, Attempt, RatePolicy, Verdict
-from sanic_qserver.scopes import Scope
+from sanic_qserver.scopes import Scope, listed
 from sanic_qserver.structs.identity import PUBLIC, Access, Credential, CredentialKind
 
 _CACHE_SIZE = 10_000
@@ -118,7 +118,7 @@ class Gate:
 
     def refuse(self, access: Access, scope: Scope) -> None:
         """Say which scope is missing: 401 to the anonymous, who may log in, 403 to the known."""
-        held = access.reported_scopes
+        held = listed(access.scopes)
         detail = f"Not enough permissions. Requires scopes ['{scope}']. Request had scopes {held}"
         if access.principal.provider == PUBLIC.provider and access.principal.name == PUBLIC.name:
             raise NotAuthenticated(detail)

@@ -78,23 +78,16 @@ class Access(Struct, frozen=True, kw_only=True):
 
     `user` and `user_group` are what RE Manager is told. `expires_at` is a POSIX time after which the
     decision must be made anew (end of a beamtime, of a key); None means until the policy changes.
-    `unknown_scopes` are names from a configuration of the reference server: reported, and good for nothing.
+    `scopes` may hold names that are no `Scope`, of a reference server's configuration: they grant nothing.
     """
 
     principal: Principal
     roles: tuple[str, ...]
-    scopes: frozenset[Scope]
+    scopes: frozenset[str]
     user: str
     user_group: str
     quota: Quota = Quota()
-    unknown_scopes: frozenset[str] = frozenset()
     expires_at: float | None = None
-
-    @property
-    def reported_scopes(self) -> list[str]:
-        """What a caller is told that they hold, sorted. The full right to edit includes the right to one's own."""
-        implied = {Scope.WRITE_QUEUE_EDIT_OWN} if Scope.WRITE_QUEUE_EDIT in self.scopes else set()
-        return sorted({*map(str, self.scopes - implied), *self.unknown_scopes})
 
     def holds(self, scope: Scope) -> bool:
         """Whether the caller may do what asks for `scope`."""

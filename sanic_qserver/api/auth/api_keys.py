@@ -7,11 +7,10 @@ from sanic_qserver.api.auth.session_opening import private
 from sanic_qserver.api.endpoint import Answer, Call
 from sanic_qserver.auth.storage.records import INHERIT, Known
 from sanic_qserver.errors import BadArguments, InvalidApiKey, NotFound
-from sanic_qserver.scopes import Scope
+from sanic_qserver.scopes import Scope, listed
 from sanic_qserver.structs import auth_requests as requests
 from sanic_qserver.structs.auth_replies import ApiKeyInfo, DoneReply
 from sanic_qserver.structs.identity import SINGLE_USER, Access, Principal
-
 
 NO_API_KEY = "No API key was provided with this request"  # Clients match it.
 
@@ -85,7 +84,7 @@ def scopes_of(wanted: list[str] | None, access: Access) -> tuple[str, ...]:
     if excess := sorted(set(wanted) - held):
         raise BadArguments(
             f"scopes: Requested scopes {excess} must be a subset of the allowed principal's scopes "
-            f"{access.reported_scopes}",
+            f"{listed(access.scopes)}",
             extra={"field": "scopes"},
         )
     return tuple(sorted(set(wanted)))

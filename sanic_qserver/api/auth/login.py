@@ -19,7 +19,7 @@ from sanic_qserver.errors import (
     NotFound,
     ScopeMissing,
 )
-from sanic_qserver.scopes import Scope
+from sanic_qserver.scopes import Scope, listed
 from sanic_qserver.structs import auth_requests as requests
 from sanic_qserver.structs.auth_replies import (
     CookieReply,
@@ -125,7 +125,7 @@ async def whoami(call: Call) -> Answer:
         msgspec.structs.replace(
             info,
             roles=sorted(call.access.roles),
-            scopes=call.access.reported_scopes,
+            scopes=listed(call.access.scopes),
             api_key_scopes=sorted(caller.key_scopes) if caller.key_scopes is not None else None,
             api_key=caller.key_id or None,
             session=caller.session_id or None,
@@ -136,8 +136,8 @@ async def whoami(call: Call) -> Answer:
 async def scopes(call: Call) -> Answer:
     """Roles and scopes of the caller, who may be the public."""
     access = call.access
-    is_nobody = access.principal == PUBLIC and not access.reported_scopes
-    return private(ScopesReply(roles=[] if is_nobody else sorted(access.roles), scopes=access.reported_scopes))
+    is_nobody = access.principal == PUBLIC and not access.scopes
+    return private(ScopesReply(roles=[] if is_nobody else sorted(access.roles), scopes=listed(access.scopes)))
 
 
 async def ticket(call: Call) -> Answer:

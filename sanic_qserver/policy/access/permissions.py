@@ -98,11 +98,10 @@ class Permissions:
         return Access(
             principal=principal,
             roles=roles,
-            scopes=limited(frozenset().union(*(self.scopes.get(role, frozenset()) for role in roles)), principal),
+            scopes=limited(self._scopes_of(roles), principal),
             user=displayed_name(principal, entry.grant if entry else None),
             user_group=self._user_group(roles, applied),
             quota=self._quota(roles, applied),
-            unknown_scopes=frozenset[str]().union(*(self.unknown_scopes.get(role, ()) for role in roles)),
             expires_at=None if expires_at == float("inf") else expires_at,
         )
 
@@ -141,6 +140,11 @@ class Permissions:
         known = [role for role in principal.roles if role in self.scopes]
         granted = [role for one in applied for role in one.roles]
         return tuple(dict.fromkeys([*granted, *known])) or self._default_roles
+
+    def _scopes_of(self, roles: tuple[str, ...]) -> frozenset[str]:
+        return frozenset[str]().union(
+            *(self.scopes.get(role, ()) for role in roles), *(self.unknown_scopes.get(role, ()) for role in roles)
+        )
 
     def _user_group(self, roles: tuple[str, ...], applied: tuple[Applied, ...]) -> str:
         granted = (one.grant.user_group for one in applied)
@@ -195,7 +199,7 @@ class Permissions:
         return changed
 
 
-def limited(scopes: frozenset[Scope], principal: Principal) -> frozenset[Scope]:
+def limited(scopes: frozenset[str], principal: Principal) -> frozenset[str]:
     """The scopes, less what the credential is limited to. The full right to edit holds the right to one's own."""
     if principal.key_scopes is None:
         return scopes

@@ -70,6 +70,7 @@ async def test_a_manager_that_is_absent_at_start_is_found_when_it_comes(breakabl
     breakable.manager = None
     overrides = {"auth": {"single_user_api_key": KEY}, "manager": {"queue_wait_s": 0.3}}
     client = await sanic_client(app_of(load(environment=breakable.environment, overrides=overrides)))
+    client.headers.update(HEADERS)
     first = await client.get("/api/status")
     assert first.status_code == 503
     assert first.json()["code"] == "manager_unavailable"
