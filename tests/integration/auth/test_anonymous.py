@@ -5,8 +5,9 @@ import re
 import pytest
 from conftest import app_of, until_connected
 
-from sanic_qserver.config.settings import load
 from sanic_qserver.api.table import ENDPOINTS, STREAMS
+from sanic_qserver.config.settings import load
+from sanic_qserver.scopes import listed
 
 PUBLIC_ROWS = {"/"}
 LOGINS = {row.path for row in ENDPOINTS if row.ignores_credential}
@@ -100,9 +101,9 @@ def test_an_unknown_scope_in_a_policy_of_ones_own_is_a_mistake(folder):
 
 
 def test_the_right_to_ones_own_items_is_not_listed_beside_the_full_right():
-    from sanic_qserver.policy.files.documents import parse_document
     from sanic_qserver.policy.access.permissions import Permissions
     from sanic_qserver.policy.access.windows import Clock
+    from sanic_qserver.policy.files.documents import parse_document
     from sanic_qserver.structs.identity import SINGLE_USER
 
     text = "roles: {unauthenticated_single_user: {scopes: ['write:queue:edit', 'write:queue:edit:own']}}"
