@@ -24,6 +24,7 @@ from sanic_qserver.http.health import mount_operations
 from sanic_qserver.http.lifecycle import mount_policies
 from sanic_qserver.http.metrics import Metrics
 from sanic_qserver.http.router import handler_of, mount, mount_options
+from sanic_qserver.http.server.connections import Connections
 from sanic_qserver.http.server.request import DirectRequest
 from sanic_qserver.http.stream.sse import mount_streams
 from sanic_qserver.manager.client.client import ManagerClient
@@ -95,6 +96,12 @@ def create_app(config: Config, *, name: str = "sanic_qserver") -> App:
     ping = next(row for row in ENDPOINTS if row.path == "/ping")
     mount_pages(app, endpoints, streams, handler_of(ping, gate, services, metrics))
     mount_options(app)
+    app.ctx.connections = Connections(
+        config.server.max_connections,
+        0 if config.server.proxies_count else config.server.max_connections_per_address,
+        config.server.write_stall_s,
+        config.live.stall_s,
+    )
     app.ctx.services = services
     app.ctx.gate = gate
     app.ctx.rows = (*endpoints, *streams)

@@ -29,6 +29,9 @@ class ServerConfig(Section, frozen=True, kw_only=True):
     workers: Count = 1
     max_body_bytes: Count = 100_000_000
     body_timeout_s: Seconds = 30.0
+    write_stall_s: Seconds = 60.0
+    max_connections: Count = 10_000
+    max_connections_per_address: Count = 2_000
     shutdown_timeout_s: Seconds = 3.0
     max_nesting: Count = 200
     allow_origins: tuple[str, ...] = ()

@@ -17,6 +17,7 @@ from sanic_qserver.http.application import App
 from sanic_qserver.http.errors import respond
 from sanic_qserver.http.gate import Gate
 from sanic_qserver.http.request_id import REQUEST_ID, request_id_of
+from sanic_qserver.http.server.connection import connection_of
 from sanic_qserver.structs.requests import NoParams
 
 log = logging.getLogger("sanic_qserver.extensions")
@@ -65,6 +66,8 @@ def _gate_of(
             access, verdict = await gate.admit(request, row)
         except GatewayError as error:
             return respond(error, request)
+        if request.route is not None and getattr(request.route.handler, "is_stream", False):
+            connection_of(request).exempt()
         request.ctx.access = access
         request.ctx.verdict = verdict
         request.ctx.call = Call(row, NoParams(), access, request_id_of(request), services, request.headers, {},

@@ -11,6 +11,7 @@ from sanic_qserver.errors import NotFound
 from sanic_qserver.http.application import App, Handler
 from sanic_qserver.http.errors import respond
 from sanic_qserver.http.openapi import document
+from sanic_qserver.http.server.response import Reply
 
 # What the page needs of swagger-ui-py's Swagger UI 5, which reads OpenAPI 3.1.
 ASSETS = {
@@ -61,7 +62,7 @@ def mount_pages(app: App, endpoints: tuple[Endpoint, ...], streams: tuple[Stream
     description = cache(lambda: msgspec.json.encode(document(endpoints, streams)))
 
     async def openapi_json(_: Request) -> HTTPResponse:
-        return HTTPResponse(description(), content_type="application/json")
+        return Reply(description(), 200, {}, "application/json")
 
     async def first(request: Request) -> HTTPResponse | None:
         if "text/html" in request.headers.get("accept", ""):
@@ -77,7 +78,7 @@ def mount_pages(app: App, endpoints: tuple[Endpoint, ...], streams: tuple[Stream
         if name not in ASSETS:
             return respond(NotFound("There is nothing at this path"), request)
         headers = {**SECURE, "Cache-Control": "public, max-age=86400"}
-        return HTTPResponse(_asset(name), headers=headers, content_type=ASSETS[name])
+        return Reply(_asset(name), 200, headers, ASSETS[name])  # Sent from the cache itself, not from a copy each.
 
     for prefix in ("", "/api"):
         name = prefix.strip("/")

@@ -1,36 +1,116 @@
-"""HTTP/1.1 with an absolute deadline for the arrival of a request.
+"""One connection: its deadlines, what it may send without being answered, and what is written to it.
 
-Sanic's own request time-out starts anew with every byte, and does not cover bodies: a client that drips would hold
-its connection for ever (measured: 26 s for headers under a time-out of 3 s). Routes that read their body as a
-stream are left alone: theirs may legitimately take hours, and they have deadlines of their own.
-What is read and written is the business of `wire`.
+Sanic's own time-outs start anew with every byte, do not cover bodies, and end for good with the header
+`Upgrade: websocket` on any path. So they are off, and these hold instead, looked at each second by `connections`:
+
+- a request has arrived whole `body_timeout_s` after its first byte, whatever it asks for;
+- an answer of which the client reads next to nothing for `write_stall_s` is cut off;
+- further requests are taken in while one is answered, up to `MAX_PIPELINED` bytes; whoever sends more is cut off;
+- a handler answers within `RESPONSE_TIMEOUT`, and a connection that waits for a request ends after some time.
+
+Exempt are websockets after their handshake and streams that the gate admitted: these have deadlines of their own.
+
+`check_timeouts`, `data_received`, `receive_more` and `send` stand in for Sanic 25.12's. They may go when Sanic has
+absolute deadlines for a request and a write (tests/unit/test_sanic_private.py fails when what they use has changed).
 """
 
 import asyncio
+import logging
 from time import monotonic
 from typing import Any
 
-from sanic.exceptions import RequestTimeout
+from sanic import Request
+from sanic.exceptions import RequestCancelled, RequestTimeout, SanicException, ServiceUnavailable
 from sanic.http import Stage
 from sanic.server.protocols.websocket_protocol import WebSocketProtocol
 
+from sanic_qserver.http.server.connections import Connections
 from sanic_qserver.http.server.http1 import Wire
+from sanic_qserver.http.server.websocket import open_websocket
 
-_JOINED_BYTES = 16_384  # A kept reply of megabytes is sent from where it is kept; small ones are cheaper joined.
+log = logging.getLogger("sanic_qserver.http")
+
+MAX_PIPELINED = 65_536  # Bytes of further requests that may come while one is answered.
+_JOINED_BYTES = 16_384  # A cached reply of megabytes is sent from the cache itself; small ones are cheaper joined.
+_PROGRESS = 16_384  # Bytes that a client must read within the stall limit.
+_FULL = (
+    b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 5\r\nConnection: close\r\n"
+    b"Content-Type: application/problem+json\r\nContent-Length: 92\r\n\r\n"
+    b'{"title":"Overloaded","status":503,"code":"overloaded","detail":"Too many connections here"}'
+)
+
+
+def connection_of(request: Request[Any, Any]) -> "DeadlineProtocol":
+    """The connection that a request came over."""
+    connection = request.transport.get_protocol()
+    assert isinstance(connection, DeadlineProtocol)  # noqa: S101  # `serve` asks for it
+    return connection
 
 
 class DeadlineProtocol(WebSocketProtocol):
-    """Cuts off a request that has not arrived whole after `REQUEST_TIMEOUT` seconds."""
+    """A connection of Sanic's, with deadlines that hold."""
 
     HTTP_CLASS = Wire
 
-    __slots__ = ("_arriving", "_arriving_since", "_more")
+    __slots__ = (
+        "_arriving_since",
+        "_is_exempt",
+        "_is_refused",
+        "_is_used",
+        "_least_unsent",
+        "_more",
+        "_registry",
+        "_stalled_since",
+        "is_unwatched",
+    )
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self._arriving: object = None
+        self._registry: Connections = self.app.ctx.connections
         self._arriving_since = 0.0
+        self._is_exempt = self._is_refused = self._is_used = False
+        self._least_unsent, self._stalled_since = 0, 0.0
         self._more: asyncio.Future[None] | None = None
+        self._http = None
+        self.is_unwatched = True
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether the client has left, or was cut off."""
+        transport = self.transport
+        return transport is None or transport.is_closing() or (self.conn_info is not None and self.conn_info.lost)
+
+    def connection_made(self, transport: Any) -> None:
+        """A client connects."""
+        peer = transport.get_extra_info("peername")
+        if not self._registry.enter(self, peer[0] if isinstance(peer, tuple) else ""):
+            self._is_refused = True
+            transport.write(_FULL)
+            transport.close()
+            return
+        super().connection_made(transport)  # type: ignore[no-untyped-call]
+        self._time = monotonic()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The connection has ended, by whoever."""
+        if self._is_refused:
+            return
+        self._registry.leave(self)
+        super().connection_lost(exc)  # type: ignore[no-untyped-call]
+
+    def begin_request(self) -> None:
+        """The first byte of a request is here."""
+        self._arriving_since = monotonic()
+        self._is_exempt, self._is_used = False, True
+
+    def end_request(self) -> None:
+        """The request was answered. What is left of its body has its deadline again."""
+        if self._is_exempt:
+            self.begin_request()
+
+    def exempt(self) -> None:
+        """The request was admitted to a stream that has deadlines of its own."""
+        self._is_exempt = True
 
     async def receive_more(self) -> None:
         """Wait for more of what the client sends. A future: Sanic's event costs a request 3 % of its time."""
@@ -40,24 +120,36 @@ class DeadlineProtocol(WebSocketProtocol):
         await more
 
     def data_received(self, data: bytes) -> None:
-        """Keep what the client sent, and wake who waits for it."""
+        """Take what the client sent, and wake who waits for it."""
+        if self._is_refused:
+            return
         if self.websocket is not None or not data:
             super().data_received(data)  # type: ignore[no-untyped-call]
             return
-        self._time = monotonic()
         self.recv_buffer += data
-        if len(self.recv_buffer) >= self.app.config.REQUEST_BUFFER_SIZE and self.transport:
-            self.transport.pause_reading()
         if (more := self._more) is not None:
             self._more = None
+            self._time = monotonic()
             if not more.done():
                 more.set_result(None)
+        if len(self.recv_buffer) >= MAX_PIPELINED and self.transport is not None:
+            if self._is_answering():
+                log.debug("Cut off: more requests than may wait for an answer")
+                self.transport.abort()
+            else:
+                self.transport.pause_reading()
+
+    def _is_answering(self) -> bool:
+        """Whether what comes now is not part of the request that is served."""
+        http = self._http
+        return http is not None and http.stage in (Stage.HANDLER, Stage.RESPONSE) and not http.request_body
 
     def send_now(self, head: bytes, body: bytes) -> bool:
         """Write without waiting. False when the client is slow or gone: then `send` waits or says so."""
         transport = self.transport
         if transport is None or transport.is_closing() or not self._can_write.is_set():
             return False
+        self._stalled_since = 0.0  # The client has read: else it could not be written to.
         if len(body) < _JOINED_BYTES:
             transport.write(head + body)
         else:
@@ -65,28 +157,62 @@ class DeadlineProtocol(WebSocketProtocol):
         self._time = monotonic()
         return True
 
-    def check_timeouts(self) -> None:
-        """Look, as Sanic does now and then, whether something takes too long."""
-        arriving = self._what_is_arriving()
-        if arriving is None or arriving is not self._arriving:
-            self._arriving, self._arriving_since = arriving, monotonic()
-        elif monotonic() - self._arriving_since > self.request_timeout and self._task:
-            self._http.exception = RequestTimeout("The request did not arrive in time")
-            # The first time this answers 408; after that Sanic waits for the rest of the body, and is ended as well.
-            self._task.cancel()
-        super().check_timeouts()  # type: ignore[no-untyped-call]
+    async def send(self, data: bytes) -> None:
+        """Write when the client has read enough. Raises RequestCancelled when it has left."""
+        await self._can_write.wait()
+        if self.is_gone:
+            raise RequestCancelled
+        if not self.is_unwatched:
+            await self.app.dispatch("http.lifecycle.send", inline=True, context={"data": data})
+        assert self.transport is not None  # noqa: S101  # it is not gone
+        self._stalled_since = 0.0
+        self.transport.write(data)
+        self._time = monotonic()
 
-    def _what_is_arriving(self) -> object:
-        """The request that is incomplete, or what stands for it before its header is; None when there is none."""
-        http = self._http
-        if http is None:
-            return None
-        if http.stage is Stage.REQUEST:
-            # The object that was `request` before this one: another for each request of a connection.
-            return http.request or self
-        # Before the first request of a connection Sanic has not set these attributes yet.
-        request = getattr(http, "request", None)
-        if request is not None and getattr(http, "request_body", None):
-            is_streamed = request.route is not None and getattr(request.route.handler, "is_stream", False)
-            return None if is_streamed else request
-        return None
+    def check_timeouts(self) -> None:
+        """Sanic's own timer. `look` does this."""
+
+    def look(self, now: float) -> None:
+        """End the connection when something takes too long."""
+        if self._is_stalled(now):
+            log.debug("Cut off: the answer is not read")
+            assert self.transport is not None  # noqa: S101  # it has something unsent
+            self.transport.abort()
+        elif self._task is not None and (http := self._http) is not None and self.websocket is None:
+            self._check_deadlines(http, now)
+
+    def _check_deadlines(self, http: Wire, now: float) -> None:
+        config = self.app.config
+        if http.stage is Stage.IDLE:
+            if now - self._time > (self.keep_alive_timeout if self._is_used else self.request_timeout):
+                self.close()
+        elif self._is_exempt:
+            return
+        elif http.stage is Stage.REQUEST or http.request_body:
+            if now - self._arriving_since > self.request_timeout:
+                self._give_up(http, RequestTimeout("The request did not arrive in time"))
+        elif now - max(self._time, self._arriving_since) > config.RESPONSE_TIMEOUT:
+            self._give_up(http, ServiceUnavailable("Response Timeout"))
+
+    def _give_up(self, http: Wire, why: SanicException) -> None:
+        assert self._task is not None  # noqa: S101  # there is a request
+        self._arriving_since = now = monotonic()  # The answer to this has the same time again, and no more.
+        self._time = now
+        http.exception = why
+        self._task.cancel()
+
+    def _is_stalled(self, now: float) -> bool:
+        """Whether the client has read next to nothing of what is written for too long."""
+        transport = self.transport
+        unsent = transport.get_write_buffer_size() if transport is not None else 0
+        if not unsent or self._is_exempt:
+            self._stalled_since = 0.0
+            return False
+        if not self._stalled_since or unsent <= self._least_unsent - _PROGRESS:
+            self._least_unsent, self._stalled_since = unsent, now
+        limit_s = self._registry.write_stall_s if self.websocket is None else self._registry.subscriber_stall_s
+        return now - self._stalled_since > limit_s
+
+    async def websocket_handshake(self, request: Request[Any, Any], subprotocols: Any = None) -> Any:
+        """The handshake of all websockets, also of plain blueprints. Raises SanicException when it is none."""
+        return await open_websocket(self, request, subprotocols)

@@ -10,7 +10,8 @@ _STATUS_LINES = {status: f"HTTP/1.1 {status} {text.decode()}\r\n" for status, te
 _BODILESS = frozenset({204, 304})
 # What the rows send. Other names go Sanic's way, which knows which of them it sends itself.
 _NAMES = frozenset({"X-Request-ID", "X-Content-Type-Options", "RateLimit", "RateLimit-Policy", "ETag", "Cache-Control",
-                    "Vary", "Content-Encoding", "Idempotency-Replayed", "Retry-After"})  # fmt: skip
+                    "Vary", "Content-Encoding", "Idempotency-Replayed", "Retry-After", "Content-Security-Policy",
+                    "Referrer-Policy"})  # fmt: skip
 
 
 class Reply(HTTPResponse):

@@ -1,22 +1,11 @@
-"""The opening handshake of websockets, and how messages are framed after it.
-
-Not Sanic's handshake: that negotiates no compression (permessage-deflate, RFC 7692). Here no context is taken over from
-message to message in either direction: a message is compressed once for all watchers, and a connection that compresses
-holds no more memory than one that does not.
-"""
+"""How messages are framed on a websocket after its handshake (`http.server.websocket`)."""
 
 import struct
 import zlib
 from functools import lru_cache
 from typing import Any
 
-from sanic import Request
-from sanic.exceptions import SanicException
-from sanic.log import websockets_logger
-from sanic.server.protocols import websocket_protocol as sanic_websockets
-from sanic.server.protocols.websocket_protocol import WebSocketProtocol
 from sanic.server.websockets.impl import WebsocketImplProtocol
-from websockets.extensions.permessage_deflate import ServerPerMessageDeflateFactory
 
 from sanic_qserver.manager.live.broadcaster import Framing, Message
 
@@ -66,37 +55,3 @@ def framing_of(websocket: WebsocketImplProtocol) -> Framing:
     extensions: list[Any] = list(getattr(websocket.ws_proto, "extensions", ()))
     windows = [getattr(extension, "local_max_window_bits", 0) for extension in extensions]
     return COMPRESSED if windows == [15] else PLAIN
-
-
-async def shake_hands(request: Request, subprotocols: list[str] | None) -> WebsocketImplProtocol:
-    """Accept the websocket, on a connection of Sanic's. Raises SanicException when the request is no good handshake."""
-    protocol = request.transport.get_protocol()
-    assert isinstance(protocol, WebSocketProtocol)  # noqa: S101  # enable_websocket() was called
-    deflate = ServerPerMessageDeflateFactory(server_no_context_takeover=True, client_no_context_takeover=True)
-    # By the name under which Sanic found it: it moved between the versions of `websockets`.
-    ws_proto = sanic_websockets.ServerProtocol(  # type: ignore[attr-defined]
-        max_size=protocol.websocket_max_size,
-        subprotocols=subprotocols,
-        extensions=[deflate],
-        state=sanic_websockets.OPEN,
-        logger=websockets_logger,
-    )
-    response = ws_proto.accept(protocol.sanic_request_to_ws_request(request))
-    if response.status_code != 101:
-        raise SanicException("This is not a handshake of a websocket", response.status_code)
-    lines = [
-        f"HTTP/1.1 101 {response.reason_phrase}",
-        *(f"{name}: {value}" for name, value in response.headers.items()),
-    ]
-    await protocol.send(  # type: ignore[no-untyped-call]
-        ("\r\n".join(lines) + "\r\n\r\n").encode()
-    )
-    websocket = WebsocketImplProtocol(
-        ws_proto,
-        ping_interval=protocol.websocket_ping_interval,
-        ping_timeout=protocol.websocket_ping_timeout,
-        close_timeout=protocol.websocket_timeout,
-    )
-    protocol.websocket = websocket
-    await websocket.connection_made(protocol, loop=protocol.loop)
-    return websocket

@@ -18,6 +18,7 @@ from sanic_qserver.http.errors import problem, respond
 from sanic_qserver.http.gate import Gate
 from sanic_qserver.http.metrics import Metrics
 from sanic_qserver.http.request_id import REQUEST_ID, request_id_of
+from sanic_qserver.http.server.connection import connection_of
 
 NDJSON = "application/x-ndjson"
 _HEADERS = {"X-Accel-Buffering": "no", "Cache-Control": "no-store"}
@@ -37,6 +38,7 @@ def lines_handler(row: Endpoint, gate: Gate, services: Services, metrics: Metric
         started_at = perf_counter()
         try:
             access, verdict = await gate.admit(request, row)
+            connection_of(request).exempt()
             params, _ = decoder.decode(b"", request.query_string, "")
             call = Call(row, params, access, request_id_of(request), services, request.headers, {}, request.client_ip)
             results = serve_lines(call, _lines(request, gate, row, call))

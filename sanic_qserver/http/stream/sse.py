@@ -1,13 +1,11 @@
 """Streams over HTTP: the same messages as chunks, server-sent events or lines, as the client accepts."""
 
 import asyncio
-import math
 from collections.abc import AsyncIterator, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from sanic import HTTPResponse, Request
 from sanic.response import BaseHTTPResponse
-from sanic.server import HttpProtocol
 
 from sanic_qserver.api.endpoint import Stream
 from sanic_qserver.api.services import Services
@@ -18,6 +16,7 @@ from sanic_qserver.http.errors import respond
 from sanic_qserver.http.gate import Gate
 from sanic_qserver.http.request_id import REQUEST_ID, request_id_of
 from sanic_qserver.http.router import PREFIXES
+from sanic_qserver.http.server.connection import connection_of
 from sanic_qserver.http.stream.compression import HEADER as GZIP_HEADER, accepts_gzip, block
 from sanic_qserver.http.stream.subscribers import Watchers, Watching
 from sanic_qserver.http.stream.websocket import call_of, wants_websocket, websocket_handler
@@ -134,12 +133,11 @@ def stream_handler(row: Stream, gate: Gate, services: Services, watchers: Watche
         form, content_type = form_of(request.headers, row)
         headers = {REQUEST_ID: request_id_of(request), "Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
         headers.update({**form.headers, **more})
-        # Sanic ends a response that is silent for long; a stream may be.
-        protocol = request.transport.get_protocol()
-        assert isinstance(protocol, HttpProtocol)  # noqa: S101  # HTTP/1.1 is all that is served
-        transport = protocol.transport
-        assert transport is not None  # noqa: S101  # the request came over it
-        protocol.response_timeout = math.inf
+        connection = connection_of(request)
+        connection.exempt()  # A stream may be silent for long.
+        transport = connection.transport
+        if transport is None:
+            return  # The client has left.
         response = await request.respond(headers=headers, content_type=content_type)
         assert response is not None  # noqa: S101  # nothing answered before
         await response.send(form.opening)  # The headers go out with it.
@@ -160,7 +158,6 @@ def stream_handler(row: Stream, gate: Gate, services: Services, watchers: Watche
             await response.eof()
         finally:
             watchers.remove(watching)
-            protocol.response_timeout = request.app.config.RESPONSE_TIMEOUT
 
     handle.__name__ = row.name
     return handle

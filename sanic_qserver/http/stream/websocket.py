@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 from sanic import HTTPResponse, Request
@@ -16,12 +17,15 @@ from sanic_qserver.http.decode import Decoder
 from sanic_qserver.http.errors import respond
 from sanic_qserver.http.gate import Gate
 from sanic_qserver.http.request_id import request_id_of
-from sanic_qserver.http.stream.handshake import framing_of, shake_hands
+from sanic_qserver.http.server.connection import connection_of
+from sanic_qserver.http.stream.handshake import framing_of
 from sanic_qserver.http.stream.subscribers import Watchers, Watching
-from sanic_qserver.http.stream.websocket_auth import admit_websocket, refuse, subprotocols_of
+from sanic_qserver.http.stream.websocket_auth import admit_websocket, close, refuse, subprotocols_of
 from sanic_qserver.manager.live.broadcaster import Outlet
 from sanic_qserver.structs.identity import Access
 from sanic_qserver.structs.requests import Params
+
+log = logging.getLogger("sanic_qserver.http")
 
 
 def wants_websocket(request: Request) -> bool:
@@ -36,7 +40,7 @@ def websocket_handler(row: Stream, gate: Gate, services: Services, watchers: Wat
     async def handle(request: Request) -> HTTPResponse | None:
         if not wants_websocket(request):
             return respond(UpgradeRequired("This path is a websocket", headers={"Upgrade": "websocket"}), request)
-        websocket = await shake_hands(request, subprotocols_of(request))
+        websocket = await connection_of(request).websocket_handshake(request, subprotocols_of(request))
         # Sanic's recv() raises CancelledError when the watcher leaves.
         with contextlib.suppress(asyncio.CancelledError, WebsocketClosed):
             try:
@@ -47,7 +51,10 @@ def websocket_handler(row: Stream, gate: Gate, services: Services, watchers: Wat
                     await watch(request, websocket, seen, params, access)
             except GatewayError as error:
                 await refuse(websocket, error)
-        websocket.end_connection(1000)  # type: ignore[no-untyped-call]
+            except Exception:  # After the handshake an error cannot be answered over HTTP.
+                log.exception("Unexpected error on a websocket, request %s: %s", request_id_of(request), request.path)
+                await close(websocket, 1011, "An unexpected error occurred")
+        websocket.end_connection(1000)
         return None
 
     async def watch(
@@ -59,7 +66,7 @@ def websocket_handler(row: Stream, gate: Gate, services: Services, watchers: Wat
             if isinstance(source, AsyncIterator):
                 await _follow_iterator(source, websocket, watchers, watching)
             else:
-                await _follow_outlet(await source, websocket, watchers, watching)
+                await _follow_outlet(await source, request, websocket, watchers, watching)
 
     handle.__name__ = row.name
     return handle
@@ -90,12 +97,13 @@ def _closing(websocket: WebsocketImplProtocol) -> Callable[[GatewayError], Await
 
 
 async def _follow_outlet(
-    outlet: Outlet, websocket: WebsocketImplProtocol, watchers: Watchers, watching: Watching
+    outlet: Outlet, request: Request, websocket: WebsocketImplProtocol, watchers: Watchers, watching: Watching
 ) -> None:
     watching.scopes = outlet.scopes
     watchers.add(watching)
     try:
         if websocket.io_proto is not None and websocket.io_proto.transport is not None:
+            connection_of(request).exempt()  # The broadcaster has a limit of its own for who reads nothing.
             outlet.attach(websocket.io_proto.transport, framing_of(websocket))
             await _ignore_input(websocket)
     finally:

@@ -174,7 +174,10 @@ def test_malformed_http_is_a_4xx_and_never_a_500(served, raw):
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "part",
-    [b"GET /api/status HTTP/1.1\r\nHost: x\r\n", b"POST /api/queue/stop HTTP/1.1\r\nContent-Length: 500\r\n\r\n"],
+    [
+        b"GET /api/status HTTP/1.1\r\nHost: x\r\n",
+        b"POST /api/queue/stop HTTP/1.1\r\nHost: x\r\nContent-Length: 500\r\n\r\n",
+    ],
     ids=["header", "body"],
 )
 async def test_a_request_that_drips_is_cut_off(sanic_client, make_config, part):

@@ -1,0 +1,80 @@
+"""Every open connection: how many there may be, in all and from one address, and a look at each once a second.
+
+One timer for all of them: a thousand connections cost a look of a millisecond a second, and a deadline is kept to the
+second however long it is.
+"""
+
+import asyncio
+import ipaddress
+from collections import Counter
+from time import monotonic
+from typing import Protocol
+
+LOOK_S = 1.0
+_V6_PREFIX = 64  # A household or an office holds this much, so it counts as one address.
+
+
+class Watched(Protocol):
+    """What is looked at."""
+
+    def look(self, now: float) -> None:
+        """End it when something takes too long. `now`: of the monotonic clock."""
+        ...
+
+
+class Connections:
+    """The open connections of one process."""
+
+    def __init__(self, most: int, most_per_address: int, write_stall_s: float, subscriber_stall_s: float) -> None:
+        """`most_per_address` 0: addresses are not counted. The stall limits are for whoever reads nothing."""
+        self.write_stall_s = write_stall_s
+        self.subscriber_stall_s = max(write_stall_s, subscriber_stall_s)
+        self.refused_count = 0
+        self._most = most
+        self._most_per_address = most_per_address
+        self._open: dict[Watched, str] = {}
+        self._by_address: Counter[str] = Counter()
+        self._timer: asyncio.TimerHandle | None = None
+
+    def __len__(self) -> int:
+        return len(self._open)
+
+    def enter(self, connection: Watched, address: str) -> bool:
+        """Count a connection. False when there are too many. `address` is "" for a unix socket."""
+        network = _network_of(address) if self._most_per_address else ""
+        if len(self._open) >= self._most or (network and self._by_address[network] >= self._most_per_address):
+            self.refused_count += 1
+            return False
+        if self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(LOOK_S, self._look)
+        self._open[connection] = network
+        if network:
+            self._by_address[network] += 1
+        return True
+
+    def leave(self, connection: Watched) -> None:
+        """The connection has ended."""
+        network = self._open.pop(connection, "")
+        if network:
+            self._by_address[network] -= 1
+            if not self._by_address[network]:
+                del self._by_address[network]
+
+    def _look(self) -> None:
+        now = monotonic()
+        for connection in tuple(self._open):
+            connection.look(now)
+        loop = asyncio.get_running_loop()
+        self._timer = loop.call_later(LOOK_S, self._look) if self._open else None
+
+
+def _network_of(address: str) -> str:
+    if ":" not in address:
+        return address
+    try:
+        parsed = ipaddress.IPv6Address(address.partition("%")[0])
+    except ValueError:
+        return address
+    if parsed.ipv4_mapped is not None:
+        return str(parsed.ipv4_mapped)
+    return str(ipaddress.IPv6Network((parsed, _V6_PREFIX), strict=False))
