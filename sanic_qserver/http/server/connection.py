@@ -183,14 +183,14 @@ class DeadlineProtocol(WebSocketProtocol):
 
     def _check_deadlines(self, http: Wire, now: float) -> None:
         config = self.app.config
-        if http.stage is Stage.IDLE:
-            if now - self._time > (self.keep_alive_timeout if self._is_used else self.request_timeout):
-                self.close()
-        elif self._is_exempt:
+        if self._is_exempt:
             return
-        elif http.stage is Stage.REQUEST or http.request_body:
+        if http.stage is Stage.REQUEST or getattr(http, "request_body", None):
             if now - self._arriving_since > self.request_timeout:
                 self._give_up(http, RequestTimeout("The request did not arrive in time"))
+        elif http.stage is Stage.IDLE:
+            if now - self._time > (self.keep_alive_timeout if self._is_used else self.request_timeout):
+                self.close()
         elif now - max(self._time, self._arriving_since) > config.RESPONSE_TIMEOUT:
             self._give_up(http, ServiceUnavailable("Response Timeout"))
 
