@@ -40,8 +40,13 @@ WRITTEN_AGAINST = {
     WebsocketFrameAssembler.put: "86950c65c192",
 }
 # Sanic rewrites these when a server starts, so they are read from the file.
-REWRITTEN = {"Http.http1_request_header": "d3cd937dc182", "Http.http1_response_header": "dff02555548d", "Http.read": "27b1b54c477c",
-             "HttpProtocol.send": "54aca2c9527d", "HttpProtocol.connection_task": "e7c988699716"}  # fmt: skip
+REWRITTEN = {
+    "Http.http1_request_header": "d3cd937dc182",
+    "Http.http1_response_header": "dff02555548d",
+    "Http.read": "27b1b54c477c",
+    "HttpProtocol.send": "54aca2c9527d",
+    "HttpProtocol.connection_task": "e7c988699716",
+}
 
 
 def digest(source: str) -> str:
