@@ -1,3 +1,3 @@
 """The HTTP face of the Bluesky Queue Server's RE Manager."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

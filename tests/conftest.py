@@ -34,15 +34,27 @@ _numbers = itertools.count()
 _WITH_KEY: dict[str, Any] = {"auth": {"single_user_api_key": KEY}}
 
 
+def pytest_xdist_auto_num_workers() -> int:
+    """`-n auto`: one more than there are cores, since many tests wait rather than compute; each has an RE Manager."""
+    return min((os.cpu_count() or 1) + 1, 8)
+
+
+def _kind(item: pytest.Item) -> str:
+    """The first folder under `tests`."""
+    return item.path.relative_to(Path(__file__).parent).parts[0]
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark each test by its folder. A unit test that would start RE Manager is in the wrong one."""
+    """Mark each test by its folder. What takes long comes first, so that parallel workers end together."""
     for item in items:
-        kind = item.path.relative_to(Path(__file__).parent).parts[0]
+        kind = _kind(item)
         if kind not in KINDS:
             raise pytest.UsageError(f"{item.path}: tests live in one of {', '.join(KINDS)}")
         item.add_marker(kind)
         if kind == "unit" and "instrument" in getattr(item, "fixturenames", ()):
             raise pytest.UsageError(f"{item.nodeid} needs RE Manager: it belongs into integration or system")
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: (-KINDS.index(_kind(item)), item.path not in slow))
 
 
 @pytest.fixture(scope="session")

@@ -144,7 +144,7 @@ class ExtensionHost:
     def add_spreadsheet_reader(
         self, read: Read, *, endings: Sequence[str] = (), data_types: Sequence[str] = ()
     ) -> None:
-        """Read uploaded spreadsheets with these endings (`.xlsx`) and of these `data_type`s; none named: all.
+        """Read uploaded spreadsheets with these endings (`.xlsx`) and of these values of `data_type`; none named: all.
 
         `read` gives items, or None to decline. Plain functions run in threads. Readers are asked in the order of
         registration, before the default one.

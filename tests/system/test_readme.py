@@ -66,6 +66,28 @@ def test_the_program_of_a_person_works(demo):
     assert (done.returncode, done.stdout.split()[-1]) == (0, "completed"), done.stderr
 
 
+STEP = re.compile(r"<!-- run -->\n```(bash|python)\n(.*?)```\n(?:<!-- prints: (.*?) -->)?", re.DOTALL)
+
+
+@pytest.mark.slow
+def test_the_tutorial_goes_from_nothing_to_a_plan_that_ran(demo):
+    environment = {**os.environ, "KEY": KEY, "QSERVER": f"http://127.0.0.1:{demo}/api"}
+    key = {"Authorization": f"ApiKey {KEY}"}
+    with httpx.Client(base_url=environment["QSERVER"], headers=key, timeout=90) as client:
+        client.post("/environment/close")  # Other tests opened it; the tutorial begins with nothing.
+        client.get("/status?wait_for=environment_closed&timeout=60")
+        client.post("/history/clear")
+    text = (ROOT / "docs" / "tutorial.md").read_text("utf-8").replace("60610", str(demo))
+    steps = STEP.findall(text)
+    assert len(steps) == text.count("<!-- run -->")
+    for language, program, prints in steps:
+        command = ["bash", "-ec", program] if language == "bash" else [sys.executable, "-c", program]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=120)
+        assert done.returncode == 0, (program, done.stdout, done.stderr)
+        assert '"success":false' not in done.stdout.replace(" ", ""), (program, done.stdout)
+        assert prints.replace(" ", "") in done.stdout.replace(" ", ""), (program, done.stdout)
+
+
 def test_ci_calls_the_readmes_test_command():
     assert "pytest" in block("test command")
     assert "test command" in (ROOT / ".ci" / "run").read_text("utf-8")
