@@ -1,13 +1,12 @@
 """The stream of events: topics, the scope that each asks for, and where a watcher begins."""
 
-from collections.abc import Iterable
 from dataclasses import replace
 from typing import cast
 
 from sanic_qserver.api.endpoint import Call, Stream
 from sanic_qserver.errors import BadArguments, NotAuthenticated, ScopeMissing
 from sanic_qserver.manager.live.broadcaster import Marker, Message, Outlet
-from sanic_qserver.manager.live.event_log import STREAM, TOPICS
+from sanic_qserver.manager.live.event_log import STATE_TOPICS, STREAM, TOPICS, Continued
 from sanic_qserver.manager.live.live import Live
 from sanic_qserver.scopes import Scope
 from sanic_qserver.structs.identity import PUBLIC, Access
@@ -66,39 +65,47 @@ async def events(call: Call) -> Outlet:
     live = call.services.live
     end = await live.state.want(topics)
     # From here on nothing waits: what is collected joins what is streamed without a gap.
-    channel = live.events.channel
-    outlet = Outlet(channel, topics | {STREAM}, _dropped(live), live.config.max_behind)
+    first, later = _first(live, topics, call.headers.get("last-event-id") or params.since, params)
+    outlet = Outlet(live.events.channel, (topics - later) | {STREAM}, _dropped(live), live.config.max_behind)
     outlet.on_close(end)
     outlet.scopes = frozenset(SCOPES[topic] for topic in topics)
-    event_id = call.headers.get("last-event-id") or params.since
-    outlet.collect(_first(live, topics, event_id, with_snapshots=params.snapshot))
+    outlet.collect(first)
+    live.state.begin_later(outlet, later)
     return outlet
 
 
-def _first(live: Live, topics: frozenset[str], event_id: str, *, with_snapshots: bool) -> list[Message]:
-    """What one watcher gets first: a greeting, what it missed, and the state of what it cannot continue."""
+def _first(live: Live, topics: frozenset[str], event_id: str, params: EventsWatch) -> tuple[list[Message], set[str]]:
+    """What one watcher gets first: a greeting, what it missed, and the state of what it cannot continue.
+
+    And the topics whose state is not known now.
+    """
     log = live.events
-    greeting = {"topics": sorted(topics), "epoch": log.epoch, "last_id": log.last_id, "continued": False}
-    if not event_id:
-        return [log.message(STREAM, "hello", greeting, log.last_id), *_snapshots(live, topics, wanted=with_snapshots)]
-    missed = log.since(event_id, topics)
-    greeting["continued"] = not missed.lost_topics
-    # Without an id of its own: who leaves while it catches up continues from the last event that it got.
-    first = [log.message(STREAM, "hello", greeting), *missed.messages]
-    if missed.lost_topics:
+    missed = log.since(event_id, topics, live.state.unsure) if event_id else Continued([], topics, "")
+    snapshots, later = _snapshots(live, missed.lost_topics) if params.snapshot else ([], set())
+    greeting = {
+        "topics": sorted(topics),
+        "epoch": log.epoch,
+        "last_id": log.last_id,
+        "continued": not missed.lost_topics,
+        "pending": sorted(later),
+    }
+    # With a continuation it has no id of its own: who leaves while it catches up continues from the last event it got.
+    first = [log.message(STREAM, "hello", greeting, "" if event_id else log.last_id), *missed.messages]
+    if event_id and missed.lost_topics:
         gap = {"topics": sorted(missed.lost_topics), "reason": missed.reason}
         first.append(log.message(STREAM, "gap", gap, log.last_id))
-        first += _snapshots(live, missed.lost_topics, wanted=with_snapshots)
-    return first
+    return [*first, *snapshots], later
 
 
-def _snapshots(live: Live, topics: Iterable[str], *, wanted: bool) -> list[Message]:
-    if not wanted:
-        return []
-    found = [live.state.snapshot(topic) for topic in TOPICS if topic in topics]
-    if "status" in topics and found[0] is None:
-        found.append(live.events.message("status", "unavailable", {"detail": "RE Manager does not answer"}))
-    return [message for message in found if message is not None]
+def _snapshots(live: Live, topics: frozenset[str]) -> tuple[list[Message], set[str]]:
+    """The snapshots of these topics, and the topics whose snapshot comes later."""
+    found = {topic: live.state.snapshot(topic) for topic in TOPICS if topic in topics}
+    snapshots = [message for message in found.values() if message is not None]
+    later = {topic for topic in topics & STATE_TOPICS if found[topic] is None}
+    if "status" in later:  # Its base: `available` follows, with the whole status, before any change.
+        later.remove("status")
+        snapshots.append(live.events.message("status", "unavailable", {"detail": "RE Manager does not answer"}))
+    return snapshots, later
 
 
 def _dropped(live: Live) -> Marker:

@@ -6,10 +6,12 @@ The rules:
 2. A watcher whose network takes nothing gets nothing written: its ticks, shared by all, wait in a bounded line.
    When that is full, the oldest go, and before the next message a marker tells how many went.
 3. A watcher that takes nothing at all for `stall_s` is cut off.
+4. A watcher to whom nothing can be written any more is cut off, and nobody else notices.
 """
 
 import asyncio
 import contextlib
+import logging
 import socket
 import time
 from collections import deque
@@ -19,6 +21,8 @@ from typing import NamedTuple
 
 from sanic_qserver.config.settings import LiveConfig
 from sanic_qserver.scopes import Scope
+
+log = logging.getLogger("sanic_qserver.manager")
 
 _TICK_MESSAGES = 256  # Larger ticks are cut, so that a slow watcher loses no more than it must.
 _MAX_PENDING = 65_536  # Bytes that the network has not taken yet; with more, nothing is written.
@@ -118,13 +122,24 @@ class Outlet:
         while self._on_close:
             self._on_close.pop()()
 
+    def add_topics(self, topics: frozenset[str], messages: Sequence[Message]) -> bool:
+        """Watch these topics as well, beginning with these messages of its own. False when it is behind: try later."""
+        if not self._is_free():
+            return False
+        self._channel.flush()  # What came before is not for it.
+        if not self._is_free():
+            return False
+        self.topics |= topics
+        self._write(Tick(messages))
+        return True
+
     def collect(self, messages: Sequence[Message]) -> None:
         """Messages of its own that come first. Before it is attached. They are not dropped."""
         self._first = Tick(messages)
 
     def offer(self, tick: Tick) -> bool:
         """Write the tick, or put it in line. False when the watcher is behind."""
-        if self._transport is not None and self._is_up_to_date() and self._can_write():
+        if self._is_free():
             self._write(tick)
             return True
         count = tick.count(self.topics)
@@ -133,6 +148,15 @@ class Outlet:
             self._behind_count += count
             self._drop_oldest()
         return self._is_up_to_date()
+
+    def cut_off(self) -> None:
+        """End the connection. The watcher's own task notices, and closes the outlet."""
+        if self._transport is not None:
+            self._transport.abort()
+
+    def _is_free(self) -> bool:
+        """Whether what is written now goes out next."""
+        return self._transport is not None and self._is_up_to_date() and self._can_write()
 
     def _is_up_to_date(self) -> bool:
         return not self._behind and self._first is None
@@ -185,7 +209,7 @@ class Outlet:
             self._progress_at = now
         self._pending = pending
         if now - self._progress_at > self._channel.config.stall_s:
-            self._transport.abort()
+            self.cut_off()
 
 
 def _bound_kernel_buffer(transport: asyncio.WriteTransport) -> None:
@@ -224,7 +248,7 @@ class Channel:
 
     def join(self, outlet: Outlet) -> None:
         """Hand every later message to this outlet as well."""
-        self._send_collected()  # What came before is not for it.
+        self.flush()  # What came before is not for it.
         self._outlets[outlet] = None
 
     def leave(self, outlet: Outlet) -> None:
@@ -248,10 +272,11 @@ class Channel:
 
     def _tick(self) -> None:
         self._timer = None
-        self._send_collected()
+        self.flush()
         self._next_at = asyncio.get_running_loop().time() + self.config.tick_s
 
-    def _send_collected(self) -> None:
+    def flush(self) -> None:
+        """Hand on at once what was published."""
         if not self._collected:
             return
         messages, self._collected = self._prepare(self._collected), []
@@ -259,11 +284,22 @@ class Channel:
             self._send(Tick(messages[start : start + _TICK_MESSAGES]))
 
     def _send(self, tick: Tick) -> None:
+        for outlet in tuple(self._outlets):
+            if not self._apart(outlet, lambda one: one.offer(tick)):
+                self.lags(outlet)
         for listener in tuple(self._listeners):
             listener(tick.messages)
-        for outlet in tuple(self._outlets):
-            if not outlet.offer(tick):
-                self.lags(outlet)
+
+    def _apart(self, outlet: Outlet, write: Callable[[Outlet], bool]) -> bool:
+        """What `write` returns. When it fails the watcher is cut off: its failure must not reach the next one."""
+        try:
+            return write(outlet)
+        except Exception as error:  # An edge: whatever a connection raises concerns this watcher only.
+            # Ordinary for one that is closing: "Cannot call write() after write_eof()".
+            log.debug("A watcher is cut off, for nothing can be written to it: %s", error)
+            self.leave(outlet)
+            outlet.cut_off()
+            return True
 
     def lags(self, outlet: Outlet) -> None:
         """Try this outlet again and again until it has caught up."""
@@ -274,7 +310,7 @@ class Channel:
     def _catch_up(self) -> None:
         self._catching_up = None
         for outlet in tuple(self._lagging):
-            if outlet.catch_up():
+            if self._apart(outlet, Outlet.catch_up):
                 self._lagging.pop(outlet, None)
         if self._lagging:
             self._catching_up = asyncio.get_running_loop().call_later(self.config.tick_s, self._catch_up)

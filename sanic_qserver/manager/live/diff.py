@@ -79,6 +79,11 @@ class _RunsReply(Struct):
     run_list_uid: str
 
 
+class _LockReply(Struct):
+    lock_info: Raw
+    lock_info_uid: Raw
+
+
 class _Item(Struct):
     item_uid: str = ""
 
@@ -88,6 +93,7 @@ _ended = msgspec.json.Decoder(Ended).decode
 _queue_reply = msgspec.json.Decoder(_QueueReply).decode
 _history_reply = msgspec.json.Decoder(_HistoryReply).decode
 _runs_reply = msgspec.json.Decoder(_RunsReply).decode
+_lock_reply = msgspec.json.Decoder(_LockReply).decode
 
 
 def queue_state(reply: bytes) -> QueueState:
@@ -107,6 +113,12 @@ def runs_state(reply: bytes) -> RunsState:
     """The runs in a reply to `re_runs`."""
     runs = _decoded(_runs_reply, reply)
     return RunsState(runs.run_list_uid, {run["uid"]: run for run in runs.run_list})
+
+
+def lock_state(reply: bytes) -> dict[str, Raw]:
+    """The lock in a reply to `lock_info`."""
+    lock = _lock_reply(reply)
+    return {"lock_info": lock.lock_info.copy(), "lock_info_uid": lock.lock_info_uid.copy()}
 
 
 def _decoded(decode: Callable[[bytes], _T], reply: bytes) -> _T:

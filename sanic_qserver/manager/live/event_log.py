@@ -18,6 +18,8 @@ from sanic_qserver.config.settings import LiveConfig
 from sanic_qserver.manager.live.broadcaster import Channel, Message
 
 TOPICS = ("status", "queue", "history", "console", "runs", "lock", "plans", "devices", "info")
+STATE_TOPICS = frozenset(TOPICS) - {"console", "info"}
+"""Topics that tell changes of a state, and are meaningless without it."""
 STREAM = "stream"  # The topic of what is told about the stream itself; every watcher gets it.
 
 _encode = msgspec.json.encode
@@ -70,13 +72,13 @@ class Events:
             self._lost[topic] = self._number
             self._kept[topic].clear()
 
-    def since(self, event_id: str, topics: Iterable[str]) -> Continued:
-        """What came after the event with this id."""
+    def since(self, event_id: str, topics: Iterable[str], unsure: frozenset[str] = frozenset()) -> Continued:
+        """What came after the event with this id. Topics that are `unsure` count as lost."""
         epoch, _, number = event_id.rpartition("-")
         wanted = frozenset(topics)
         if epoch != self.epoch or not number.isascii() or not number.isdigit() or int(number) > self._number:
             return Continued([], wanted, "the id is not of this run of the server")
-        lost = frozenset(topic for topic in wanted if int(number) < self._lost[topic])
+        lost = frozenset(topic for topic in wanted if topic in unsure or int(number) < self._lost[topic])
         rows = [[row for row in self._kept[topic] if row[0] > int(number)] for topic in wanted - lost]
         reason = "too much happened since, or nobody watched" if lost else ""
         return Continued([message for _, message in merge(*rows)], lost, reason)

@@ -3,6 +3,11 @@
 The status says that something changed (each part has a uid); the part is then read and compared with the last look.
 What came and went between two looks is not told, except that an item which ran is always told as started and finished:
 the history remembers it.
+
+A watcher gets an event of a topic only on a base: the topic's snapshot, or a continuation that is sure to be complete.
+While RE Manager does not answer there is no snapshot. Who comes then is not attached to the topic (`begin_later`); its
+snapshot comes with the first look that succeeds, and the events after it. Ids that were given before that look do not
+continue the topic: they may be a watcher's that had no base.
 """
 
 import asyncio
@@ -16,7 +21,7 @@ import msgspec
 
 from sanic_qserver.config.settings import LiveConfig
 from sanic_qserver.errors import GatewayError
-from sanic_qserver.manager.live.broadcaster import Channel, Message
+from sanic_qserver.manager.live.broadcaster import Channel, Message, Outlet
 from sanic_qserver.manager.live.diff import (
     Change,
     HistoryState,
@@ -25,13 +30,14 @@ from sanic_qserver.manager.live.diff import (
     as_data,
     history_changes,
     history_state,
+    lock_state,
     new_items,
     queue_changes,
     queue_state,
     run_changes,
     runs_state,
 )
-from sanic_qserver.manager.live.event_log import STREAM, Events
+from sanic_qserver.manager.live.event_log import STREAM, TOPICS, Events
 from sanic_qserver.manager.live.status_feed import Snapshot, StatusWatch
 from sanic_qserver.manager.read_cache import Reads
 
@@ -65,6 +71,10 @@ class StateWatch:
         self._snapshots_of: tuple[object, ...] = ()
         self._snapshots: dict[str, Message | None] = {}
         self._looking = asyncio.Lock()
+        self._next_look: asyncio.Task[None] | None = None
+        self._looks: set[asyncio.Task[None]] = set()
+        self._without_base: dict[Outlet, frozenset[str]] = {}
+        self._unsure: set[str] = set()
         self._on_look: list[Callable[[], None]] = []
         self._told: dict[str, Any] | None = None
         self._is_available = True
@@ -93,12 +103,48 @@ class StateWatch:
                 self._leave(wanted)
 
         try:
-            await self._status.look()
-            await self._look()
+            if not self._status.is_away:  # Else its return is noticed as soon by those who follow it.
+                await self._status.look()
+                await self._look()
         except BaseException:
             end()
             raise
+        if self._status.current is None:
+            self._is_available = False  # Those who are told so now are told its return.
         return end
+
+    @property
+    def unsure(self) -> frozenset[str]:
+        """Topics of which an id may be a watcher's that never got the state: nobody continues them."""
+        return frozenset(self._unsure)
+
+    def begin_later(self, outlet: Outlet, topics: Iterable[str]) -> None:
+        """Attach this watcher to these topics, whose state is not known now, when it is: first their snapshots."""
+        wanted = frozenset(topics)
+        if wanted:
+            self._unsure |= wanted
+            self._without_base[outlet] = wanted
+            outlet.on_close(lambda: self._give_up(outlet))
+
+    def _give_up(self, outlet: Outlet) -> None:
+        self._without_base.pop(outlet, None)
+
+    def _begin_now(self) -> None:
+        """Attach those who waited for a state that is known now."""
+        known = frozenset(topic for topic in self._unsure if self.snapshot(topic) is not None)
+        if not known:
+            return
+        self.events.lose(known)  # The ids until now.
+        for outlet, topics in tuple(self._without_base.items()):
+            ready = topics & known
+            snapshots = [snapshot for topic in TOPICS if topic in ready and (snapshot := self.snapshot(topic))]
+            if ready and outlet.add_topics(ready, snapshots):
+                self._without_base[outlet] = topics - ready
+                if not self._without_base[outlet]:
+                    del self._without_base[outlet]
+        self._unsure -= known.difference(*self._without_base.values())
+        if self._without_base:  # A watcher is behind.
+            asyncio.get_running_loop().call_later(self._config.poll_s, self._changed.set)
 
     def on_look(self, listener: Callable[[], None]) -> Callable[[], None]:
         """Call `listener` after each look. Returns the function that ends it."""
@@ -111,6 +157,8 @@ class StateWatch:
             timer.cancel()
         self._lingering.clear()
         self._wanted.clear()
+        for look in self._looks:
+            look.cancel()
         self._end()
 
     def snapshot(self, topic: str) -> Message | None:
@@ -168,6 +216,7 @@ class StateWatch:
         self._lingering.pop(topic, None)
         self._wanted.discard(topic)
         self.events.lose((topic,))
+        self._unsure.discard(topic)
         if topic in ("queue", "history") and not self._wanted & {"queue", "history"}:
             self.queue = self.history = None
         elif topic == "runs":
@@ -195,10 +244,12 @@ class StateWatch:
         if "info" not in self._wanted:
             return
         for message in messages:
-            if message.topic == "info":
-                info = _decode(message.body)
-                for kind, content in _decode(info["msg"]).items():
-                    self.events.publish("info", kind, content)
+            try:
+                contents = _decode(_decode(message.body)["msg"]) if message.topic == "info" else {}
+            except (msgspec.MsgspecError, KeyError):
+                continue
+            for kind, content in contents.items():
+                self.events.publish("info", kind, content)
 
     def _on_status(self, status: Snapshot | None) -> None:
         self._changed.set()
@@ -233,8 +284,17 @@ class StateWatch:
             await asyncio.sleep(max(self._config.tick_s, 4 * (time.monotonic() - began)))
 
     async def _look(self) -> None:
+        """Look, together with all who ask before it begins: a hung RE Manager must not keep each in turn waiting."""
+        if self._next_look is None:
+            self._next_look = asyncio.get_running_loop().create_task(self._look_once())
+            self._looks.add(self._next_look)
+            self._next_look.add_done_callback(self._looks.discard)
+        await asyncio.shield(self._next_look)
+
+    async def _look_once(self) -> None:
         """Read the wanted parts that changed, and tell how. What cannot be read now is read with the next status."""
         async with self._looking:
+            self._next_look = None
             status = self._status.current
             if status is None:
                 return
@@ -245,10 +305,11 @@ class StateWatch:
                     await self._look_at_runs(status.values)
                 if "lock" in self._wanted:
                     await self._look_at_lock(status.values)
-            except (GatewayError, msgspec.MsgspecError) as error:
+            except (GatewayError, msgspec.MsgspecError, ValueError) as error:
                 log.debug("Could not look at what changed: %s", error)
                 asyncio.get_running_loop().call_later(self._config.poll_s, self._changed.set)
                 return
+            self._begin_now()
             for listener in tuple(self._on_look):
                 listener()
 
@@ -264,7 +325,6 @@ class StateWatch:
             history = history_state(await self._read("history_get"))
         old_queue, old_history, self.queue, self.history = self.queue, self.history, queue, history
         if old_queue is None or old_history is None:
-            self._tell_begun("queue", "history")
             return
         ended = [end for _, end in new_items(old_history, history)]
         self._tell("queue", queue_changes(old_queue, queue, ended), plan_queue_uid=queue.uid)
@@ -273,25 +333,15 @@ class StateWatch:
     async def _look_at_runs(self, status: dict[str, Any]) -> None:
         if self.runs is None or self.runs.uid != status.get("run_list_uid"):
             old, self.runs = self.runs, runs_state(await self._read("re_runs"))
-            if old is None:
-                self._tell_begun("runs")
-            else:
+            if old is not None:
                 self._tell("runs", run_changes(old, self.runs), run_list_uid=self.runs.uid)
 
     async def _look_at_lock(self, status: dict[str, Any]) -> None:
         uid = None if self.lock is None else msgspec.json.decode(self.lock["lock_info_uid"])
         if uid is None or uid != status.get("lock_info_uid"):
-            reply = _decode(await self._read("lock_info"))
-            self.lock = {name: reply[name].copy() for name in ("lock_info", "lock_info_uid")}
-            if uid is None:
-                self._tell_begun("lock")
-            else:
+            self.lock = lock_state(await self._read("lock_info"))
+            if uid is not None:
                 self._publish("lock", "changed", self.lock)
-
-    def _tell_begun(self, *topics: str) -> None:
-        """The state was not known before: whoever watches already starts from this one."""
-        for topic in topics:
-            self._publish(topic, "snapshot", self._snapshot(topic))
 
     def _tell(self, topic: str, changes: Iterable[Change], **more: str) -> None:
         for change in changes:

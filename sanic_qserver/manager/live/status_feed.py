@@ -109,6 +109,11 @@ class StatusWatch:
         self._looked.set()
         return self.current
 
+    @property
+    def is_away(self) -> bool:
+        """Whether RE Manager is followed, and gave no answer when it was asked last."""
+        return self._task is not None and self._looked.is_set() and self.current is None
+
     async def first(self) -> Snapshot | None:
         """The current status, asked for when it is not known yet."""
         return self.current or await self.look()
