@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import signal
 
 import pytest
 from conftest import KEY, app_of, until_connected
@@ -80,3 +81,93 @@ async def test_a_restart_of_re_manager_is_told_and_survived(client, quiet):
     assert (await next_event(watcher, "item_added"))["data"]["item_uid"] == reply["item"]["item_uid"]
     while not json.loads(await status.recv(5))["msg"]["status"]["items_in_queue"]:
         pass
+
+
+@pytest.fixture
+async def impatient(sanic_client, quiet):
+    """A server that soon takes a stopped RE Manager for one that is away."""
+    settings = {
+        "auth": {"single_user_api_key": KEY},
+        "manager": {"short_deadline_s": 0.3, "queue_wait_s": 0.3},
+        "live": {"poll_s": 0.1},
+    }
+    client = await sanic_client(app_of(load(environment=quiet.environment, overrides=settings)))
+    client.headers.update(HEADERS)
+    await until_connected(client)
+    yield client
+    quiet.manager.signal(signal.SIGCONT)
+    await all_leave()
+
+
+TOPICS = "status,queue,history,runs,lock,plans,devices"
+
+
+def look_for_bases(events):
+    """Each topic's first event: the state, or that it is not known; nothing else may come before."""
+    first = {}
+    for event in events:
+        first.setdefault(event["topic"], event["type"])
+    for topic, kind in first.items():
+        assert topic == "stream" or kind in ("snapshot", "unavailable", "available"), (topic, kind)
+    return first
+
+
+async def read_until(watcher, kind, topic, timeout_s=20):
+    events = []
+    async with asyncio.timeout(timeout_s):
+        while not events or (events[-1]["type"], events[-1]["topic"]) != (kind, topic):
+            events.append(json.loads(await watcher.recv(timeout_s)))
+    return events
+
+
+async def test_who_comes_while_re_manager_is_away_gets_the_state_later_and_before_any_change(impatient, quiet):
+    port = impatient.port
+    before = await Watcher.connect(port, f"/api/events?topics={TOPICS}", HEADERS)
+    await read_until(before, "snapshot", "devices")
+    quiet.manager.signal(signal.SIGSTOP)
+    await read_until(before, "unavailable", "status")
+    during = [await Watcher.connect(port, f"/api/events?topics={TOPICS}", HEADERS) for _ in range(3)]
+    begun = [await read_until(watcher, "unavailable", "status") for watcher in during]
+    for events in begun:
+        assert events[0]["type"] == "hello"
+        assert events[0]["data"]["pending"] == ["devices", "history", "lock", "plans", "queue", "runs"]
+    # One who leaves without the state, and comes back with the id it has, is no better off.
+    await during[2].leave()
+    again = await Watcher.connect(port, f"/api/events?topics={TOPICS}&since={begun[2][0]['id']}", HEADERS)
+    during[2], begun[2] = again, await read_until(again, "gap", "stream")
+    assert begun[2][0]["data"]["continued"] is False
+    quiet.manager.signal(signal.SIGCONT)
+    await read_until(before, "available", "status")
+    assert (await impatient.post("/api/queue/item/add", json={"item": PLAN})).json()["success"]
+    for watcher, events in zip(during, begun, strict=True):
+        later = await read_until(watcher, "item_added", "queue")
+        assert look_for_bases([*events, *later])["queue"] == "snapshot"
+    await impatient.post("/api/queue/clear")
+    changes = await read_until(before, "item_removed", "queue")
+    assert "snapshot" not in {event["type"] for event in changes}
+
+
+async def test_an_id_from_a_time_without_the_state_does_not_continue_it_afterwards(impatient, quiet):
+    port = impatient.port
+    before = await Watcher.connect(port, "/api/events?topics=queue,status", HEADERS)
+    await read_until(before, "snapshot", "queue")
+    quiet.manager.signal(signal.SIGSTOP)
+    await read_until(before, "unavailable", "status")
+    without = await Watcher.connect(port, "/api/events?topics=queue,status", HEADERS)
+    last_id = (await read_until(without, "hello", "stream"))[-1]["id"]
+    await without.leave()
+    quiet.manager.signal(signal.SIGCONT)
+    last_id = (await read_until(before, "available", "status"))[-1]["id"] or last_id
+    await impatient.get("/api/status?wait_for=idle&timeout=10")
+    after = await Watcher.connect(port, f"/api/events?topics=queue,status&since={last_id}", HEADERS)
+    assert look_for_bases(await read_until(after, "snapshot", "queue"))["queue"] == "snapshot"
+
+
+async def test_many_who_come_back_do_not_wait_for_a_hung_re_manager_one_after_the_other(impatient, quiet):
+    await Watcher.connect(impatient.port, "/api/events?topics=queue", HEADERS)
+    quiet.manager.signal(signal.SIGSTOP)
+    sent = impatient.app.ctx.services.manager.counts["sent"]
+    come = (Watcher.connect(impatient.port, "/api/events?topics=queue,lock,runs", HEADERS) for _ in range(20))
+    watchers = await asyncio.gather(*come)
+    await asyncio.gather(*(read_until(watcher, "hello", "stream") for watcher in watchers))
+    assert impatient.app.ctx.services.manager.counts["sent"] - sent < 20
