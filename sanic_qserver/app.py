@@ -10,6 +10,7 @@ from sanic_qserver.api.spreadsheets.readers import SheetReaders, sheet_limits
 from sanic_qserver.api.table import ENDPOINTS, STREAMS
 from sanic_qserver.auth.building import logins_of
 from sanic_qserver.auth.providers.provider import Providers
+from sanic_qserver.auth.tokens.rejected import Rejected
 from sanic_qserver.config.settings import Config
 from sanic_qserver.extensions.loading import load_extensions
 from sanic_qserver.extensions.running import Running
@@ -85,7 +86,8 @@ def create_app(config: Config, *, name: str = "sanic_qserver") -> App:
     logins.on_revocation(providers.forget)
     browsers = Browsers(logins, config.server.allow_origins)
     services.rates = extensions.rate_policy(policies.rates)
-    gate = Gate(providers, access, services.rates, browsers, services.audit)
+    rejected = Rejected(config.auth.attempts.rejected_credentials, config.server.workers)
+    gate = Gate(providers, access, services.rates, browsers, services.audit, rejected)
     services.rows = endpoints
     metrics = Metrics(services)
     services.metrics = metrics.text

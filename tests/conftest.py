@@ -31,7 +31,8 @@ KINDS = ("unit", "integration", "system")
 KEY = "the-key-of-the-tests"
 Sanic.test_mode = True
 _numbers = itertools.count()
-_WITH_KEY: dict[str, Any] = {"auth": {"single_user_api_key": KEY}}
+# One address stands for all callers in tests: what it has free of bad credentials is a test's own business.
+_WITH_KEY: dict[str, Any] = {"auth": {"single_user_api_key": KEY, "attempts": {"rejected_credentials": 1_000_000}}}
 
 
 def pytest_xdist_auto_num_workers() -> int:

@@ -178,7 +178,8 @@ class AttemptsConfig(Section, frozen=True, kw_only=True):
     """Failed logins: after some of them the next must wait, twice as long each time.
 
     `free`: of one account from one address. `free_by_address`: of all accounts from one. `free_by_account`: of one
-    account from all addresses.
+    account from all addresses. `rejected_credentials`: keys and tokens of one address that nobody knows, at once and
+    then each minute, before no more are looked up.
     """
 
     free: Count = 5
@@ -187,6 +188,7 @@ class AttemptsConfig(Section, frozen=True, kw_only=True):
     first_delay_s: Seconds = 1.0
     longest_delay_s: Seconds = 300.0
     forget_after_s: Seconds = 3600.0
+    rejected_credentials: Count = 60
 
 
 class TokensConfig(Section, frozen=True, kw_only=True):

@@ -8,6 +8,7 @@ from sanic import Request
 
 from sanic_qserver.api.endpoint import Answer, Call, Endpoint, ForeignForms, Stream
 from sanic_qserver.auth.providers.provider import Providers
+from sanic_qserver.auth.tokens.rejected import Rejected
 from sanic_qserver.errors import GatewayError, NotAuthenticated, ScopeMissing
 from sanic_qserver.http.credentials import credential_of
 from sanic_qserver.http.csrf import AMBIENT, Browsers
@@ -17,7 +18,7 @@ from sanic_qserver.middleware.audit.recording import record_denied, record_faile
 from sanic_qserver.middleware.audit.sinks import Audit
 from sanic_qserver.policy.protocols import AccessPolicy, Attempt, RatePolicy, Verdict
 from sanic_qserver.scopes import Scope, listed
-from sanic_qserver.structs.identity import PUBLIC, Access, Credential, CredentialKind
+from sanic_qserver.structs.identity import PUBLIC, Access, Credential, CredentialKind, Principal
 
 _CACHE_SIZE = 10_000
 _CACHE_S = 1.0  # A decision is used this long before the provider and the policy are asked again.
@@ -27,9 +28,16 @@ class Gate:
     """Admits requests. One an application."""
 
     def __init__(
-        self, providers: Providers, access: AccessPolicy, rates: RatePolicy, browsers: Browsers, audit: Audit
+        self,
+        providers: Providers,
+        access: AccessPolicy,
+        rates: RatePolicy,
+        browsers: Browsers,
+        audit: Audit,
+        rejected: Rejected,
     ) -> None:
         self.providers = providers
+        self._rejected = rejected
         self.browsers = browsers
         self.audit = audit
         self.access = access
@@ -105,7 +113,7 @@ class Gate:
         version = (self.access.version, self.providers.version)
         if (known := self._known.get(key)) is not None and known[1] == version and now < known[2]:
             return known[0]
-        principal, is_same_for_all = await self.providers.identify(credential)
+        principal, is_same_for_all = await self._look_up(credential, was_good=known is not None)
         access = self.access.access_of(principal)
         if is_same_for_all:
             until = now + _CACHE_S
@@ -115,6 +123,19 @@ class Gate:
                 self._known.clear()
             self._known[key] = (access, version, until)
         return access
+
+    async def _look_up(self, credential: Credential, *, was_good: bool) -> tuple[Principal, bool]:
+        """Ask the providers, unless the address has sent too many bad credentials. Raises TooManyRequests."""
+        if credential.kind is CredentialKind.ANONYMOUS:
+            return await self.providers.identify(credential)
+        if not was_good:
+            self._rejected.check(credential.address)
+        try:
+            return await self.providers.identify(credential)
+        except NotAuthenticated:
+            self._known.pop((credential.kind, credential.value, credential.scheme), None)
+            self._rejected.count(credential.address)
+            raise
 
     def refuse(self, access: Access, scope: Scope) -> None:
         """Say which scope is missing: 401 to the anonymous, who may log in, 403 to the known."""

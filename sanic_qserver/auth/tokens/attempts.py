@@ -22,12 +22,11 @@ from sqlalchemy import Row, and_, delete, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from sanic_qserver.auth.names import folded
-from sanic_qserver.auth.networks import network_of
 from sanic_qserver.auth.storage.database import Database
 from sanic_qserver.auth.storage.tables import attempts
 from sanic_qserver.config.logins import AttemptsConfig
 from sanic_qserver.errors import Overloaded, TooManyRequests
+from sanic_qserver.structs.canonical import folded, network_of
 
 _MOST_WAITING = 8  # Tries that wait for others of the same account or address to end; more are refused.
 

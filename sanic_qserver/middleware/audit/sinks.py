@@ -1,12 +1,12 @@
 """Audit: one line of JSON for every call that changes something and every denial, and a table if one is configured.
 
 The line goes to the logger `sanic_qserver.audit`, and to a file of its own when `[audit] file` names one; the file is
-opened anew when it was moved away, as logrotate does. More than `DENIALS_A_SECOND` denials within a second are counted
-and told in one line: a client that hammers a shut door must not fill the disk.
+opened anew when it was moved away, as logrotate does. Denials have a budget: a client that hammers a shut door must
+neither fill the disk nor hide what others do.
 """
 
+import asyncio
 import logging
-import time
 from logging.handlers import WatchedFileHandler
 from typing import Protocol
 
@@ -14,11 +14,12 @@ import msgspec
 
 from sanic_qserver.config.settings import AuditConfig, Config
 from sanic_qserver.errors import ConfigError
+from sanic_qserver.middleware.audit.budget import DenialBudget
 from sanic_qserver.structs.audit import AuditEntry, AuditGet, KeptEntry
 
 log = logging.getLogger("sanic_qserver.audit")
 
-DENIALS_A_SECOND = 100
+_TELL_AFTER_S = 1.1  # The second is over then.
 
 
 class AuditTable(Protocol):
@@ -49,12 +50,16 @@ class Audit:
         self.table = table
         self._to_log = config.log
         self._file = _file_handler(config.file) if config.file else None
-        self._second, self._denials = 0, 0
+        self._budget = DenialBudget()
+        self._teller: asyncio.TimerHandle | None = None
 
     def record(self, entry: AuditEntry) -> None:
         """Write an entry. Never raises for what an entry holds."""
-        if entry.outcome == "denied" and not self._may_tell():
+        if entry.outcome == "denied" and not self._is_within_budget(entry):
             return
+        self._keep(entry)
+
+    def _keep(self, entry: AuditEntry) -> None:
         if self.table is not None:
             self.table.keep(entry)
         self._write(msgspec.json.encode(entry).decode())
@@ -66,19 +71,29 @@ class Audit:
 
     async def stop(self) -> None:
         """Write what is left, and end."""
+        self._tell_of_rest(at_end=True)
+        if self._teller is not None:
+            self._teller.cancel()
         if self.table is not None:
             await self.table.stop()
         if self._file is not None:
             self._file.close()
 
-    def _may_tell(self) -> bool:
-        second = int(time.monotonic())
-        if second != self._second:
-            if self._denials > DENIALS_A_SECOND:
-                self._write(f'{{"at":{time.time()},"outcome":"denied","untold":{self._denials - DENIALS_A_SECOND}}}')
-            self._second, self._denials = second, 0
-        self._denials += 1
-        return self._denials <= DENIALS_A_SECOND
+    def _is_within_budget(self, entry: AuditEntry) -> bool:
+        self._tell_of_rest()
+        if self._budget.take(entry):
+            return True
+        if self._teller is None:
+            self._teller = asyncio.get_running_loop().call_later(_TELL_AFTER_S, self._tell_later)
+        return False
+
+    def _tell_later(self) -> None:
+        self._teller = None
+        self._tell_of_rest()
+
+    def _tell_of_rest(self, *, at_end: bool = False) -> None:
+        if (rest := self._budget.summary(at_end=at_end)) is not None:
+            self._keep(rest)
 
     def _write(self, line: str) -> None:
         if self._to_log:

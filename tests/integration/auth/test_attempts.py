@@ -6,9 +6,9 @@ import pytest
 from logins import PASSWORDS, SECRET_KEY, dictionary
 
 from sanic_qserver.auth.accounts import Accounts
-from sanic_qserver.auth.networks import network_of
 from sanic_qserver.config.settings import load
 from sanic_qserver.errors import Overloaded, TooManyRequests
+from sanic_qserver.structs.canonical import network_of
 
 TOKEN = "/api/auth/provider/toy/token"
 

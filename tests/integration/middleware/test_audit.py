@@ -193,3 +193,49 @@ async def test_a_table_that_is_away_delays_nobody_and_gets_the_entries_later(aud
             break
         await asyncio.sleep(0.1)
     assert [entry["endpoint"] for entry in reply.json()["entries"]] == ["POST /queue/clear"]
+
+
+async def test_a_flood_hides_no_denials_of_a_known_user_and_is_told_of(audited):
+    server = await audited()
+    for n in range(400):
+        await server.get("/api/queue/get", headers={"Authorization": f"ApiKey wrong-{n}"})
+        if n % 20 == 0:
+            await server.post("/api/queue/clear", headers=as_("bob"))
+    for _ in range(40):
+        rest = [entry for entry in entries(server) if entry["code"] == "suppressed"]
+        told = [entry for entry in entries(server) if entry["code"] == "invalid_api_key"]
+        if rest and len(told) + sum(entry["more"]["suppressed"] for entry in rest) == 400:
+            break
+        await asyncio.sleep(0.1)
+    assert len([entry for entry in entries(server) if entry.get("user") == "bob"]) == 20
+    assert len(told) + sum(entry["more"]["suppressed"] for entry in rest) == 400
+    assert rest[0]["more"]["addresses"] == {"127.0.0.1": rest[0]["more"]["suppressed"]}
+
+
+async def test_one_address_does_not_use_up_what_is_recorded_of_another(audited):
+    server = await audited()
+    from sanic_qserver.errors import NotAuthenticated
+    from sanic_qserver.middleware.audit.recording import record_denied
+
+    audit, row = server.app.ctx.gate.audit, server.app.ctx.rows[0]
+    for address in ("10.0.0.1", "2001:db8::1", "2001:db8::2"):
+        for _ in range(300):
+            record_denied(audit, row, None, address, "", NotAuthenticated("no"))
+    record_denied(audit, row, None, "10.0.0.2", "", NotAuthenticated("no"))
+    assert "10.0.0.2" in [entry.get("address") for entry in entries(server)]
+
+
+async def test_what_was_left_out_is_in_the_table_after_the_end_too(audited, tmp_path):
+    from sanic_qserver.middleware.audit.sinks import Audit
+    from sanic_qserver.middleware.audit.table import SqlTable
+    from sanic_qserver.structs.audit import AuditEntry, AuditGet
+
+    table = SqlTable(f"sqlite:///{tmp_path}/audit.db", 1, tmp_path)
+    audit = Audit((await audited()).app.ctx.services.config.audit, table)
+    for _ in range(100):
+        audit.record(AuditEntry(at=1.0, outcome="denied", endpoint="GET /", address="10.0.0.1"))
+    await audit.stop()
+    newest, *_ = await table.find(AuditGet())
+    assert newest.code == "suppressed"
+    assert newest.more["suppressed"] > 0
+    await table.stop()

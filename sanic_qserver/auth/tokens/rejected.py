@@ -1,0 +1,53 @@
+"""Credentials that nobody knows, counted by address: after some, no look-up is made for more of them.
+
+In memory, so that a flood costs neither database nor Redis. Each worker has its share of what an address has free;
+it comes back within a minute. A credential that was good here lately is never counted out: one client with an old
+key must not lock out others behind the same address.
+"""
+
+import math
+import time
+from collections.abc import Callable
+
+from sanic_qserver.errors import TooManyRequests
+from sanic_qserver.structs.canonical import network_of
+
+_MOST_ADDRESSES = 10_000
+_PERIOD_S = 60.0
+
+
+class Rejected:
+    """How many an address has free: `free` at once, and as many again each minute. `clock` is monotonic."""
+
+    def __init__(self, free: int, workers: int = 1, clock: Callable[[], float] = time.monotonic) -> None:
+        self._free = float(max(1, free // workers))
+        self._clock = clock
+        self._left: dict[str, tuple[float, float]] = {}
+
+    def check(self, address: str) -> None:
+        """Raise TooManyRequests when an address has sent too many bad credentials."""
+        if not self._left:
+            return
+        left = self._left_of(network_of(address))
+        if left < 1:
+            raise TooManyRequests(
+                "Too many credentials that are not known. Wait before the next",
+                headers={"Retry-After": str(math.ceil((1 - left) * _PERIOD_S / self._free))},
+                extra={"rule": "rejected_credentials"},
+            )
+
+    def count(self, address: str) -> None:
+        """One more was not known."""
+        network = network_of(address)
+        left = max(self._left_of(network) - 1, 0.0)
+        self._left.pop(network, None)
+        if len(self._left) >= _MOST_ADDRESSES:  # The one that has been quiet the longest.
+            del self._left[next(iter(self._left))]
+        self._left[network] = (left, self._clock())
+
+    def _left_of(self, network: str) -> float:
+        kept = self._left.get(network)
+        if kept is None:
+            return self._free
+        left, at = kept
+        return min(left + (self._clock() - at) * self._free / _PERIOD_S, self._free)
