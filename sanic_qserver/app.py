@@ -5,6 +5,7 @@ from typing import Any
 
 from sanic import Request, Sanic
 
+from sanic_qserver.api.items.verdicts import Validation
 from sanic_qserver.api.services import Services
 from sanic_qserver.api.spreadsheets.readers import SheetReaders, sheet_limits
 from sanic_qserver.api.table import ENDPOINTS, STREAMS
@@ -72,6 +73,7 @@ def create_app(config: Config, *, name: str = "sanic_qserver") -> App:
         publications=publications,
         console=Console(config.console),
         live=Live(config.live, publications, reads),
+        validation=Validation(manager),
         warnings=warnings,
         audit=audit_of(config),
         hooks=hooks,

@@ -169,6 +169,12 @@ class ExtensionFailed(GatewayError):
     status, code, title = 502, "extension_failed", "An extension failed"
 
 
+class ValidationBroken(GatewayError):
+    """RE Manager added what it should only have judged."""
+
+    status, code, title = 502, "validation_broken", "RE Manager cannot validate without adding"
+
+
 class Overloaded(GatewayError):
     """The call was not sent: too many wait already, or it waited too long. Safe to try again."""
 

@@ -29,6 +29,8 @@ class Scope(StrEnum):
     WRITE_CONFIG = "write:config"
     WRITE_LOCK = "write:lock"
     WRITE_TESTING = "write:testing"
+    WRITE_PROPOSALS = "write:proposals"
+    WRITE_PROPOSALS_DECIDE = "write:proposals:decide"
     USER_APIKEYS = "user:apikeys"
     ADMIN_APIKEYS = "admin:apikeys"
     ADMIN_READ_PRINCIPALS = "admin:read:principals"
@@ -59,6 +61,8 @@ DESCRIPTIONS: dict[Scope, str] = {
     Scope.WRITE_CONFIG: "Reload RE Manager's permissions and lists.",
     Scope.WRITE_LOCK: "Lock and unlock RE Manager.",
     Scope.WRITE_TESTING: "Use the endpoints that break things on purpose.",
+    Scope.WRITE_PROPOSALS: "Propose items for review.",
+    Scope.WRITE_PROPOSALS_DECIDE: "Approve and deny proposals of others.",
     Scope.USER_APIKEYS: "Make, list and delete one's own API keys.",
     Scope.ADMIN_APIKEYS: "Make and delete API keys of others.",
     Scope.ADMIN_READ_PRINCIPALS: "List the people and programs known to the server.",

@@ -39,7 +39,7 @@ async def listed(call: Call) -> Body:
     since = params.since if isinstance(params, HistoryGet) else UNSET
     if params.offset is UNSET and params.limit is UNSET and params.fields is UNSET and since is UNSET:
         return body
-    head, items = body.made("items", lambda: _split(body.json))
+    head, items = body.made("items", lambda: split_items(body.json))
     if "items" not in head:  # Refused: there is nothing to cut.
         return body
     if since is not UNSET:
@@ -57,7 +57,7 @@ async def queue_item(call: Call) -> Body:
     """One item of the queue, or the running one, by the uid in the path."""
     uid = call.path_args["uid"]
     body = await call.services.reads.body("queue_get", lane=call.lane)
-    head, items = body.made("items", lambda: _split(body.json))
+    head, items = body.made("items", lambda: split_items(body.json))
     positions = body.made("positions", lambda: {_known(item).item_uid: at for at, item in enumerate(items)})
     position = positions.get(uid)
     running = head.get("running_item", Raw(b"{}"))
@@ -69,7 +69,7 @@ async def queue_item(call: Call) -> Body:
     return Body(msgspec.json.encode(reply), body.uid, ("queue_item", uid.encode()))
 
 
-def _split(reply: bytes) -> tuple[dict[str, Raw], list[Raw]]:
+def split_items(reply: bytes) -> tuple[dict[str, Raw], list[Raw]]:
     """The members of a reply, and its items, undecoded."""
     try:
         head = _decode_head(reply)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from sanic_qserver.api.bulk.state import Bulks
+from sanic_qserver.api.items.verdicts import Validation
 from sanic_qserver.api.spreadsheets.readers import SheetReaders
 from sanic_qserver.auth.logins import Logins
 from sanic_qserver.config.settings import AuditConfig, Config
@@ -39,6 +40,7 @@ class Services:
     publications: Publications
     console: Console
     live: Live
+    validation: Validation
     metrics: Callable[[], bytes] = bytes
     warnings: list[str] = field(default_factory=list)
     hooks: Hooks = NO_HOOKS

@@ -12,6 +12,9 @@ from sanic_qserver.api.console import (
 )
 from sanic_qserver.api.endpoint import Endpoint, Stamp, Stream
 from sanic_qserver.api.events import ANY_SCOPE, events, narrowed
+from sanic_qserver.api.items.lookup import item_state, items
+from sanic_qserver.api.items.schemas import plan_schemas
+from sanic_qserver.api.items.validate import validate_batch, validate_item
 from sanic_qserver.api.lists import listed, queue_item
 from sanic_qserver.api.metrics import metrics
 from sanic_qserver.api.monitor import info_messages, status_messages
@@ -30,6 +33,9 @@ from sanic_qserver.structs.auth_replies import AboutReply
 from sanic_qserver.structs.auth_requests import About
 
 CALLER = Stamp.CALLER
+
+SUBMITTERS = (*OWN, Scope.WRITE_PROPOSALS)
+"""Who may ask what would be accepted, beside those who may add."""
 
 # fmt: off
 ENDPOINTS: tuple[Endpoint, ...] = (
@@ -61,6 +67,10 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     Endpoint("POST", "/queue/item/add/batch", Scope.WRITE_QUEUE_EDIT, "queue_item_add_batch",
              requests.QueueItemAddBatch, CALLER, serve=submit_batch, any_scope=OWN, changes=True,
              reply=replies.BatchReply),
+    Endpoint("POST", "/queue/item/validate", Scope.WRITE_QUEUE_EDIT, "", requests.QueueItemValidate,
+             serve=validate_item, any_scope=SUBMITTERS, reply=replies.VerdictReply),
+    Endpoint("POST", "/queue/item/validate/batch", Scope.WRITE_QUEUE_EDIT, "", requests.QueueItemValidateBatch,
+             serve=validate_batch, any_scope=SUBMITTERS, reply=replies.VerdictsReply),
     Endpoint("POST", "/queue/item/add/stream", Scope.WRITE_QUEUE_EDIT, "queue_item_add_batch",
              requests.QueueItemAddStream, serve_lines=add_lines, any_scope=OWN, changes=True),
     Endpoint("POST", "/queue/item/execute", Scope.WRITE_EXECUTE, "queue_item_execute", requests.QueueItemExecute,
@@ -87,6 +97,11 @@ ENDPOINTS: tuple[Endpoint, ...] = (
              reply=replies.HistoryReply),
     Endpoint("POST", "/history/clear", Scope.WRITE_HISTORY_EDIT, "history_clear", requests.HistoryClear,
              changes=True, reply=replies.Reply),
+    # Items, wherever they are
+    Endpoint("GET", "/item/<uid>", Scope.READ_QUEUE, "", requests.ItemGet, serve=item_state,
+             any_scope=(Scope.READ_HISTORY,), reply=replies.ItemStateReply),
+    Endpoint("GET", "/items", Scope.READ_QUEUE, "", requests.ItemsGet, serve=items,
+             any_scope=(Scope.READ_HISTORY, *SUBMITTERS), reply=replies.ItemStatesReply),
     # Environment
     Endpoint("POST", "/environment/open", Scope.WRITE_MANAGER_CONTROL, "environment_open", requests.EnvironmentOpen,
              changes=True, reply=replies.Reply),
@@ -119,6 +134,8 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     # Plans and devices
     Endpoint("GET", "/plans/allowed", Scope.READ_RESOURCES, "plans_allowed", requests.PlansAllowed, Stamp.USER_GROUP,
              serve=plans, aliases=(("POST", "/plans/allowed"),), reply=replies.PlansAllowedReply),
+    Endpoint("GET", "/plans/allowed/schema", Scope.READ_RESOURCES, "", requests.PlansAllowedSchema,
+             serve=plan_schemas, reply=replies.PlanSchemasReply),
     Endpoint("GET", "/devices/allowed", Scope.READ_RESOURCES, "devices_allowed", requests.DevicesAllowed,
              Stamp.USER_GROUP, serve=read, aliases=(("POST", "/devices/allowed"),),
              reply=replies.DevicesAllowedReply),

@@ -45,12 +45,16 @@ class Refusal(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Submission:
-    """What a hook is told beside the item: RE Manager's method, who submits, the request, and how many items."""
+    """What a hook is told beside the item: RE Manager's method, who submits, the request, and how many items.
+
+    With `is_validation` nothing will be submitted: the caller only asks whether the items would be accepted.
+    """
 
     method: str
     access: Access
     request_id: str
     count: int = 1
+    is_validation: bool = False
 
     @property
     def is_function(self) -> bool:

@@ -25,27 +25,44 @@ _COUNTS: Mapping[str, Callable[[Any], int]] = {
 @asynccontextmanager
 async def room_for(call: Call, count: int) -> AsyncIterator[None]:
     """Room for so many items, for as long as the body runs. Raises TooManyRequests."""
-    quota = call.access.quota
-    if quota.batch_items is not None and count > quota.batch_items:
-        raise TooManyRequests(
-            f"Your quota allows batches of at most {quota.batch_items} items; this one has {count}",
-            extra={"rule": "quota.batch_items", "limit": quota.batch_items},
-        )
+    _check_batch(call, count)
     if count > 1:
         row, access = call.endpoint, call.access
         more = Attempt(access=access, path=row.path, scope=row.scope, address=call.address, cost=count - 1)
         await call.services.rates.admit_items(more)
-    if quota.queue_items is None:
+    if call.access.quota.queue_items is None:
         yield
         return
     async with editing(call):
-        waiting = (await read_queue(call)).count_of(call.access.user)
-        if waiting + count > quota.queue_items:
-            raise TooManyRequests(
-                f"Your quota allows {quota.queue_items} items in the queue; {waiting} are there, and this adds {count}",
-                extra={"rule": "quota.queue_items", "limit": quota.queue_items, "waiting": waiting},
-            )
+        await _check_queue(call, count)
         yield
+
+
+async def check_quota(call: Call, count: int) -> None:
+    """Ask only: nothing is counted, and nothing is held for the caller. Raises TooManyRequests."""
+    _check_batch(call, count)
+    await _check_queue(call, count)
+
+
+def _check_batch(call: Call, count: int) -> None:
+    most = call.access.quota.batch_items
+    if most is not None and count > most:
+        raise TooManyRequests(
+            f"Your quota allows batches of at most {most} items; this one has {count}",
+            extra={"rule": "quota.batch_items", "limit": most},
+        )
+
+
+async def _check_queue(call: Call, count: int) -> None:
+    most = call.access.quota.queue_items
+    if most is None:
+        return
+    waiting = (await read_queue(call)).count_of(call.access.user)
+    if waiting + count > most:
+        raise TooManyRequests(
+            f"Your quota allows {most} items in the queue; {waiting} are there, and this adds {count}",
+            extra={"rule": "quota.queue_items", "limit": most, "waiting": waiting},
+        )
 
 
 def within_quota(rows: Iterable[Endpoint]) -> tuple[Endpoint, ...]:

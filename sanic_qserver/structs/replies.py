@@ -129,6 +129,67 @@ class QueueItemReply(Reply, kw_only=True):
     is_running: bool
 
 
+class Verdict(Struct, kw_only=True):
+    """Whether an item would be accepted; `msg` says why not. `item` is what would be submitted, after hooks."""
+
+    valid: bool
+    msg: str
+    item: dict[str, Any]
+
+
+class VerdictReply(Reply, kw_only=True):
+    """The verdict on an item. `success` is false when RE Manager would not judge (a lock)."""
+
+    valid: bool
+    item: dict[str, Any]
+
+
+class VerdictsReply(Reply, kw_only=True):
+    """The verdicts on a batch, one for each item; `valid` says whether the whole would be accepted."""
+
+    valid: bool
+    results: list[Verdict]
+
+
+class PlanSchemasReply(Reply, kw_only=True):
+    """JSON Schemas (2020-12) of an object with the arguments by name, for each plan."""
+
+    plans_allowed_uid: str
+    plans: dict[str, dict[str, Any]]
+
+
+class ItemStateMembers(Struct, kw_only=True):
+    """Where an item is. `ahead` counts the items that run before it; times are POSIX, in seconds."""
+
+    item_uid: str
+    state: Literal[
+        "proposed", "queued", "running", "completed", "failed", "stopped", "aborted", "halted", "skipped", "unknown"
+    ]
+    position: int | None
+    ahead: int | None
+    item: dict[str, Any]
+    result: dict[str, Any] | None
+    run_uids: list[str]
+    scan_ids: list[int]
+    time_start: float | None
+    time_stop: float | None
+
+
+class ItemStateReply(ItemStateMembers, kw_only=True):
+    """The state of one item."""
+
+    success: bool
+    msg: str
+
+
+class ItemStatesReply(Reply, kw_only=True):
+    """The states of items: the running one, the queue from its front, the history from its newest."""
+
+    items: list[ItemStateMembers]
+    total: int
+    offset: int
+
+
 class ItemSizeReply(Reply, kw_only=True):
     """One item, and the size of the queue after the call (null on failure)."""
 

@@ -146,6 +146,31 @@ class QueueItemAddBatch(CallerQueueLocked, frozen=True, kw_only=True):
     after_uid: str | UnsetType = UNSET
 
 
+class QueueItemValidate(QueueLocked, frozen=True, kw_only=True):
+    """Ask whether RE Manager would accept an item. Nothing is added."""
+
+    item: dict[str, Any]
+
+
+class QueueItemValidateBatch(QueueLocked, frozen=True, kw_only=True):
+    """Ask which of several items RE Manager would accept. Nothing is added."""
+
+    items: list[dict[str, Any]]
+
+
+class ItemGet(Params, frozen=True, kw_only=True):
+    """Get the state of an item, queued, running or ended, and the runs it made."""
+
+
+class ItemsGet(Params, frozen=True, kw_only=True):
+    """Get the items of a user, `me` by default or `*` for everybody, in the states that are named."""
+
+    user: str | UnsetType = UNSET
+    state: tuple[str, ...] | UnsetType = UNSET
+    offset: Annotated[int, Meta(ge=0)] | UnsetType = UNSET
+    limit: Annotated[int, Meta(ge=0)] | UnsetType = UNSET
+
+
 class QueueItemAddStream(Params, frozen=True, kw_only=True):
     """Add any number of items: one a line in (NDJSON), one result a line out, as soon as it is decided.
 
@@ -300,6 +325,12 @@ class PlansAllowed(Reloadable, frozen=True, kw_only=True):
 
     reduced: bool | UnsetType = UNSET
     user_group: Any = UNSET
+
+
+class PlansAllowedSchema(Params, frozen=True, kw_only=True):
+    """Get JSON Schemas of the plans that the caller's user group may run; `name` (repeated) narrows the reply."""
+
+    name: tuple[str, ...] | UnsetType = UNSET
 
 
 class DevicesAllowed(Reloadable, frozen=True, kw_only=True):

@@ -13,15 +13,15 @@ import msgspec
 from msgspec import UNSET
 
 from sanic_qserver.api.endpoint import Call, UploadedFile
+from sanic_qserver.api.items.verdicts import Submitter
 from sanic_qserver.api.spreadsheets.batches import Batches
-from sanic_qserver.api.spreadsheets.dry_run import mistake_of
 from sanic_qserver.api.spreadsheets.grid import BadSheet
 from sanic_qserver.api.spreadsheets.readers import Item, SheetContent, SpreadsheetFile
 from sanic_qserver.errors import BadArguments, BodyTooLarge
 from sanic_qserver.middleware.hooks import Refused, Submission
 from sanic_qserver.middleware.ownership import refuse_instructions
 from sanic_qserver.middleware.quotas import room_for
-from sanic_qserver.structs.requests import PlansAllowed, QueueUploadSpreadsheet
+from sanic_qserver.structs.requests import QueueUploadSpreadsheet
 
 METHOD = "queue_item_add_batch"
 
@@ -40,12 +40,12 @@ async def upload_spreadsheet(call: Call) -> bytes:
     except BadSheet as error:
         return _reply(success=False, msg=str(error), items=[], results=[], rows=[])
     items = [{"item_type": "plan", **item} for item in content.items]
-    submission = Submission(METHOD, call.access, call.request_id, len(items))
+    submission = Submission(METHOD, call.access, call.request_id, len(items), is_validation=params.dry_run is True)
     prepared = await call.services.hooks.prepare(items, submission)
     if isinstance(prepared, Refused):
         return _refused(items, prepared.texts, content, "refused")
     if params.dry_run:
-        return await _shown(call, prepared, content)
+        return await _shown(call, params, prepared, content)
     # It goes on when the client leaves, as a call that RE Manager has got does: half a sheet is nobody's wish.
     return await asyncio.shield(asyncio.ensure_future(_add(call, params, prepared, content, part.name or "")))
 
@@ -84,16 +84,13 @@ def _file(call: Call, part: UploadedFile, params: QueueUploadSpreadsheet) -> Spr
     )
 
 
-async def _shown(call: Call, items: list[Item], content: SheetContent) -> bytes:
+async def _shown(call: Call, params: QueueUploadSpreadsheet, items: list[Item], content: SheetContent) -> bytes:
     """What would be added, and what RE Manager would refuse about it."""
-    reply = await call.ask(PlansAllowed(user_group=call.access.user_group), "plans_allowed")
-    allowed = msgspec.json.decode(reply).get("plans_allowed", {})
-    mistakes = {}
-    for number, item in enumerate(items):
-        if text := mistake_of(item, allowed):
-            mistakes[number] = text
-        if number % 500 == 499:
-            await asyncio.sleep(0)  # Ten thousand take 0.1 s: others get their turn.
+    submitter = Submitter(call.access.user, call.access.user_group, call.lane, params.lock_key)
+    verdicts = await call.services.validation.judge(items, submitter)
+    if verdicts.refusal:
+        return _reply(success=False, msg=verdicts.refusal, items=items, results=[], rows=[], dry_run=True)
+    mistakes = {number: text for number, text in enumerate(verdicts.texts) if text}
     if mistakes:
         return _refused(items, mistakes, content, "not valid", dry_run=True)
     results = [{"success": True, "msg": ""} for _ in items]

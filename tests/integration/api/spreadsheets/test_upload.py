@@ -68,10 +68,10 @@ async def test_a_dry_run_shows_the_plans_and_adds_nothing(client):
     ("line", "said"),
     [
         ("no_such_plan,,,", "not in the list of allowed plans"),
-        ("scan,['det1'],,0.5", "no parameters delay"),
-        ("count,,1,", "needs detectors"),
-        ("count,\"['det1'], 1, 0.5, None, {}, 3, 4, 5\",,", "args, not"),
-        ("count,\"['det1'], 1\",2,", "both as arg and as kwarg"),
+        ("scan,['det1'],,0.5", "unexpected keyword argument 'delay'"),
+        ("count,,1,", "missing a required argument: 'detectors'"),
+        ("count,\"['det1'], 1, 0.5, None, {}, 3, 4, 5\",,", "too many positional arguments"),
+        ("count,\"['det1'], 1\",2,", "multiple values for argument 'num'"),
     ],
 )
 async def test_a_dry_run_finds_what_re_manager_would_refuse(client, line, said):
