@@ -29,7 +29,7 @@ from sanic_qserver.scopes import Scope
 from sanic_qserver.structs.identity import Access, Credential, CredentialKind, Principal, Quota
 from sanic_qserver.structs.requests import NoParams, Params
 
-API_VERSION = "1.0"
+API_VERSION = "1.1"
 """Of this surface: the first number grows when something goes or changes its meaning, the second when it grows."""
 
 json_bytes = msgspec.json.encode

@@ -162,10 +162,12 @@ def _runs_of_items(old: QueueState, new: QueueState, ended: Sequence[Ended]) -> 
         if item.item_uid != old.running_uid:  # It started and finished between the two looks.
             yield Change("item_started", {"item_uid": item.item_uid, "item": old.items.get(item.item_uid)})
         status = (item.result or {}).get("exit_status")
-        yield Change("item_finished", {"item_uid": item.item_uid, "name": item.name, "exit_status": status})
+        runs = (item.result or {}).get("run_uids", [])
+        data = {"item_uid": item.item_uid, "name": item.name, "exit_status": status, "run_uids": runs}
+        yield Change("item_finished", data)
     finished = {item.item_uid for item in ended}
     if old.running_uid and old.running_uid != new.running_uid and old.running_uid not in finished:
-        yield Change("item_finished", {"item_uid": old.running_uid, "name": None, "exit_status": None})
+        yield Change("item_finished", {"item_uid": old.running_uid, "name": None, "exit_status": None, "run_uids": []})
     if new.running_uid and new.running_uid != old.running_uid and new.running_uid not in finished:
         yield Change("item_started", {"item_uid": new.running_uid, "item": new.running})
 

@@ -42,12 +42,12 @@ async def test_an_ended_plan_tells_its_runs_and_times(open_environment):
     client = open_environment
     (uid,) = await add(client, COUNT)
     assert (await client.post("/api/queue/start")).json()["success"]
-    await client.get(f"/api/status?wait_for=item_finished:{uid}&timeout=30")
+    wait = (await client.get(f"/api/status?wait_for=item_finished:{uid}&timeout=30")).json()["wait"]
     await until_status(client, manager_state="idle")
     found = await state_of(client, uid)
     assert found["state"] == "completed"
     assert len(found["run_uids"]) == len(found["scan_ids"]) == 1
-    assert found["run_uids"] == found["result"]["run_uids"]
+    assert found["run_uids"] == found["result"]["run_uids"] == wait["run_uids"]
     assert found["time_start"] < found["time_stop"]
     assert found["position"] is None
 

@@ -58,10 +58,11 @@ def test_the_fewest_items_are_moved(uids, dice):
 
 
 def test_an_item_that_started_and_finished_between_two_looks_is_told_as_both():
-    ended = changes.Ended(item_uid="a", name="count", result={"exit_status": "completed"})
+    ended = changes.Ended(item_uid="a", name="count", result={"exit_status": "completed", "run_uids": ["r"]})
     told = list(changes.queue_changes(queue(["a", "b"]), queue(["b"]), [ended]))
     assert [(kind, data["item_uid"]) for kind, data in told] == [("item_started", "a"), ("item_finished", "a")]
     assert told[1].data["exit_status"] == "completed"
+    assert told[1].data["run_uids"] == ["r"]
 
 
 def test_an_item_that_was_changed_in_its_place_is_told():
