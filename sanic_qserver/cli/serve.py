@@ -15,10 +15,9 @@ from sanic.worker.loader import AppLoader
 
 from sanic_qserver.app import create_app
 from sanic_qserver.cli.options import ConfigFile
+from sanic_qserver.cli.ports import await_free_port
 from sanic_qserver.cli.reloading import serve_again_and_again
 from sanic_qserver.config.settings import Config, load
-from sanic_qserver.demo import is_taken
-from sanic_qserver.errors import ConfigError
 from sanic_qserver.http.server.connection import DeadlineProtocol
 
 log = logging.getLogger("sanic_qserver")
@@ -50,11 +49,7 @@ def run(config: Config) -> None:
     """Serve until SIGINT or SIGTERM. Raises ConfigError, also for a port that is taken."""
     start_logging()
     server = config.server
-    if is_taken(server.host, server.port):
-        raise ConfigError(
-            f"{server.host} port {server.port} is taken, or may not be bound. Another server may run there: "
-            f"look with 'ss -ltnp', or choose another port with --port"
-        )
+    await_free_port(server.host, server.port)
     config = _with_key(config)
     if server.workers == 1:
         app = _app_to_serve(config)
@@ -101,7 +96,11 @@ def _with_key(config: Config) -> Config:
 
 def _say_where(config: Config) -> None:
     host = f"[{config.server.host}]" if ":" in config.server.host else config.server.host
-    print(f"Serving RE Manager at {config.manager.control_address} on http://{host}:{config.server.port}", flush=True)
+    # Whether RE Manager is there is told by the client's log lines, now and whenever it changes.
+    print(
+        f"Listening on http://{host}:{config.server.port} for RE Manager at {config.manager.control_address}",
+        flush=True,
+    )
 
 
 def _options(config: Config) -> dict[str, Any]:

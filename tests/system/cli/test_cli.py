@@ -3,6 +3,7 @@
 import os
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import time
@@ -10,9 +11,12 @@ import time
 import httpx
 import pytest
 import yaml
+import zmq
 from conftest import KEY
 
+from sanic_qserver.cli.ports import await_free_port
 from sanic_qserver.demo import free_port
+from sanic_qserver.errors import ConfigError
 
 
 def run(*arguments, environment=None, timeout_s=60):
@@ -76,6 +80,58 @@ def test_serve_says_that_a_port_is_taken():
         done = run("serve", "--port", taken.getsockname()[1])
     assert done.returncode == 2
     assert "is taken" in done.stderr
+
+
+def test_serve_waits_for_a_port_that_is_held_by_a_client_which_met_itself():
+    port = free_port()
+    client = socket.socket()
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # Closed, it is gone at once.
+    client.bind(("127.0.0.1", port))
+    client.connect(("127.0.0.1", port))  # What a reconnection loop does by accident: nobody listens here.
+    process = start("serve", "--port", port)
+    try:
+        told = read_until(process, "is taken")
+        assert "a client that was connected to itself" in told
+        assert f"ip_local_reserved_ports={port}" in told
+        client.close()
+        until_up(port, process)
+    finally:
+        client.close()
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=20)
+
+
+def test_a_port_that_stays_the_source_of_a_connection_is_given_up_by_name():
+    with socket.create_server(("127.0.0.1", 0)) as elsewhere, socket.socket() as client:
+        client.bind(("127.0.0.1", 0))
+        client.connect(elsewhere.getsockname())
+        with pytest.raises(ConfigError, match="an outgoing connection of this machine, as its source port"):
+            await_free_port("127.0.0.1", client.getsockname()[1], wait_s=0)
+
+
+def test_serve_says_whether_re_manager_is_reachable_at_the_start_and_when_it_changes():
+    port = free_port()
+    address = f"tcp://127.0.0.1:{free_port()}"
+    process = start("serve", "--port", port, environment={"QSERVER_ZMQ_CONTROL_ADDRESS": address})
+    try:
+        read_until(process, f"RE Manager is not reachable at {address}")
+        with zmq.Context() as context:
+            with context.socket(zmq.REP) as manager:
+                manager.bind(address)
+                read_until(process, f"Connected to RE Manager at {address}")
+            read_until(process, f"Connection to RE Manager at {address} is lost")
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=20)
+
+
+def read_until(process, text):
+    """The first line of the output that holds this text."""
+    seen = []
+    while not seen or text not in seen[-1]:
+        seen.append(process.stdout.readline())
+        assert seen[-1], "".join(seen)
+    return seen[-1]
 
 
 def test_the_demo_says_that_a_port_is_taken_before_it_starts_anything():
