@@ -35,10 +35,8 @@ from sanic_qserver.manager.live.live import Live
 from sanic_qserver.manager.publications import Publications
 from sanic_qserver.manager.read_cache import Reads
 from sanic_qserver.middleware.audit.sinks import audit_of
-from sanic_qserver.middleware.hooked import hooked
-from sanic_qserver.middleware.idempotency.replay import answers_of, idempotent
-from sanic_qserver.middleware.ownership import guarded
-from sanic_qserver.middleware.quotas import within_quota
+from sanic_qserver.middleware.idempotency.replay import answers_of
+from sanic_qserver.middleware.stack import Middleware
 from sanic_qserver.policy.policies import Policies
 
 log = logging.getLogger("sanic_qserver")
@@ -59,7 +57,7 @@ def create_app(config: Config, *, name: str = "sanic_qserver") -> App:
     running = Running(extensions)
     hooks = running.hooks()
     answers = answers_of(config)
-    endpoints = idempotent((*hooked(within_quota(guarded(ENDPOINTS)), hooks), *extensions.all("endpoints")), answers)
+    endpoints = Middleware(hooks, answers).surround((*ENDPOINTS, *extensions.all("endpoints")))
     streams = (*STREAMS, *extensions.all("streams"))
     extensions.surroundings.rows = endpoints
     publications = Publications(config.manager)
@@ -97,7 +95,7 @@ def create_app(config: Config, *, name: str = "sanic_qserver") -> App:
     mount_streams(app, streams, gate, services)
     mount_blueprints(app, extensions.all("blueprints"), gate, services)
     mount_operations(app, services)
-    ping = next(row for row in ENDPOINTS if row.path == "/ping")
+    ping = next(row for row in endpoints if row.path == "/ping")
     mount_pages(app, endpoints, streams, handler_of(ping, gate, services, metrics))
     mount_options(app)
     app.ctx.connections = Connections(

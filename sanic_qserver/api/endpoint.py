@@ -8,10 +8,11 @@ import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 from msgspec import Struct, structs, to_builtins
 
+from sanic_qserver.api.around import AUDITED, Around, choose_around
 from sanic_qserver.api.services import Services
 from sanic_qserver.manager.bodies import Body
 from sanic_qserver.manager.client.client import ManagerClient
@@ -119,7 +120,8 @@ class Endpoint:
     `scope` None means public, which must be said. `aliases` are further (verb, path) pairs with the same meaning.
     `changes` marks calls that change something: they are audited, may carry an `Idempotency-Key`, and a
     time-out means that the outcome is unknown. Any of `any_scope` admits as well as `scope`.
-    `serve_lines` takes the place of `serve` for a body that is read line by line, and answered so.
+    `around` is what surrounds `serve`, outermost first; left out, it is what the method needs (`api/around.py`).
+    `inside` is what `serve` does itself for items that only it sees; for the server's own rows.
     """
 
     verb: str
@@ -136,7 +138,15 @@ class Endpoint:
     at_root: bool = True
     any_scope: tuple[Scope, ...] = ()
     ignores_credential: bool = False
-    serve_lines: ServeLines | None = None
+    around: tuple[Around, ...] = cast("tuple[Around, ...]", None)  # Never None once the row is made.
+    inside: tuple[Around, ...] = ()
+
+    def __post_init__(self) -> None:
+        around: tuple[Around, ...] | None = self.around
+        if around is None:
+            around = choose_around(self.method, self.domain, changes=self.changes)
+            object.__setattr__(self, "around", around)
+        object.__setattr__(self, "changes", self.changes or AUDITED in (*around, *self.inside))
 
     @property
     def summary(self) -> str:
@@ -153,6 +163,18 @@ class Endpoint:
     def domain(self) -> str:
         """The first part of the path: which blueprint and which chapter of the documentation it is in."""
         return self.path.strip("/").split("/")[0] or "status"
+
+
+@dataclass(frozen=True)
+class LinesEndpoint(Endpoint):
+    """A row whose body is read line by line, for as long as lines come, and answered so. `serve` is never called."""
+
+    serve_lines: ServeLines = field(kw_only=True)
+
+    @property
+    def summary(self) -> str:
+        """The first line of the struct's docstring."""
+        return (self.params.__doc__ or self.path).strip().splitlines()[0]
 
 
 class ForeignForms(Endpoint):

@@ -1,6 +1,7 @@
 """THE list of what is served, and who may call it. Grep a path and you land on its row."""
 
 from sanic_qserver.api.about import about
+from sanic_qserver.api.around import AUDITED, HOOKED, IDEMPOTENT, OWNED, QUOTA
 from sanic_qserver.api.audit import audit_get
 from sanic_qserver.api.auth.table import AUTH_ENDPOINTS
 from sanic_qserver.api.bulk.submission import add_lines
@@ -10,7 +11,7 @@ from sanic_qserver.api.console import (
     console_output_uid,
     console_output_update,
 )
-from sanic_qserver.api.endpoint import Endpoint, Stamp, Stream
+from sanic_qserver.api.endpoint import Endpoint, LinesEndpoint, Stamp, Stream
 from sanic_qserver.api.events import ANY_SCOPE, events, narrowed
 from sanic_qserver.api.items.lookup import item_state, items
 from sanic_qserver.api.items.schemas import plan_schemas
@@ -25,7 +26,6 @@ from sanic_qserver.api.spreadsheets.upload import upload_spreadsheet
 from sanic_qserver.api.submit import submit, submit_batch
 from sanic_qserver.api.testing import server_sleep
 from sanic_qserver.api.waiting import status_or_wait
-from sanic_qserver.middleware.ownership import OWN
 from sanic_qserver.scopes import Scope
 from sanic_qserver.structs import replies, requests
 from sanic_qserver.structs.audit import AuditGet, AuditReply
@@ -33,8 +33,13 @@ from sanic_qserver.structs.auth_replies import AboutReply
 from sanic_qserver.structs.auth_requests import About
 
 CALLER = Stamp.CALLER
+CHANGES = (AUDITED, IDEMPOTENT)
+ADDS = (AUDITED, IDEMPOTENT, HOOKED, QUOTA, OWNED)
+SUBMITS = (AUDITED, IDEMPOTENT, HOOKED, OWNED)
+EDITS = (AUDITED, IDEMPOTENT, OWNED)
+OWN_ITEMS = (Scope.WRITE_QUEUE_EDIT_OWN,)
 
-SUBMITTERS = (*OWN, Scope.WRITE_PROPOSALS)
+SUBMITTERS = (*OWN_ITEMS, Scope.WRITE_PROPOSALS)
 """Who may ask what would be accepted, beside those who may add."""
 
 # fmt: off
@@ -51,52 +56,53 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     Endpoint("GET", "/queue/get", Scope.READ_QUEUE, "queue_get", requests.QueueGet, serve=listed,
              reply=replies.QueueReply),
     Endpoint("POST", "/queue/autostart", Scope.WRITE_QUEUE_CONTROL, "queue_autostart", requests.QueueAutostart,
-             changes=True, reply=replies.Reply),
+             around=CHANGES, reply=replies.Reply),
     Endpoint("POST", "/queue/mode/set", Scope.WRITE_QUEUE_CONTROL, "queue_mode_set", requests.QueueModeSet,
-             serve=queue_mode_set, changes=True, reply=replies.Reply),
+             serve=queue_mode_set, around=CHANGES, reply=replies.Reply),
     Endpoint("POST", "/queue/clear", Scope.WRITE_QUEUE_EDIT, "queue_clear", requests.QueueClear,
-             changes=True, reply=replies.Reply),
+             around=CHANGES, reply=replies.Reply),
     Endpoint("POST", "/queue/start", Scope.WRITE_QUEUE_CONTROL, "queue_start", requests.QueueStart,
-             changes=True, reply=replies.Reply),
+             around=CHANGES, reply=replies.Reply),
     Endpoint("POST", "/queue/stop", Scope.WRITE_QUEUE_CONTROL, "queue_stop", requests.QueueStop,
-             changes=True, reply=replies.Reply),
+             around=CHANGES, reply=replies.Reply),
     Endpoint("POST", "/queue/stop/cancel", Scope.WRITE_QUEUE_CONTROL, "queue_stop_cancel", requests.QueueStopCancel,
-             changes=True, reply=replies.Reply),
+             around=CHANGES, reply=replies.Reply),
     Endpoint("POST", "/queue/item/add", Scope.WRITE_QUEUE_EDIT, "queue_item_add", requests.QueueItemAdd, CALLER,
-             serve=submit, any_scope=OWN, changes=True, reply=replies.AddReply),
+             serve=submit, any_scope=OWN_ITEMS, around=ADDS, reply=replies.AddReply),
     Endpoint("POST", "/queue/item/add/batch", Scope.WRITE_QUEUE_EDIT, "queue_item_add_batch",
-             requests.QueueItemAddBatch, CALLER, serve=submit_batch, any_scope=OWN, changes=True,
+             requests.QueueItemAddBatch, CALLER, serve=submit_batch, any_scope=OWN_ITEMS, around=ADDS,
              reply=replies.BatchReply),
     Endpoint("POST", "/queue/item/validate", Scope.WRITE_QUEUE_EDIT, "", requests.QueueItemValidate,
              serve=validate_item, any_scope=SUBMITTERS, reply=replies.VerdictReply),
     Endpoint("POST", "/queue/item/validate/batch", Scope.WRITE_QUEUE_EDIT, "", requests.QueueItemValidateBatch,
              serve=validate_batch, any_scope=SUBMITTERS, reply=replies.VerdictsReply),
-    Endpoint("POST", "/queue/item/add/stream", Scope.WRITE_QUEUE_EDIT, "queue_item_add_batch",
-             requests.QueueItemAddStream, serve_lines=add_lines, any_scope=OWN, changes=True),
+    LinesEndpoint("POST", "/queue/item/add/stream", Scope.WRITE_QUEUE_EDIT, "queue_item_add_batch",
+                  requests.QueueItemAddStream, serve_lines=add_lines, any_scope=OWN_ITEMS, around=(IDEMPOTENT,),
+                  inside=(AUDITED, HOOKED, QUOTA, OWNED)),  # Every batch of lines is a call of the row above.
     Endpoint("POST", "/queue/item/execute", Scope.WRITE_EXECUTE, "queue_item_execute", requests.QueueItemExecute,
-             CALLER, changes=True, reply=replies.ItemSizeReply),
+             CALLER, around=SUBMITS, reply=replies.ItemSizeReply),
     Endpoint("POST", "/queue/item/update", Scope.WRITE_QUEUE_EDIT, "queue_item_update", requests.QueueItemUpdate,
-             CALLER, any_scope=OWN, changes=True, reply=replies.ItemSizeReply),
+             CALLER, any_scope=OWN_ITEMS, around=SUBMITS, reply=replies.ItemSizeReply),
     Endpoint("GET", "/queue/item/get", Scope.READ_QUEUE, "queue_item_get", requests.QueueItemGet,
              serve=read, aliases=(("POST", "/queue/item/get"),), reply=replies.ItemReply),
     Endpoint("GET", "/queue/item/<uid>", Scope.READ_QUEUE, "queue_get", requests.QueueItemRead, serve=queue_item,
              reply=replies.QueueItemReply),
     Endpoint("POST", "/queue/item/remove", Scope.WRITE_QUEUE_EDIT, "queue_item_remove", requests.QueueItemRemove,
-             any_scope=OWN, changes=True, reply=replies.ItemSizeReply),
+             any_scope=OWN_ITEMS, around=EDITS, reply=replies.ItemSizeReply),
     Endpoint("POST", "/queue/item/remove/batch", Scope.WRITE_QUEUE_EDIT, "queue_item_remove_batch",
-             requests.QueueItemRemoveBatch, any_scope=OWN, changes=True, reply=replies.ItemsSizeReply),
+             requests.QueueItemRemoveBatch, any_scope=OWN_ITEMS, around=EDITS, reply=replies.ItemsSizeReply),
     Endpoint("POST", "/queue/item/move", Scope.WRITE_QUEUE_EDIT, "queue_item_move", requests.QueueItemMove,
-             any_scope=OWN, changes=True, reply=replies.ItemSizeReply),
+             any_scope=OWN_ITEMS, around=EDITS, reply=replies.ItemSizeReply),
     Endpoint("POST", "/queue/item/move/batch", Scope.WRITE_QUEUE_EDIT, "queue_item_move_batch",
-             requests.QueueItemMoveBatch, any_scope=OWN, changes=True, reply=replies.ItemsSizeReply),
+             requests.QueueItemMoveBatch, any_scope=OWN_ITEMS, around=EDITS, reply=replies.ItemsSizeReply),
     Endpoint("POST", "/queue/upload/spreadsheet", Scope.WRITE_QUEUE_EDIT, "queue_item_add_batch",
-             requests.QueueUploadSpreadsheet, serve=upload_spreadsheet, any_scope=OWN, changes=True, reads_form=True,
-             reply=replies.SpreadsheetReply),
+             requests.QueueUploadSpreadsheet, serve=upload_spreadsheet, any_scope=OWN_ITEMS, reads_form=True,
+             around=CHANGES, inside=(HOOKED, QUOTA, OWNED), reply=replies.SpreadsheetReply),
     # History
     Endpoint("GET", "/history/get", Scope.READ_HISTORY, "history_get", requests.HistoryGet, serve=listed,
              reply=replies.HistoryReply),
     Endpoint("POST", "/history/clear", Scope.WRITE_HISTORY_EDIT, "history_clear", requests.HistoryClear,
-             changes=True, reply=replies.Reply),
+             around=CHANGES, reply=replies.Reply),
     # Items, wherever they are
     Endpoint("GET", "/item/<uid>", Scope.READ_QUEUE, "", requests.ItemGet, serve=item_state,
              any_scope=(Scope.READ_HISTORY,), reply=replies.ItemStateReply),
@@ -104,24 +110,24 @@ ENDPOINTS: tuple[Endpoint, ...] = (
              any_scope=(Scope.READ_HISTORY, *SUBMITTERS), reply=replies.ItemStatesReply),
     # Environment
     Endpoint("POST", "/environment/open", Scope.WRITE_MANAGER_CONTROL, "environment_open", requests.EnvironmentOpen,
-             changes=True, reply=replies.Reply),
+             around=CHANGES, reply=replies.Reply),
     Endpoint("POST", "/environment/close", Scope.WRITE_MANAGER_CONTROL, "environment_close",
-             requests.EnvironmentClose, changes=True, reply=replies.Reply),
+             requests.EnvironmentClose, around=CHANGES, reply=replies.Reply),
     Endpoint("POST", "/environment/destroy", Scope.WRITE_MANAGER_CONTROL, "environment_destroy",
-             requests.EnvironmentDestroy, changes=True, reply=replies.Reply),
+             requests.EnvironmentDestroy, around=CHANGES, reply=replies.Reply),
     Endpoint("POST", "/environment/update", Scope.WRITE_QUEUE_CONTROL, "environment_update",
-             requests.EnvironmentUpdate, changes=True, reply=replies.TaskReply),
+             requests.EnvironmentUpdate, around=CHANGES, reply=replies.TaskReply),
     # Run Engine
     Endpoint("POST", "/re/pause", Scope.WRITE_PLAN_CONTROL, "re_pause", requests.RePause,
-             changes=True, reply=replies.Reply),
+             around=CHANGES, reply=replies.Reply),
     Endpoint("POST", "/re/resume", Scope.WRITE_PLAN_CONTROL, "re_resume", requests.ReResume,
-             changes=True, reply=replies.Reply),
+             around=CHANGES, reply=replies.Reply),
     Endpoint("POST", "/re/stop", Scope.WRITE_PLAN_CONTROL, "re_stop", requests.ReStop,
-             changes=True, reply=replies.Reply),
+             around=CHANGES, reply=replies.Reply),
     Endpoint("POST", "/re/abort", Scope.WRITE_PLAN_CONTROL, "re_abort", requests.ReAbort,
-             changes=True, reply=replies.Reply),
+             around=CHANGES, reply=replies.Reply),
     Endpoint("POST", "/re/halt", Scope.WRITE_PLAN_CONTROL, "re_halt", requests.ReHalt,
-             aliases=(("POST", "/re_halt"),), changes=True, reply=replies.Reply),
+             aliases=(("POST", "/re_halt"),), around=CHANGES, reply=replies.Reply),
     Endpoint("POST", "/re/runs", Scope.READ_MONITOR, "re_runs", requests.ReRuns, serve=read, reply=replies.RunsReply),
     Endpoint("GET", "/re/runs/active", Scope.READ_MONITOR, "re_runs", requests.ReRunsFixed, serve=re_runs_fixed,
              reply=replies.RunsReply),
@@ -145,33 +151,33 @@ ENDPOINTS: tuple[Endpoint, ...] = (
              serve=read, reply=replies.DevicesExistingReply),
     # Permissions
     Endpoint("POST", "/permissions/reload", Scope.WRITE_CONFIG, "permissions_reload", requests.PermissionsReload,
-             aliases=(("GET", "/permissions/reload"),), changes=True, reply=replies.Reply),
+             aliases=(("GET", "/permissions/reload"),), around=CHANGES, reply=replies.Reply),
     Endpoint("GET", "/permissions/get", Scope.READ_CONFIG, "permissions_get", requests.PermissionsGet,
              serve=read, reply=replies.PermissionsReply),
     Endpoint("POST", "/permissions/set", Scope.WRITE_PERMISSIONS, "permissions_set", requests.PermissionsSet,
-             changes=True, reply=replies.Reply),
+             around=CHANGES, reply=replies.Reply),
     # Functions, scripts, tasks
     Endpoint("POST", "/function/execute", Scope.WRITE_EXECUTE, "function_execute", requests.FunctionExecute, CALLER,
-             changes=True, reply=replies.FunctionReply),
+             around=SUBMITS, reply=replies.FunctionReply),
     Endpoint("POST", "/script/upload", Scope.WRITE_SCRIPTS, "script_upload", requests.ScriptUpload,
-             changes=True, reply=replies.TaskReply),
+             around=CHANGES, reply=replies.TaskReply),
     Endpoint("GET", "/task/status", Scope.READ_MONITOR, "task_status", requests.TaskStatus,
              serve=read, reply=replies.TaskStatusReply),
     Endpoint("GET", "/task/result", Scope.READ_MONITOR, "task_result", requests.TaskResult,
              serve=read, reply=replies.TaskResultReply),
     Endpoint("POST", "/kernel/interrupt", Scope.WRITE_QUEUE_CONTROL, "kernel_interrupt", requests.KernelInterrupt,
-             changes=True, reply=replies.Reply),
+             around=CHANGES, reply=replies.Reply),
     # Lock
-    Endpoint("POST", "/lock", Scope.WRITE_LOCK, "lock", requests.Lock, Stamp.USER, changes=True,
+    Endpoint("POST", "/lock", Scope.WRITE_LOCK, "lock", requests.Lock, Stamp.USER, around=CHANGES,
              reply=replies.LockReply),
-    Endpoint("POST", "/unlock", Scope.WRITE_LOCK, "unlock", requests.Unlock, changes=True, reply=replies.LockReply),
+    Endpoint("POST", "/unlock", Scope.WRITE_LOCK, "unlock", requests.Unlock, around=CHANGES, reply=replies.LockReply),
     Endpoint("GET", "/lock/info", Scope.READ_LOCK, "lock_info", requests.LockInfo, serve=read,
              reply=replies.LockReply),
     # Manager
     Endpoint("POST", "/manager/stop", Scope.WRITE_MANAGER_STOP, "manager_stop", requests.ManagerStop,
-             changes=True, reply=replies.Reply),
+             around=CHANGES, reply=replies.Reply),
     Endpoint("POST", "/test/manager/kill", Scope.WRITE_TESTING, "manager_kill", requests.ManagerKill,
-             changes=True, reply=replies.Reply),
+             around=CHANGES, reply=replies.Reply),
     Endpoint("GET", "/test/server/sleep", Scope.READ_TESTING, "", requests.ServerSleep, serve=server_sleep,
              reply=replies.Reply),
     # Operation

@@ -57,19 +57,30 @@ def _rows(config: Path | None) -> tuple[tuple[Endpoint, ...], tuple[Stream, ...]
     )
 
 
-def routes(config: ConfigFile = None) -> None:
+def _say_around(row: Endpoint) -> str:
+    inside = f"inside: {', '.join(layer.value for layer in row.inside)}" if row.inside else ""
+    return "; ".join(filter(None, [", ".join(layer.value for layer in row.around), inside]))
+
+
+def routes(
+    config: ConfigFile = None,
+    verbose: Annotated[bool, typer.Option("--verbose", help="What surrounds each row, too, outermost first.")] = False,
+) -> None:
     """Print what is served, and which scope it asks for. With a configuration, its custom modules too."""
     from rich.console import Console  # noqa: PLC0415  # a tenth of a second that `serve` does not need
     from rich.table import Table  # noqa: PLC0415
 
     endpoints, streams = _rows(config)
-    table = Table("Verb", "Path", "Scope", "RE Manager's method", "What it does", box=None)
+    heads = ("Verb", "Path", "Scope", "RE Manager's method", *(("Middleware",) if verbose else ()), "What it does")
+    table = Table(*heads, box=None)
     for row in endpoints:
         for verb, path in ((row.verb, row.path), *row.aliases):
-            table.add_row(verb, "/api" + path, str(row.scope or "public"), row.method, row.summary)
+            cells = [verb, "/api" + path, str(row.scope or "public"), row.method, row.summary]
+            table.add_row(*cells[:-1], *([_say_around(row)] if verbose else []), cells[-1])
     for stream in streams:
         verb = "WS" if stream.is_websocket else "GET"
-        table.add_row(verb, "/api" + stream.path, str(stream.scope or "public"), "(stream)", stream.summary)
+        cells = [verb, "/api" + stream.path, str(stream.scope or "public"), "(stream)", stream.summary]
+        table.add_row(*cells[:-1], *([""] if verbose else []), cells[-1])
     # As wide as it needs to be where nobody looks: a pipe must get whole lines.
     console = Console()
     (console if console.is_terminal else Console(width=250)).print(table)

@@ -6,6 +6,7 @@ server listens. What it adds is taken as a whole, or, when it fails, not at all.
 
 import msgspec
 
+from sanic_qserver.api.around import Around
 from sanic_qserver.api.endpoint import Answer, Call, Endpoint, Stamp, Stream, UploadedFile, forward
 from sanic_qserver.api.spreadsheets.grid import BadSheet
 from sanic_qserver.api.spreadsheets.readers import SpreadsheetFile
@@ -41,6 +42,7 @@ __all__ = [
     "AccessPolicy",
     "AfterSubmit",
     "Answer",
+    "Around",
     "Attempt",
     "AuthProvider",
     "BadArguments",

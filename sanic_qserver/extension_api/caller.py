@@ -8,7 +8,6 @@ import msgspec
 
 from sanic_qserver.api.endpoint import Call, Endpoint, bytes_of, stamped
 from sanic_qserver.errors import BadArguments, ScopeMissing
-from sanic_qserver.middleware.audit.recording import serve_recorded
 
 
 class CallerManager:
@@ -24,7 +23,7 @@ class CallerManager:
         Raises ScopeMissing (403) when the caller may not do this over HTTP either, BadArguments (400) for wrong
         params, and what the RE Manager client raises. A refused operation is a reply with `success` False.
         """
-        plain = (row for row in self._rows if row.method == method and not row.reads_form and not row.serve_lines)
+        plain = (row for row in self._rows if row.method == method and not row.inside)
         row = next(plain, None)
         if row is None or not method:
             raise BadArguments(f"method: RE Manager's method '{method}' has no endpoint")
@@ -42,6 +41,6 @@ class CallerManager:
         sent = stamped(decoded, row.stamp, access)
         # Without the headers: an Idempotency-Key is one of the whole request, not of each call made for it.
         call = replace(self._call, endpoint=row, params=sent, headers={}, unknown={}, files={}, path_args={})
-        answer = await serve_recorded(row, call)
+        answer = await row.serve(call)
         reply: dict[str, Any] = msgspec.json.decode(bytes_of(answer))
         return reply

@@ -7,6 +7,7 @@ import msgspec
 from sanic_qserver.api.endpoint import Endpoint, Stream
 from sanic_qserver.errors import ConfigError
 from sanic_qserver.middleware.hooks import is_async
+from sanic_qserver.middleware.stack import check_around
 from sanic_qserver.scopes import Scope
 from sanic_qserver.structs.requests import Params
 
@@ -21,6 +22,9 @@ def check_row(row: Endpoint) -> None:
         _check(path, row.scope, row.params)
     if not is_async(row.serve):
         raise ConfigError(f"{row.path}: the serving function must be `async def`")
+    if row.inside:
+        raise ConfigError(f"{row.path}: inside is for the server's own rows; what a module adds is surrounded")
+    check_around(row)
 
 
 def check_stream(row: Stream) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 from sanic import HTTPResponse, Request
 from sanic.exceptions import SanicException
 
+from sanic_qserver.api.around import AUDITED
 from sanic_qserver.api.endpoint import Answer, Call, Endpoint
 from sanic_qserver.api.services import Services
 from sanic_qserver.errors import ConfigError, ExtensionFailed, GatewayError
@@ -18,6 +19,7 @@ from sanic_qserver.http.errors import respond
 from sanic_qserver.http.gate import Gate
 from sanic_qserver.http.request_id import REQUEST_ID, request_id_of
 from sanic_qserver.http.server.connection import connection_of
+from sanic_qserver.middleware.audit.recording import audited, denials_audited
 from sanic_qserver.structs.requests import NoParams
 
 log = logging.getLogger("sanic_qserver.extensions")
@@ -41,7 +43,7 @@ def mount_blueprints(app: App, blueprints: Iterable[MountedBlueprint], gate: Gat
         for route in [route for route in app.router.routes if id(route) not in before]:
             path = "/" + route.path.strip("/")
             rows = {
-                verb: Endpoint(verb, path, mounted.scope, "", changes=verb not in SAFE, at_root=False)
+                verb: Endpoint(verb, path, mounted.scope, "", around=() if verb in SAFE else (AUDITED,), at_root=False)
                 for verb in sorted(route.methods) or ["GET"]
             }
             route.ctx.row = next(iter(rows.values()))
@@ -101,7 +103,8 @@ def _contained(handler: Callable[..., Any], module: str, gate: Gate) -> Callable
             return Answer(b"{}", getattr(responses[0], "status", 200))
 
         call: Call = request.ctx.call
-        await gate.serve(replace(call.endpoint, serve=serve), call)
+        layer = audited if AUDITED in call.endpoint.around else denials_audited
+        await gate.serve(replace(call.endpoint, serve=layer(call.endpoint, serve)), call)
         if isinstance(responses[0], HTTPResponse):
             responses[0].headers.update({REQUEST_ID: call.request_id, **request.ctx.verdict.headers})
         return responses[0]

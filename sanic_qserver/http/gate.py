@@ -14,7 +14,7 @@ from sanic_qserver.http.credentials import credential_of
 from sanic_qserver.http.csrf import AMBIENT, Browsers
 from sanic_qserver.http.request_id import request_id_of
 from sanic_qserver.manager.bodies import Body
-from sanic_qserver.middleware.audit.recording import record_denied, record_failed, serve_recorded
+from sanic_qserver.middleware.audit.recording import record_denied, record_failed
 from sanic_qserver.middleware.audit.sinks import Audit
 from sanic_qserver.policy.protocols import AccessPolicy, Attempt, RatePolicy, Verdict
 from sanic_qserver.scopes import Scope, listed
@@ -72,16 +72,16 @@ class Gate:
             raise
 
     async def serve(self, row: Endpoint, call: Call) -> bytes | Body | Answer:
-        """Serve an admitted request, in a place of its own where requests in flight are counted; record what it did."""
+        """Serve an admitted request, in a place of its own where requests in flight are counted."""
         if not self.rates.counts_requests:
-            return await serve_recorded(row, call)
+            return await row.serve(call)
         try:
             ticket = await self.rates.enter(_attempt(call.access, row, call.address))
         except GatewayError as error:
             record_failed(self.audit, row, call, error)
             raise
         try:
-            return await serve_recorded(row, call)
+            return await row.serve(call)
         finally:
             self.rates.leave(ticket)
 

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from sanic_qserver import __version__
-from sanic_qserver.api.endpoint import Endpoint, Stream, operation_id
+from sanic_qserver.api.endpoint import Endpoint, LinesEndpoint, Stream, operation_id
 from sanic_qserver.http.errors import PROBLEM
 from sanic_qserver.scopes import DESCRIPTIONS
 from sanic_qserver.structs.requests import NoParams, Params
@@ -111,7 +111,7 @@ def _operation(row: Endpoint, verb: str, path: str, schemas: dict[str, Json]) ->
     parameters = _path_parameters(path)
     if row.reads_form:
         operation["requestBody"] = {"content": {"multipart/form-data": {"schema": _form(row, schemas)}}}
-    elif row.serve_lines:
+    elif isinstance(row, LinesEndpoint):
         operation["requestBody"] = {"description": "One JSON object a line", "content": _LINES}
         parameters += _query_parameters(row.params, schemas)
     elif row.params is not NoParams and schemas[row.params.__name__].get("properties"):
@@ -153,7 +153,7 @@ _LINES: Json = {"application/x-ndjson": {"schema": {"type": "string"}}}
 
 
 def _ok(row: Endpoint) -> Json:
-    if row.serve_lines:
+    if isinstance(row, LinesEndpoint):
         return {"description": "One JSON object a line", "content": _LINES}
     schema: Json = {"$ref": _REF.format(name=row.reply.__name__)} if row.reply is not None else {}
     return {"description": "RE Manager's reply", "content": {"application/json": {"schema": schema}}}

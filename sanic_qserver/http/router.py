@@ -6,7 +6,7 @@ from typing import Any
 
 from sanic import Blueprint, HTTPResponse, Request
 
-from sanic_qserver.api.endpoint import JSON, Answer, Call, Endpoint, Stamp, UploadedFile, stamped
+from sanic_qserver.api.endpoint import JSON, Answer, Call, Endpoint, LinesEndpoint, Stamp, UploadedFile, stamped
 from sanic_qserver.api.services import Services
 from sanic_qserver.errors import BodyTooLarge, GatewayError
 from sanic_qserver.http.application import App, Handler
@@ -30,7 +30,10 @@ def mount(app: App, rows: Iterable[Endpoint], gate: Gate, services: Services, me
     blueprints: dict[str, Blueprint] = {}
     for row in rows:
         blueprint = blueprints.setdefault(row.domain, Blueprint(row.domain))
-        handler = (lines_handler if row.serve_lines else handler_of)(row, gate, services, metrics)
+        if isinstance(row, LinesEndpoint):
+            handler = lines_handler(row, gate, services, metrics)
+        else:
+            handler = handler_of(row, gate, services, metrics)
         for number, (verb, path) in enumerate(((row.verb, row.path), *row.aliases)):
             for prefix in PREFIXES if row.at_root else PREFIXES[:1]:
                 blueprint.add_route(

@@ -1,7 +1,6 @@
-"""Rows that submit items, with the hooks of custom modules around them."""
+"""The hooks of custom modules around rows that submit items."""
 
 import functools
-from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
@@ -12,18 +11,11 @@ from sanic_qserver.manager.bodies import Body
 from sanic_qserver.middleware.hooks import ITEM_FIELDS, Hooks, Refused, Submission, refusal_reply
 
 
-def hooked(rows: Iterable[Endpoint], hooks: Hooks) -> tuple[Endpoint, ...]:
-    """The rows, those that submit items wrapped by the hooks; unchanged when there are none."""
+def hooked(hooks: Hooks, _: Endpoint, serve: Serve) -> Serve:
+    """The layer HOOKED: nothing where there are no hooks."""
     if not hooks.before and not hooks.after:
-        return tuple(rows)
-    return tuple(replace(row, serve=_around(row.serve, hooks)) if _submits(row) else row for row in rows)
+        return serve
 
-
-def _submits(row: Endpoint) -> bool:
-    return row.method in ITEM_FIELDS and ITEM_FIELDS[row.method] in row.params.__struct_fields__
-
-
-def _around(serve: Serve, hooks: Hooks) -> Serve:
     @functools.wraps(serve)
     async def hooked_serve(call: Call) -> bytes | Body | Answer:
         name = ITEM_FIELDS[call.endpoint.method]

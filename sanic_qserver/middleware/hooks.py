@@ -7,7 +7,7 @@ The rules:
    `extension_failed` (502): the items were not sent.
 3. `after_submit` hooks cannot undo what RE Manager did: their failures are logged, the reply goes out unchanged.
 4. Plain functions run in threads of their own, so that they cannot block the event loop; `async` ones in the loop.
-5. Without hooks the rows are served as they stand (`submitting.hooked`), and `NO_HOOKS` does nothing.
+5. Without hooks the rows are served as they stand (`middleware/hooked.py`), and `NO_HOOKS` does nothing.
 """
 
 import asyncio

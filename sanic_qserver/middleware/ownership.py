@@ -37,7 +37,6 @@ from sanic_qserver.structs.requests import (
     QueueItemUpdate,
 )
 
-OWN = (Scope.WRITE_QUEUE_EDIT_OWN,)
 NO_INSTRUCTIONS = (
     f"Not enough permissions. Instructions act on the whole queue. Requires scopes ['{Scope.WRITE_QUEUE_CONTROL}']"
 )
@@ -109,26 +108,6 @@ def is_confined(call: Call) -> bool:
     return Scope.WRITE_QUEUE_EDIT not in call.access.scopes
 
 
-def guarded(rows: Iterable[Endpoint]) -> tuple[Endpoint, ...]:
-    """The rows, those that edit or add items wrapped by the check of ownership."""
-    return tuple(replace(row, serve=_guard(row)) if row.method in _GUARDED else row for row in rows)
-
-
-def _guard(row: Endpoint) -> Serve:
-    return _owned(row.serve) if row.method in _EDITS else _without_instructions(row.serve)
-
-
-def _without_instructions(serve: Serve) -> Serve:
-    @functools.wraps(serve)
-    async def checked(call: Call) -> bytes | Body | Answer:
-        if is_confined(call):
-            params: Any = call.params
-            refuse_instructions(call, getattr(params, "items", None) or [getattr(params, "item", None)])
-        return await serve(call)
-
-    return checked
-
-
 def may_instruct(call: Call) -> bool:
     """Whether the caller may add instructions: those who act on own items only need the control of the queue."""
     return not is_confined(call) or Scope.WRITE_QUEUE_CONTROL in call.access.scopes
@@ -145,9 +124,28 @@ def refuse_instructions(call: Call, items: Any) -> None:
         raise ScopeMissing(NO_INSTRUCTIONS, extra={"missing_scope": str(Scope.WRITE_QUEUE_CONTROL)})
 
 
-def _owned(serve: Serve) -> Serve:
+def owned(row: Endpoint, serve: Serve) -> Serve:
+    """The layer OWNED."""
+    if row.method in _EDITS:
+        return _owned(serve)
+    return _without_instructions(serve) if row.method in _GUARDED else serve
+
+
+def _without_instructions(serve: Serve) -> Serve:
     @functools.wraps(serve)
-    async def owned(call: Call) -> bytes | Body | Answer:
+    async def checked(call: Call) -> bytes | Body | Answer:
+        if is_confined(call):
+            params: Any = call.params
+            refuse_instructions(call, getattr(params, "items", None) or [getattr(params, "item", None)])
+        return await serve(call)
+
+    return checked
+
+
+def _owned(serve: Serve) -> Serve:
+
+    @functools.wraps(serve)
+    async def serve_owned(call: Call) -> bytes | Body | Answer:
         if is_confined(call):
             async with editing(call):
                 params = _EDITS[call.endpoint.method](call, await read_queue(call))
@@ -157,7 +155,7 @@ def _owned(serve: Serve) -> Serve:
                 return await serve(call)
         return await serve(call)
 
-    return owned
+    return serve_owned
 
 
 def _update(call: Call, queue: Queue) -> Params:
@@ -223,8 +221,8 @@ def _refuse_foreign(call: Call, queue: Queue, uids: Iterable[str]) -> None:
     foreign = [uid for uid in uids if uid in users and users[uid] != call.access.user]
     if foreign:
         raise NotOwner(
-            f"Not enough permissions. '{OWN[0]}' covers your own items only; these belong to others: "
-            f"{', '.join(foreign)}. Requires scopes ['{Scope.WRITE_QUEUE_EDIT}']",
+            f"Not enough permissions. '{Scope.WRITE_QUEUE_EDIT_OWN}' covers your own items only; "
+            f"these belong to others: {', '.join(foreign)}. Requires scopes ['{Scope.WRITE_QUEUE_EDIT}']",
             extra={"foreign_uids": foreign, "missing_scope": str(Scope.WRITE_QUEUE_EDIT)},
         )
 

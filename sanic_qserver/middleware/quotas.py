@@ -5,9 +5,8 @@ this process, so that two at once cannot both take the last place; several worke
 """
 
 import functools
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from typing import Any
 
 from sanic_qserver.api.endpoint import Answer, Call, Endpoint, Serve
@@ -65,17 +64,10 @@ async def _check_queue(call: Call, count: int) -> None:
         )
 
 
-def within_quota(rows: Iterable[Endpoint]) -> tuple[Endpoint, ...]:
-    """The rows, those that add items wrapped by the check of quotas. Rows that read a file check for themselves."""
-    return tuple(
-        replace(row, serve=_checked(row.serve, _COUNTS[row.method]))
-        if row.method in _COUNTS and not row.reads_form
-        else row
-        for row in rows
-    )
+def within_quota(row: Endpoint, serve: Serve) -> Serve:
+    """The layer QUOTA."""
+    count_of = _COUNTS[row.method]
 
-
-def _checked(serve: Serve, count_of: Callable[[Any], int]) -> Serve:
     @functools.wraps(serve)
     async def checked(call: Call) -> bytes | Body | Answer:
         count = count_of(call.params)

@@ -24,6 +24,7 @@ class Bulk:
     def __init__(self, token: str, lane: str) -> None:
         self.token = token
         self.lane = lane
+        self.key = ""
         self.decided = 0
         self.added = 0
         self.used_at = 0.0
@@ -73,6 +74,15 @@ class Bulks:
         bulk.used_at = self._clock()
         self._bulks[bulk.token] = bulk
         return bulk
+
+    def mark(self, key: str, token: str) -> None:
+        """Let a submission be found by an `Idempotency-Key` (with its owner's name before it)."""
+        self._bulks[token].key = key
+
+    def find(self, key: str) -> str | None:
+        """The token of the submission that began with this key."""
+        self._forget_old()
+        return next((bulk.token for bulk in self._bulks.values() if bulk.key == key), None)
 
     async def resume(self, token: str, lane: str) -> Bulk:
         """One that was begun by the same principal, when what was under way is decided. Raises NotFound."""

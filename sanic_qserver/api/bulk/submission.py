@@ -25,7 +25,6 @@ from sanic_qserver.api.bulk.state import Bulk
 from sanic_qserver.api.endpoint import Call, Endpoint, bytes_of
 from sanic_qserver.errors import BadArguments, GatewayError, ManagerTimeout, ScopeMissing
 from sanic_qserver.manager.outcomes import Verdict, judge, read_batch
-from sanic_qserver.middleware.audit.recording import serve_recorded
 from sanic_qserver.middleware.ownership import NO_INSTRUCTIONS, is_instruction, may_instruct
 from sanic_qserver.structs.requests import QueueItemAddBatch, QueueItemAddStream
 
@@ -144,7 +143,7 @@ async def _patiently(call: Call, items: list[dict[str, Any]]) -> bytes:
     until = loop.time() + _PATIENCE_S
     while True:
         try:
-            return bytes_of(await serve_recorded(row, single))
+            return bytes_of(await row.serve(single))
         except GatewayError as error:
             pause_s = float(error.headers.get("Retry-After", 0))
             if error.status not in (429, 503) or not pause_s or loop.time() + pause_s > until:

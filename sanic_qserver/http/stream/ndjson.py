@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 from sanic import HTTPResponse, Request
 
-from sanic_qserver.api.endpoint import Call, Endpoint
+from sanic_qserver.api.endpoint import Call, Endpoint, LinesEndpoint
 from sanic_qserver.api.services import Services
 from sanic_qserver.errors import BodyTooLarge, GatewayError, ScopeMissing
 from sanic_qserver.http.application import Handler
@@ -26,13 +26,12 @@ MOST_LINE_BYTES = 1_000_000
 _MOST_WAITING_BYTES = 16_000_000  # Of results that the client does not read yet; then it has to.
 
 
-def lines_handler(row: Endpoint, gate: Gate, services: Services, metrics: Metrics) -> Handler:
+def lines_handler(row: LinesEndpoint, gate: Gate, services: Services, metrics: Metrics) -> Handler:
     """The way of a request whose body never has to end: gate, then lines in and out at the same time."""
     decoder = Decoder(row.params, max_nesting=services.config.server.max_nesting, forward_unknown=False)
     count = metrics.of(row)
     heartbeat_s = services.config.console.heartbeat_s
     serve_lines = row.serve_lines
-    assert serve_lines is not None  # noqa: S101  # why this handler was chosen
 
     async def handle(request: Request) -> HTTPResponse | None:
         started_at = perf_counter()

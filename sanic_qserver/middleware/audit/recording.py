@@ -1,5 +1,6 @@
 """What of a call goes into the audit trail."""
 
+import functools
 import hashlib
 import time
 from collections.abc import Iterable
@@ -8,7 +9,7 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from sanic_qserver.api.endpoint import Answer, Call, Endpoint, Stream, bytes_of
+from sanic_qserver.api.endpoint import Answer, Call, Endpoint, Serve, Stream, bytes_of
 from sanic_qserver.errors import GatewayError, ManagerTimeout
 from sanic_qserver.manager.bodies import Body
 from sanic_qserver.middleware.audit.sinks import Audit
@@ -35,20 +36,38 @@ class _Reply(Struct, frozen=True):
 _decode_reply = msgspec.json.Decoder(_Reply).decode
 
 
-async def serve_recorded(row: Endpoint, call: Call) -> bytes | Body | Answer:
-    """Serve the row, and record what it changed, or that it was denied. Raises what serving raises."""
-    audit = call.services.audit
-    try:
-        answer = await row.serve(call)
-    except GatewayError as error:
-        record_failed(audit, row, call, error)
-        raise
-    except BaseException:
-        record_abandoned(audit, row, call)
-        raise
-    if row.changes:
-        record_served(audit, row, call, answer)
-    return answer
+def audited(_: Endpoint, serve: Serve) -> Serve:
+    """The layer AUDITED: what a call did, or that it was denied. Raises what serving raises."""
+
+    @functools.wraps(serve)
+    async def serve_audited(call: Call) -> bytes | Body | Answer:
+        audit = call.services.audit
+        try:
+            answer = await serve(call)
+        except GatewayError as error:
+            record_failed(audit, call.endpoint, call, error)
+            raise
+        except BaseException:
+            record_abandoned(audit, call.endpoint, call)
+            raise
+        record_served(audit, call.endpoint, call, answer)
+        return answer
+
+    return serve_audited
+
+
+def denials_audited(_: Endpoint, serve: Serve) -> Serve:
+    """Around every row that is not AUDITED: that a call was denied while it was served."""
+
+    @functools.wraps(serve)
+    async def serve_denied(call: Call) -> bytes | Body | Answer:
+        try:
+            return await serve(call)
+        except GatewayError as error:
+            record_failed(call.services.audit, call.endpoint, call, error)
+            raise
+
+    return serve_denied
 
 
 def record_served(audit: Audit, row: Endpoint, call: Call, answer: bytes | Body | Answer) -> None:
@@ -108,8 +127,7 @@ def outcome_of(error: GatewayError) -> Outcome:
 
 def record_abandoned(audit: Audit, row: Endpoint, call: Call) -> None:
     """The client left, or something unforeseen happened, before there was an answer: RE Manager may have done it."""
-    if row.changes:
-        _record(audit, row, call, "unknown", code="no_answer", status=500, more=_more(call))
+    _record(audit, row, call, "unknown", code="no_answer", status=500, more=_more(call))
 
 
 def _record(

@@ -10,8 +10,6 @@ The rules:
 
 import asyncio
 import functools
-from collections.abc import Iterable
-from dataclasses import replace
 from hashlib import blake2b
 from typing import Any
 
@@ -37,17 +35,8 @@ def answers_of(config: Config) -> KeptAnswers:
     return MemoryAnswers(config.idempotency) if config.server.workers == 1 else NoAnswers()
 
 
-def idempotent(rows: Iterable[Endpoint], answers: KeptAnswers) -> tuple[Endpoint, ...]:
-    """The rows, those that change something aware of the header.
-
-    Not those of logins: their answers hold secrets, which are kept nowhere.
-    """
-    return tuple(
-        replace(row, serve=_once(row.serve, answers)) if row.changes and row.domain != "auth" else row for row in rows
-    )
-
-
-def _once(serve: Serve, answers: KeptAnswers) -> Serve:
+def idempotent(answers: KeptAnswers, _: Endpoint, serve: Serve) -> Serve:
+    """The layer IDEMPOTENT."""
     running: set[asyncio.Task[Answer]] = set()
 
     @functools.wraps(serve)
@@ -55,7 +44,7 @@ def _once(serve: Serve, answers: KeptAnswers) -> Serve:
         sent = call.headers.get(HEADER)
         if sent is None:
             return await serve(call)
-        key, fingerprint = _key_of(sent, call), _fingerprint(call)
+        key, fingerprint = key_of(sent, call), fingerprint_of(call)
         before = await answers.claim(key, fingerprint)
         if before is not None:
             return await _again(call, before, fingerprint)
@@ -137,7 +126,7 @@ async def _uids_of_equals(call: Call, item: dict[str, Any]) -> list[str]:
     ]
 
 
-def _key_of(sent: str, call: Call) -> str:
+def key_of(sent: str, call: Call) -> str:
     """The key, under the name of its owner. The draft has it quoted; many clients leave the quotes out."""
     key = sent.strip()
     if len(key) >= 2 and key[0] == key[-1] == '"':
@@ -148,7 +137,7 @@ def _key_of(sent: str, call: Call) -> str:
     return f"{principal.provider}\n{call.lane}\n{key}"
 
 
-def _fingerprint(call: Call) -> str:
+def fingerprint_of(call: Call) -> str:
     """What makes two calls the same: verb, path, params as they were understood, files."""
     params = msgspec.to_builtins(call.params)
     for name in ("user", "user_group"):

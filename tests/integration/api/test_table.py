@@ -7,7 +7,7 @@ import pytest
 from conftest import KEY, Served, app_of
 from msgspec import UnsetType
 
-from sanic_qserver.api.endpoint import Endpoint
+from sanic_qserver.api.endpoint import Endpoint, LinesEndpoint
 from sanic_qserver.api.table import ENDPOINTS, STREAMS
 from sanic_qserver.config.settings import load
 from sanic_qserver.http.decode import Decoder
@@ -94,7 +94,7 @@ def test_unknown_parameters_are_named_and_the_supported_ones_listed(served, row)
     before = served.sent
     path = ways(row)[0][1]
     # A body of lines is no place for parameters: there they stand in the query.
-    sent = {"params" if row.serve_lines else "json": {"bogus": 1, "more_bogus": 2}}
+    sent = {"params" if isinstance(row, LinesEndpoint) else "json": {"bogus": 1, "more_bogus": 2}}
     response = served.client.request(row.verb, path, **sent, headers=served.key)
     assert response.status_code == 400
     assert "bogus, more_bogus" in response.json()["detail"]
@@ -107,7 +107,7 @@ def test_unknown_parameters_are_named_and_the_supported_ones_listed(served, row)
 def wrong_values():
     """For every typed field of every row, a value of a wrong type."""
     for row in ENDPOINTS:
-        if row.reads_form or row.serve_lines:
+        if row.reads_form or isinstance(row, LinesEndpoint):
             continue
         for field in msgspec.structs.fields(row.params):
             wrong = next((value for value in (1.5, [1.5], "x") if not _fits(value, field.type)), None)
@@ -136,7 +136,9 @@ def test_a_wrong_type_is_400_with_the_path_of_the_field(served, row, field, wron
 
 
 # In a body of lines each line is looked at by itself: tests/integration/api/bulk/test_bulk.py.
-@pytest.mark.parametrize("row", [row for row in ENDPOINTS if not row.serve_lines], ids=lambda row: row.name)
+@pytest.mark.parametrize(
+    "row", [row for row in ENDPOINTS if not isinstance(row, LinesEndpoint)], ids=lambda row: row.name
+)
 def test_a_body_that_is_no_object_is_422(served, row):
     verb, path = ways(row)[0]
     for body in (b"[]", b'"text"', b"1", b"{", b'{"a":', b"\xff\xfe", b"[" * 100_000):

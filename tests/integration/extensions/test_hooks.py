@@ -7,6 +7,7 @@ import threading
 import pytest
 from custom_modules import make, problem_of, serve, write_module  # noqa: F401
 
+from sanic_qserver.errors import ConfigError
 from sanic_qserver.extensions.watchdog import Watchdog
 
 PLAN = {"name": "count", "args": [["det1"]], "item_type": "plan"}
@@ -195,3 +196,44 @@ async def test_modules_are_told_of_start_status_and_stop(write_module, make, san
     await app.ctx.extensions.stop()
     assert ext_life.events[-1] == "stop"
     await app.ctx.extensions.stop()
+
+
+OWN_ADD = """
+from sanic_qserver.extension_api import Endpoint, Params, Refusal, Scope, Stamp, json_bytes
+
+class Add(Params, frozen=True, kw_only=True):
+    "Add a plan."
+    item: dict
+    user: str = ""
+    user_group: str = ""
+
+async def add(call):
+    "Add a plan."
+    return await call.ask()
+
+def register(host):
+    host.add_endpoint(Endpoint("POST", "/samples/add", Scope.WRITE_QUEUE_EDIT, "queue_item_add", Add, Stamp.CALLER,
+                               serve=add))
+
+    @host.before_submit
+    def check(item, submission):
+        if item["name"] == "scan":
+            raise Refusal("no scans")
+"""
+
+
+async def test_a_row_of_a_module_that_forwards_adds_gets_hooks_and_an_idempotency_key(write_module, serve):
+    client = await serve(write_module("ext_own_add", OWN_ADD), required=True)
+    plan = {"item_type": "plan", "name": "count", "args": [["det1"]]}
+    refused = (await client.post("/api/samples/add", json={"item": {**plan, "name": "scan"}})).json()
+    assert (refused["success"], refused["msg"]) == (False, "Refused: no scans")
+    for _ in range(2):
+        reply = await client.post("/api/samples/add", json={"item": plan}, headers={"Idempotency-Key": "one"})
+        assert reply.json()["success"], reply.text
+    assert len((await client.get("/api/queue/get")).json()["items"]) == 1
+
+
+def test_a_row_of_a_module_that_forwards_adds_without_the_layers_does_not_start(write_module, make):
+    bare = OWN_ADD.replace("serve=add))", "serve=add, around=()))")
+    with pytest.raises(ConfigError, match="POST /samples/add: a row with RE Manager's method 'queue_item_add' needs"):
+        make(write_module("ext_bare_add", bare), required=True)

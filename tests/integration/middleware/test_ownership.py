@@ -213,8 +213,10 @@ async def test_a_spreadsheet_is_a_batch(server):
 
 def test_every_row_that_own_scopes_open_checks_whose_items_they_are():
     from sanic_qserver.api.table import ENDPOINTS
-    from sanic_qserver.middleware.ownership import _EDITS, OWN
+    from sanic_qserver.middleware.ownership import _EDITS
+    from sanic_qserver.scopes import Scope
 
+    own = (Scope.WRITE_QUEUE_EDIT_OWN,)
     adds = {"queue_item_add", "queue_item_add_batch"}
-    assert {row.method for row in ENDPOINTS if row.any_scope == OWN} == set(_EDITS) | adds
-    assert not [row for row in ENDPOINTS if row.any_scope not in ((), OWN)]
+    assert {row.method for row in ENDPOINTS if row.any_scope == own} == set(_EDITS) | adds
+    assert not [row for row in ENDPOINTS if row.any_scope not in ((), own)]

@@ -73,6 +73,11 @@ def test_routes_prints_every_row():
     assert "write:queue:edit" in text
 
 
+def test_routes_prints_what_surrounds_each_row():
+    line = next(line for line in run("routes", "--verbose").stdout.splitlines() if " /api/queue/item/add " in line)
+    assert "audited, idempotent, hooked, quota, owned" in line
+
+
 def test_serve_says_that_a_port_is_taken():
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))

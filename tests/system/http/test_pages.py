@@ -9,6 +9,7 @@ import openapi_spec_validator
 import pytest
 from conftest import KEY, ROOT, app_of, needs
 
+from sanic_qserver.api.endpoint import LinesEndpoint
 from sanic_qserver.api.table import ENDPOINTS, STREAMS
 from sanic_qserver.http.openapi import document
 
@@ -38,7 +39,7 @@ def test_every_row_is_described_with_its_scope_reply_and_errors(description, row
     assert operation["summary"] == row.summary
     assert operation.get("x-scope") == (str(row.scope) if row.scope else None)
     assert {"200", "400", "401", "403", "408", "422", "429", "503"} <= set(operation["responses"])
-    if row.serve_lines:
+    if isinstance(row, LinesEndpoint):
         assert operation["responses"]["200"]["content"].keys() == {"application/x-ndjson"}
     elif row.method:
         assert operation["responses"]["200"]["content"]["application/json"]["schema"], row.path

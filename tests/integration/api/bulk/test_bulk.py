@@ -85,10 +85,10 @@ class Duplex:
         self.client = client
         self.results = []
 
-    async def open(self, query=""):
+    async def open(self, query="", more=""):
         self.reader, self.writer = await asyncio.open_connection("127.0.0.1", self.client.port)
         head = f"POST {PATH}{query} HTTP/1.1\r\nHost: x\r\nAuthorization: ApiKey {KEY}\r\n"
-        self.writer.write(head.encode() + b"Transfer-Encoding: chunked\r\n\r\n")
+        self.writer.write((head + more).encode() + b"Transfer-Encoding: chunked\r\n\r\n")
         await self.reader.readuntil(b"\r\n\r\n")
         return await self.line()
 
@@ -240,3 +240,38 @@ async def test_a_client_that_reads_only_at_the_end_gets_everything(client):
     text = await asyncio.wait_for(reader.readuntil(b'"done":true'), 60)
     assert text.count(b'"success":true') == 3000
     writer.transport.abort()
+
+
+KEYED = {"Idempotency-Key": "stream-1"}
+
+
+async def test_a_stream_that_is_sent_again_with_its_idempotency_key_adds_nothing_twice(client):
+    body = lines(*map(item, range(5)))
+    first = read((await client.post(PATH, content=body, headers=KEYED)).content)
+    again = read((await client.post(PATH, content=body, headers=KEYED)).content)
+    assert again[1:] == first[1:]
+    assert len(await queue(client)) == 5
+
+
+async def test_a_broken_stream_goes_on_by_its_idempotency_key_alone(client):
+    duplex = Duplex(client)
+    await duplex.open(more="Idempotency-Key: broken\r\n")
+    duplex.send(lines(*map(item, range(3))))
+    for _ in range(3):
+        await duplex.line()
+    duplex.writer.close()
+    body = lines(*map(item, range(6)))
+    again = read((await client.post(PATH, content=body, headers={"Idempotency-Key": "broken"})).content)
+    assert again[-1] == {"done": True, "lines": 6, "added": 6, "refused": 0}
+    assert len(await queue(client)) == 6
+
+
+async def test_an_idempotency_key_of_another_call_or_of_a_forgotten_stream_does_nothing(client):
+    body = lines(item(0))
+    assert (await client.post("/api/queue/item/add", json={"item": item(0)}, headers={"Idempotency-Key": "a"})).json()
+    assert (await client.post(PATH, content=body, headers={"Idempotency-Key": "a"})).status_code == 422
+    await client.post(PATH, content=body, headers={"Idempotency-Key": "b"})
+    client.app.ctx.services.bulks._bulks.clear()
+    forgotten = await client.post(PATH, content=body, headers={"Idempotency-Key": "b"})
+    assert (forgotten.status_code, forgotten.json()["outcome"]) == (409, "unknown")
+    assert len(await queue(client)) == 2
