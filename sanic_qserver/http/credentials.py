@@ -9,7 +9,7 @@ from urllib.parse import parse_qsl
 from sanic import Request
 
 from sanic_qserver.api.auth.cookies import SESSION_COOKIE
-from sanic_qserver.errors import NotAuthenticated
+from sanic_qserver.errors import BodyTooLarge, NotAuthenticated
 from sanic_qserver.structs.identity import Credential, CredentialKind
 
 _LONGEST = 8192
@@ -32,7 +32,7 @@ def credential_of(request: Request) -> Credential:
     """What the request carries. Raises NotAuthenticated (401) for one that is too long to be good."""
     query = request.query_string
     if query and ("api_key=" in query or "access_token=" in query or "ticket=" in query):
-        for name, value in parse_qsl(query, max_num_fields=1000):
+        for name, value in _pairs(query):
             if name in _IN_QUERY and value:
                 return credential(request, _IN_QUERY[name], value)
     headers = request.headers
@@ -50,10 +50,19 @@ def credential_of(request: Request) -> Credential:
     return credential(request, CredentialKind.ANONYMOUS, "")
 
 
+def _pairs(query: str) -> list[tuple[str, str]]:
+    try:
+        return parse_qsl(query, max_num_fields=1000)
+    except ValueError:
+        raise BodyTooLarge("More than 1000 query parameters") from None
+
+
 def credential(request: Request, kind: CredentialKind, value: str, scheme: str = "") -> Credential:
-    """A credential of this request. Raises NotAuthenticated when it is too long."""
+    """A credential of this request. Raises NotAuthenticated when it is too long or no text: no provider sees it."""
     if len(value) > _LONGEST:
         raise NotAuthenticated("The credential is too long")
+    if not (value.isprintable() and scheme.isascii()):
+        raise NotAuthenticated("Could not validate credentials")
     return Credential(
         kind=kind,
         value=value,

@@ -44,7 +44,10 @@ class Browsers:
             return True
         if (self._any_origin and may_be_any) or origin.lower() in self._origins:
             return True
-        host = urlsplit(origin).netloc.lower()
+        try:
+            host = urlsplit(origin).netloc.lower()
+        except ValueError:  # "http://["
+            return False
         return bool(host) and host in (request.headers.get("host", "").lower(), request.host.lower())
 
     def _csrf(self, credential: Credential, access: Access) -> str:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from msgspec import UNSET, Meta, Struct, UnsetType, field
+from msgspec import UNSET, Meta, Struct, UnsetType, field, structs
 
 from sanic_qserver.structs.requests import Params
 
@@ -32,6 +32,21 @@ class AuditEntry(Struct, frozen=True, kw_only=True, omit_defaults=True):
     request_id: str = ""
     item_uids: tuple[str, ...] = ()
     more: Mapping[str, Any] = field(default_factory=dict)
+
+
+def harmless(entry: AuditEntry) -> AuditEntry:
+    """The entry with its lone surrogates, which nothing can encode, written as escapes."""
+    return AuditEntry(**{name: _encodable(value) for name, value in structs.asdict(entry).items()})
+
+
+def _encodable(value: Any) -> Any:
+    if isinstance(value, str):
+        return value.encode(errors="backslashreplace").decode()
+    if isinstance(value, Mapping):
+        return {_encodable(name): _encodable(part) for name, part in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(map(_encodable, value))
+    return value
 
 
 class KeptEntry(AuditEntry, frozen=True, kw_only=True, omit_defaults=True):

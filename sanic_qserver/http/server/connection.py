@@ -199,7 +199,7 @@ class DeadlineProtocol(WebSocketProtocol):
         self._arriving_since = now = monotonic()  # The answer to this has the same time again, and no more.
         self._time = now
         http.exception = why
-        self._task.cancel()
+        self._task.cancel(str(why))
 
     def _is_stalled(self, now: float) -> bool:
         """Whether the client has read next to nothing of what is written for too long."""

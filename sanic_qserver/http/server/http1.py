@@ -47,6 +47,13 @@ class _Head(Struct, frozen=True):
     length: int | None
 
 
+def _readable(headers: Header) -> Header:
+    """The headers without lone surrogates, which stand for bytes that are not UTF-8 and cannot be encoded again."""
+    return Header(
+        (name, value.encode(errors="surrogateescape").decode(errors="replace")) for name, value in headers.items()
+    )
+
+
 class Wire(Http):
     """One connection's requests and responses."""
 
@@ -152,6 +159,8 @@ class Wire(Http):
             except BadURL:
                 self.url = None  # Sanic would parse it again for its error page.
                 raise
+            if not self.request.head.isascii():
+                self.request.headers = _readable(self.request.headers)
             self._remember()
             return
         protocol: Any = self.protocol

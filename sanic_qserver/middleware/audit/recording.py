@@ -1,7 +1,9 @@
 """What of a call goes into the audit trail."""
 
+import asyncio
 import functools
 import hashlib
+import sys
 import time
 from collections.abc import Iterable
 from typing import Any
@@ -126,8 +128,14 @@ def outcome_of(error: GatewayError) -> Outcome:
 
 
 def record_abandoned(audit: Audit, row: Endpoint, call: Call) -> None:
-    """The client left, or something unforeseen happened, before there was an answer: RE Manager may have done it."""
-    _record(audit, row, call, "unknown", code="no_answer", status=500, more=_more(call))
+    """The client left, or something unforeseen happened, before there was an answer: RE Manager may have done it.
+
+    For use where the exception is handled. A deadline cancels a request with a reason, a client that leaves without.
+    """
+    error = sys.exception()
+    is_client_gone = isinstance(error, asyncio.CancelledError) and not error.args
+    code, status = ("client_closed", 499) if is_client_gone else ("no_answer", 500)
+    _record(audit, row, call, "unknown", code=code, status=status, more=_more(call))
 
 
 def _record(

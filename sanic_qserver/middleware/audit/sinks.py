@@ -15,7 +15,7 @@ import msgspec
 from sanic_qserver.config.settings import AuditConfig, Config
 from sanic_qserver.errors import ConfigError
 from sanic_qserver.middleware.audit.budget import DenialBudget
-from sanic_qserver.structs.audit import AuditEntry, AuditGet, KeptEntry
+from sanic_qserver.structs.audit import AuditEntry, AuditGet, KeptEntry, harmless
 
 log = logging.getLogger("sanic_qserver.audit")
 
@@ -60,9 +60,14 @@ class Audit:
         self._keep(entry)
 
     def _keep(self, entry: AuditEntry) -> None:
+        try:
+            line = msgspec.json.encode(entry)
+        except UnicodeEncodeError:  # A lone surrogate.
+            entry = harmless(entry)
+            line = msgspec.json.encode(entry)
         if self.table is not None:
             self.table.keep(entry)
-        self._write(msgspec.json.encode(entry).decode())
+        self._write(line.decode())
 
     async def start(self) -> None:
         """Begin, on the running loop."""

@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 from sqlalchemy import Column, Float, Integer, MetaData, String, Table, Text, delete, insert, select
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, DataError, DBAPIError, SQLAlchemyError, StatementError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from sanic_qserver.errors import ConfigError, Overloaded
@@ -49,6 +49,8 @@ TABLE = Table(
     Column("more", Text, nullable=False),
 )
 _JSON = ("item_uids", "more")
+_LENGTHS = {str(column.name): getattr(column.type, "length", None) for column in TABLE.columns}
+_UNFIT = (StatementError, ValueError, TypeError, OverflowError)  # What the database says of an entry, not of itself.
 
 
 class SqlTable:
@@ -131,11 +133,25 @@ class SqlTable:
         while self._waiting:
             batch = [self._waiting.popleft() for _ in range(min(BATCH, len(self._waiting)))]
             try:
-                async with self._engine.begin() as connection:
-                    await connection.execute(insert(TABLE), list(_rows(batch)))
+                await self._insert(batch)
             except BaseException:
                 self._waiting.extendleft(reversed(batch))
                 raise
+
+    async def _insert(self, batch: list[AuditEntry]) -> None:
+        """Write a batch; one by one when there is one that the table cannot hold, which is dropped and counted."""
+        try:
+            async with self._engine.begin() as connection:
+                await connection.execute(insert(TABLE), list(_rows(batch)))
+        except _UNFIT as error:
+            if isinstance(error, DBAPIError) and not isinstance(error, DataError):
+                raise
+            if len(batch) > 1:
+                for entry in batch:
+                    await self._insert([entry])
+                return
+            self.dropped_count += 1
+            log.error("An entry does not fit into the audit table: %s", type(error).__name__)  # noqa: TRY400
 
     async def _clean(self) -> None:
         """Delete what is older than is to be kept, once an hour."""
@@ -149,7 +165,13 @@ class SqlTable:
 def _rows(batch: Iterable[AuditEntry]) -> Iterable[dict[str, Any]]:
     for entry in batch:
         row = msgspec.structs.asdict(entry)
-        yield {**row, **{name: msgspec.json.encode(row[name]).decode() for name in _JSON}}
+        row.update({name: msgspec.json.encode(row[name]).decode() for name in _JSON})
+        yield {name: _fitting(name, value) if isinstance(value, str) else value for name, value in row.items()}
+
+
+def _fitting(name: str, text: str) -> str:
+    """The text as the column takes it: PostgreSQL holds no NUL, and not more than the column's length."""
+    return text.replace("\x00", "\\x00")[: _LENGTHS[name]]
 
 
 def _entry(row: dict[str, Any]) -> KeptEntry:
