@@ -78,9 +78,19 @@ class Watchers:
 
     def _look(self) -> None:
         for watching in tuple(self._open):
-            if not all(self.gate.still_admitted(watching.access, row) for row in watching.rows()):
+            if not self._is_admitted(watching):
                 self.remove(watching)
                 self._end(watching, Forbidden("Not enough permissions any more"))
+
+    def _is_admitted(self, watching: Watching) -> bool:
+        """Whether it may go on. A policy that fails ends this stream, and no other one's look."""
+        try:
+            return all(self.gate.still_admitted(watching.access, row) for row in watching.rows())
+        except Exception:  # An edge: policies may be a site's own code.
+            log.exception(
+                "Whether '%s' may still watch %s cannot be told", watching.access.principal, watching.row.path
+            )
+            return False
 
     def _end(self, watching: Watching, why: GatewayError) -> "asyncio.Future[None]":
         ending = asyncio.ensure_future(watching.end(why))
