@@ -17,8 +17,6 @@ from collections.abc import Callable
 from typing import Any
 
 import msgspec
-import zmq
-from zmq.utils.monitor import recv_monitor_message
 
 from sanic_qserver.config.settings import ManagerConfig, SubmissionsConfig
 from sanic_qserver.errors import GatewayError, ManagerUnavailable, ShuttingDown
@@ -28,13 +26,11 @@ from sanic_qserver.manager.client.failures import lost, timed_out, too_many, una
 from sanic_qserver.manager.client.methods import deadline_s
 from sanic_qserver.manager.client.rate import Rate
 from sanic_qserver.manager.client.scheduler import FairQueue
-from sanic_qserver.manager.client.transport import RECONNECT_MS, WATCHED, codec, dealer, is_connected_to_itself
+from sanic_qserver.manager.client.transport import Connection, make_codec
 
 log = logging.getLogger("sanic_qserver.manager")
 
-_DRAIN_AT_ONCE = 64  # Replies taken per wake-up before other tasks of the loop get their turn.
 _ZOMBIE_S = 600.0  # A place in the window is given back after this, should a reply be lost without a disconnect.
-_ABSENT_S = 1.0  # Without a connection for so long after the start, the log says so.
 _deadline = deadline_s
 
 
@@ -43,10 +39,8 @@ class ManagerClient:
 
     def __init__(self, config: ManagerConfig, submissions: SubmissionsConfig | None = None) -> None:
         self.config = config
-        self.is_connected = False
-        self.last_failure = ""
         self.counts = {"sent": 0, "answered": 0, "timed_out": 0, "lost": 0, "late": 0, "refused": 0}
-        self._encode, self._to_json = codec(config.encoding)
+        self._encode, self._to_json = make_codec(config.encoding)
         self._folds = submissions is not None and submissions.group_commit
         self._waiting: Waiting = FairQueue(
             folder(self._encode, self._to_json),
@@ -56,38 +50,29 @@ class ManagerClient:
         self.rate = Rate()
         self._in_flight: dict[bytes, Entry] = {}
         self._ids = itertools.count(1)
-        self._is_open = False
-        self._is_itself = False
+        self._connection = Connection(config, self)
 
     def open(self) -> None:
-        """Create the sockets and start connecting. RE Manager may be absent; it is tried for again and again."""
+        """Start connecting. RE Manager may be absent; it is tried for again and again."""
         self._loop = asyncio.get_running_loop()
-        self._context = zmq.Context()
-        self._socket = dealer(self._context, self.config)
-        self._monitor = self._socket.get_monitor_socket(WATCHED)
-        self._socket_fd = int(self._socket.getsockopt(zmq.FD))
-        self._monitor_fd = int(self._monitor.getsockopt(zmq.FD))
-        self._is_open = True
-        self._loop.add_reader(self._socket_fd, self._on_readable)
-        self._loop.add_reader(self._monitor_fd, self._on_monitor)
-        self._connect()
-        self._absence = self._loop.call_later(_ABSENT_S, self._say_absent)
-        self._on_monitor()
+        self._connection.open()
 
     async def close(self) -> None:
         """Fail what is under way and release the sockets."""
-        if not self._is_open:
-            return
-        self._is_open = False
-        self._absence.cancel()
-        self._loop.remove_reader(self._socket_fd)
-        self._loop.remove_reader(self._monitor_fd)
-        self._fail_all(ShuttingDown)
-        # Explicitly and in this order: a context left to the garbage collector hung in Context.term (seen).
-        self._socket.disable_monitor()
-        self._monitor.close(0)
-        self._socket.close(0)
-        self._context.term()
+        if self._connection.is_open:
+            self._connection.is_open = False
+            self._fail_all(ShuttingDown)
+            self._connection.close()
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether calls can be sent now."""
+        return self._connection.is_connected
+
+    @property
+    def last_failure(self) -> str:
+        """Why there is no connection, where that is known."""
+        return self._connection.last_failure
 
     @property
     def waiting_count(self) -> int:
@@ -159,7 +144,7 @@ class ManagerClient:
 
     def _make_room(self, lane: str) -> None:
         """Refuse the call, or the newest one of whoever has most in the queue, when the queue is full."""
-        if not self._is_open:
+        if not self._connection.is_open:
             raise ShuttingDown("The connection to RE Manager is closed")
         if len(self._waiting) < self.config.queue_limit:
             return
@@ -191,9 +176,7 @@ class ManagerClient:
     def _send(self, entry: Entry) -> bool:
         """Put one call on the socket. False when the socket takes none now."""
         entry.id = next(self._ids).to_bytes(8, "big")
-        try:
-            self._socket.send_multipart((entry.id, b"", entry.payload), zmq.NOBLOCK)
-        except zmq.Again:
+        if not self._connection.send(entry.id, entry.payload):
             return False
         entry.end_timer()
         entry.payload = b""
@@ -208,7 +191,7 @@ class ManagerClient:
 
     def _send_waiting(self) -> None:
         sent = False
-        while self.is_connected and len(self._in_flight) < self.config.window:
+        while self._connection.is_connected and len(self._in_flight) < self.config.window:
             entry = self._waiting.popleft()
             if entry is None:
                 break
@@ -223,12 +206,7 @@ class ManagerClient:
                 break
             sent = True
         if sent:
-            self._after_send()
-
-    def _after_send(self) -> None:
-        # The descriptor is edge-triggered: a reply that came during a send would not wake us.
-        if int(self._socket.getsockopt(zmq.EVENTS)) & zmq.POLLIN:
-            self._loop.call_soon(self._on_readable)
+            self._connection.look_for_replies()
 
     def _timed_out(self, entry: Entry) -> None:
         entry.timer = self._loop.call_later(_ZOMBIE_S, self._forget, entry)
@@ -242,21 +220,13 @@ class ManagerClient:
             self._waiting.left(entry)
         self._send_waiting()
 
-    def _on_readable(self) -> None:
-        if not self._is_open:
-            return
-        for _ in range(_DRAIN_AT_ONCE):
-            try:
-                frames = self._socket.recv_multipart(zmq.NOBLOCK)
-            except zmq.Again:
-                break
-            self._on_reply(frames)
-        else:
-            self._loop.call_soon(self._on_readable)
+    def on_idle(self) -> None:
+        """Send what waits."""
         self._send_waiting()
 
-    def _on_reply(self, frames: list[bytes]) -> None:
-        entry = self._in_flight.pop(frames[0], None)
+    def on_reply(self, call_id: bytes, reply: bytes) -> None:
+        """Hand a reply to its caller."""
+        entry = self._in_flight.pop(call_id, None)
         if entry is None:
             self.counts["late"] += 1
             return
@@ -267,7 +237,7 @@ class ManagerClient:
                 self.counts["late"] += 1
                 return
             self.counts["answered"] += 1
-            for again in reversed(entry.answer(self._to_json(frames[-1]))):
+            for again in reversed(entry.answer(self._to_json(reply))):
                 self._waiting.appendleft(again)
                 self._start_waiting(again)
         except msgspec.DecodeError as error:
@@ -276,54 +246,8 @@ class ManagerClient:
         finally:
             self._waiting.left(entry)
 
-    def _on_monitor(self) -> None:
-        while self._is_open and int(self._monitor.getsockopt(zmq.EVENTS)) & zmq.POLLIN:
-            message = recv_monitor_message(self._monitor, zmq.NOBLOCK)
-            event = message["event"]
-            if event == zmq.EVENT_CONNECTED:
-                self._is_itself = is_connected_to_itself(int(message["value"]))
-            elif event == zmq.EVENT_HANDSHAKE_SUCCEEDED:
-                self._leave_itself() if self._is_itself else self._connected()
-            elif event == zmq.EVENT_DISCONNECTED:
-                self._disconnected()
-            else:
-                self.last_failure = "the security handshake failed: check [manager] public_key"
-
-    def _leave_itself(self) -> None:
-        """Give the port back that the connection has taken from RE Manager, and try again."""
-        self.last_failure = "the connection met itself: the port lies in the range of source ports"
-        log.warning("%s: %s. See docs/performance.md", self.config.control_address, self.last_failure)
-        self._socket.disconnect(self.config.control_address)
-        self._loop.call_later(RECONNECT_MS / 1000, self._connect)
-
-    def _connect(self) -> None:
-        if self._is_open:
-            self._socket.connect(self.config.control_address)
-
-    def _say_absent(self) -> None:
-        if not self.is_connected:
-            why = f" ({self.last_failure})" if self.last_failure else ""
-            log.warning(
-                "RE Manager is not reachable at %s%s. Calls are refused (503) until it is",
-                self.config.control_address,
-                why,
-            )
-
-    def _connected(self) -> None:
-        self.is_connected = True
-        self.last_failure = ""
-        log.info("Connected to RE Manager at %s", self.config.control_address)
-        self._send_waiting()
-
-    def _disconnected(self) -> None:
-        if self.is_connected:
-            log.warning(
-                "Connection to RE Manager at %s is lost. Calls are refused (503) until it is back",
-                self.config.control_address,
-            )
-        self.is_connected = False
-        # Replies that came before the end are still in the socket.
-        self._on_readable()
+    def on_disconnected(self) -> None:
+        """Fail what was in flight."""
         for entry in list(self._in_flight.values()):
             self.counts["lost"] += 1
             self._waiting.left(entry)

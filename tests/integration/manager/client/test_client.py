@@ -10,7 +10,7 @@ import zmq.asyncio
 
 from sanic_qserver.config.settings import ManagerConfig
 from sanic_qserver.demo import Instrument, free_port
-from sanic_qserver.errors import ManagerTimeout, ManagerUnavailable, Overloaded, ShuttingDown
+from sanic_qserver.errors import ManagerLost, ManagerTimeout, ManagerUnavailable, Overloaded, ShuttingDown
 from sanic_qserver.manager.client.client import ManagerClient
 from sanic_qserver.manager.client.methods import READS, SLOW, deadline_s
 
@@ -144,7 +144,8 @@ async def test_closing_fails_what_is_under_way_and_a_closed_client_refuses():
     await asyncio.sleep(0.05)
     await client.close()
     results = await asyncio.gather(*calls, return_exceptions=True)
-    assert [type(result) for result in results] == [ShuttingDown] * 3
+    # The first was sent: RE Manager does it, whether or not we are there.
+    assert [type(result) for result in results] == [ManagerLost, ShuttingDown, ShuttingDown]
     with pytest.raises(ShuttingDown):
         await client.request("status")
     await peer.close()
