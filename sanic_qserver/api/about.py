@@ -3,7 +3,8 @@
 import msgspec
 
 from sanic_qserver import __version__
-from sanic_qserver.api.endpoint import Answer, Call
+from sanic_qserver.api.call import Call
+from sanic_qserver.api.endpoint import Answer
 from sanic_qserver.auth.logins import Logins, PasswordLogin
 from sanic_qserver.errors import GatewayError
 from sanic_qserver.scopes import Scope

@@ -4,7 +4,7 @@ from typing import cast
 
 import msgspec
 
-from sanic_qserver.api.endpoint import Call
+from sanic_qserver.api.call import Call
 from sanic_qserver.errors import NotFound
 from sanic_qserver.structs.audit import AuditGet, AuditReply
 

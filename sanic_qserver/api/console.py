@@ -5,7 +5,7 @@ from typing import cast
 
 import msgspec
 
-from sanic_qserver.api.endpoint import Call
+from sanic_qserver.api.call import Call
 from sanic_qserver.manager.live.broadcaster import Message, Outlet
 from sanic_qserver.structs.requests import ConsoleOutput, ConsoleOutputUpdate
 

@@ -1,4 +1,4 @@
-"""What a row of the table is, what serving it gets, and the default way to serve it.
+"""What a row of the table is, and the default way to serve it.
 
 Rows are frozen values. They drive the routes, the gate, the OpenAPI document, `sanic-qserver routes`
 and the tests over every row. Nothing here knows Sanic or 0MQ.
@@ -8,17 +8,15 @@ import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar, Protocol, cast
 
-from msgspec import Struct, structs, to_builtins
+from msgspec import Struct, structs
 
 from sanic_qserver.api.around import AUDITED, Around, choose_around
-from sanic_qserver.api.services import Services
 from sanic_qserver.manager.bodies import Body
-from sanic_qserver.manager.client.client import ManagerClient
 from sanic_qserver.manager.live.broadcaster import Outlet
 from sanic_qserver.scopes import Scope
-from sanic_qserver.structs.identity import PUBLIC, Access
+from sanic_qserver.structs.identity import Access
 from sanic_qserver.structs.requests import NoParams, Params
 
 JSON = "application/json"
@@ -44,60 +42,10 @@ class Answer:
     cookies: tuple[str, ...] = ()
 
 
-@dataclass(slots=True)
-class Call:
-    """One admitted request: the row, its decoded params, who asks, and what serves it.
-
-    `headers` have lower-case names; `files` are filled for rows that read a form; `unknown` holds params that
-    the struct does not know (only where the site lets them pass).
-    """
-
-    endpoint: "Endpoint"
-    params: Params
-    access: Access
-    request_id: str
-    services: Services
-    headers: Mapping[str, str]
-    path_args: Mapping[str, str]
-    address: str = ""
-    unknown: Mapping[str, Any] = field(default_factory=dict)
-    files: Mapping[str, "UploadedFile"] = field(default_factory=dict)
-    query: str = ""
-
-    @property
-    def manager(self) -> ManagerClient:
-        """The RE Manager client."""
-        return self.services.manager
-
-    @property
-    def lane(self) -> str:
-        """Whose calls keep their order, and take turns with those of others, on the way to RE Manager."""
-        principal = self.access.principal
-        return principal.name if principal is not PUBLIC else f"{principal.name} {self.address}"
-
-    async def ask(self, params: Params | None = None, method: str = "") -> bytes:
-        """RE Manager's reply to the row's method with these params (default: the call's own).
-
-        Params that the struct does not know go along, where the site wants it.
-        """
-        sent: Any = self.params if params is None else params
-        if self.unknown:
-            sent = {**to_builtins(sent), **self.unknown}
-        return await self.services.manager.request(method or self.endpoint.method, sent, lane=self.lane)
-
-
-@dataclass(frozen=True, slots=True)
-class UploadedFile:
-    """A file part of a form."""
-
-    name: str
-    content_type: str
-    body: bytes
-
-
-Serve = Callable[[Call], Awaitable[bytes | Body | Answer]]
-ServeLines = Callable[[Call, AsyncIterator[Sequence[bytes]]], AsyncIterator[bytes]]
-Source = Callable[[Call], AsyncIterator[bytes] | Awaitable[Outlet]]
+# The first argument of each is the Call (`api/call.py`). A call knows its row, so a row cannot know the type of calls.
+Serve = Callable[[Any], Awaitable[bytes | Body | Answer]]
+ServeLines = Callable[[Any, AsyncIterator[Sequence[bytes]]], AsyncIterator[bytes]]
+Source = Callable[[Any], AsyncIterator[bytes] | Awaitable[Outlet]]
 """Where a stream's messages come from: an iterator for each watcher, or one channel for all (`manager/live/`)."""
 
 
@@ -108,7 +56,15 @@ def bytes_of(answer: bytes | Body | Answer) -> bytes:
     return answer.json if isinstance(answer, Body) else answer.body
 
 
-async def forward(call: Call) -> bytes:
+class Forwarded(Protocol):
+    """What `forward` needs of a call."""
+
+    async def ask(self) -> bytes:
+        """RE Manager's reply to the call."""
+        ...
+
+
+async def forward(call: Forwarded) -> bytes:
     """Hand the params to RE Manager, and its reply, undecoded, to the client."""
     return await call.ask()
 

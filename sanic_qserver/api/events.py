@@ -3,7 +3,8 @@
 from dataclasses import replace
 from typing import cast
 
-from sanic_qserver.api.endpoint import Call, Stream
+from sanic_qserver.api.call import Call
+from sanic_qserver.api.endpoint import Stream
 from sanic_qserver.errors import BadArguments, NotAuthenticated, ScopeMissing
 from sanic_qserver.manager.live.broadcaster import Marker, Message, Outlet
 from sanic_qserver.manager.live.event_log import STATE_TOPICS, STREAM, TOPICS, Continued

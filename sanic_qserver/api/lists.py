@@ -9,7 +9,7 @@ from typing import Any, cast
 import msgspec
 from msgspec import UNSET, Raw, Struct
 
-from sanic_qserver.api.endpoint import Call
+from sanic_qserver.api.call import Call
 from sanic_qserver.errors import NotFound
 from sanic_qserver.manager.bodies import Body
 from sanic_qserver.structs.requests import HistoryGet, QueueGet

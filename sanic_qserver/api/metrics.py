@@ -1,6 +1,7 @@
 """The row for those who watch the server."""
 
-from sanic_qserver.api.endpoint import Answer, Call
+from sanic_qserver.api.call import Call
+from sanic_qserver.api.endpoint import Answer
 
 
 async def metrics(call: Call) -> Answer:

@@ -1,6 +1,6 @@
 """The streams that existing clients watch: status and other information, framed exactly as they parse it."""
 
-from sanic_qserver.api.endpoint import Call
+from sanic_qserver.api.call import Call
 from sanic_qserver.manager.live.broadcaster import Outlet
 from sanic_qserver.manager.live.status_feed import Snapshot
 

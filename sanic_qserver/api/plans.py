@@ -7,7 +7,7 @@ from typing import Any, cast
 
 import msgspec
 
-from sanic_qserver.api.endpoint import Call
+from sanic_qserver.api.call import Call
 from sanic_qserver.manager.bodies import Body
 from sanic_qserver.structs.requests import PlansAllowed, PlansExisting
 

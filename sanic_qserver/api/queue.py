@@ -5,7 +5,7 @@ from typing import cast
 import msgspec
 from msgspec import UNSET
 
-from sanic_qserver.api.endpoint import Call
+from sanic_qserver.api.call import Call
 from sanic_qserver.errors import BadArguments
 from sanic_qserver.structs.requests import QueueMode, QueueModeSet
 

@@ -2,7 +2,7 @@
 
 import msgspec
 
-from sanic_qserver.api.endpoint import Call
+from sanic_qserver.api.call import Call
 from sanic_qserver.manager.bodies import Body
 from sanic_qserver.structs.requests import Reloadable, ReRuns
 

@@ -3,9 +3,9 @@
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 from sanic_qserver.api.bulk.state import Bulks
+from sanic_qserver.api.endpoint import Endpoint
 from sanic_qserver.api.items.verdicts import Validation
 from sanic_qserver.api.spreadsheets.readers import SheetReaders
 from sanic_qserver.auth.logins import Logins
@@ -19,9 +19,6 @@ from sanic_qserver.middleware.audit.sinks import Audit
 from sanic_qserver.middleware.hooks import NO_HOOKS, Hooks
 from sanic_qserver.middleware.idempotency.stored import KeptAnswers, NoAnswers
 from sanic_qserver.policy.protocols import NoRateLimits, RatePolicy
-
-if TYPE_CHECKING:
-    from sanic_qserver.api.endpoint import Endpoint  # which imports this module
 
 
 @dataclass
@@ -47,7 +44,7 @@ class Services:
     sheet_readers: SheetReaders = field(default_factory=SheetReaders)
     answers: KeptAnswers = field(default_factory=NoAnswers)
     bulks: Bulks = field(default_factory=Bulks)
-    rows: tuple["Endpoint", ...] = ()
+    rows: tuple[Endpoint, ...] = ()
     rates: RatePolicy = field(default_factory=NoRateLimits)
     audit: Audit = field(default_factory=lambda: Audit(AuditConfig()))
     queue_edits: asyncio.Lock = field(default_factory=asyncio.Lock)

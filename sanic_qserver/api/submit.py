@@ -7,7 +7,7 @@ from typing import cast
 
 from msgspec import UNSET
 
-from sanic_qserver.api.endpoint import Call
+from sanic_qserver.api.call import Call
 from sanic_qserver.manager.outcomes import told_add, told_batch
 from sanic_qserver.structs.requests import QueueItemAdd, QueueItemAddBatch
 

@@ -3,7 +3,7 @@
 import asyncio
 from typing import cast
 
-from sanic_qserver.api.endpoint import Call
+from sanic_qserver.api.call import Call
 from sanic_qserver.structs.requests import ServerSleep
 
 

@@ -5,7 +5,7 @@ from typing import Any, cast
 
 import msgspec
 
-from sanic_qserver.api.endpoint import Call
+from sanic_qserver.api.call import Call
 from sanic_qserver.api.items.lookup import find_item
 from sanic_qserver.api.runs import status
 from sanic_qserver.errors import ScopeMissing

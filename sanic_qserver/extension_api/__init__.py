@@ -7,7 +7,8 @@ server listens. What it adds is taken as a whole, or, when it fails, not at all.
 import msgspec
 
 from sanic_qserver.api.around import Around
-from sanic_qserver.api.endpoint import Answer, Call, Endpoint, Stamp, Stream, UploadedFile, forward
+from sanic_qserver.api.call import Call, UploadedFile
+from sanic_qserver.api.endpoint import Answer, Endpoint, Stamp, Stream, forward
 from sanic_qserver.api.spreadsheets.grid import BadSheet
 from sanic_qserver.api.spreadsheets.readers import SpreadsheetFile
 from sanic_qserver.auth.logins import ExternalLogin, PasswordLogin

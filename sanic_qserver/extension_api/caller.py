@@ -6,7 +6,8 @@ from typing import Any
 
 import msgspec
 
-from sanic_qserver.api.endpoint import Call, Endpoint, bytes_of, stamped
+from sanic_qserver.api.call import Call
+from sanic_qserver.api.endpoint import Endpoint, bytes_of, stamped
 from sanic_qserver.errors import BadArguments, ScopeMissing
 
 

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
-from sanic_qserver.api.endpoint import Answer, Call, Endpoint, Stream
+from sanic_qserver.api.call import Call
+from sanic_qserver.api.endpoint import Answer, Endpoint, Stream
 from sanic_qserver.api.spreadsheets.readers import Read, SheetReader
 from sanic_qserver.auth.providers.provider import AuthProvider
 from sanic_qserver.config.settings import ExtensionsConfig

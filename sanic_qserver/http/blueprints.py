@@ -10,7 +10,8 @@ from sanic import HTTPResponse, Request
 from sanic.exceptions import SanicException
 
 from sanic_qserver.api.around import AUDITED
-from sanic_qserver.api.endpoint import Answer, Call, Endpoint
+from sanic_qserver.api.call import Call
+from sanic_qserver.api.endpoint import Answer, Endpoint
 from sanic_qserver.api.services import Services
 from sanic_qserver.errors import ConfigError, ExtensionFailed, GatewayError
 from sanic_qserver.extension_api.contribution import MountedBlueprint

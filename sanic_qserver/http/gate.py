@@ -6,7 +6,8 @@ from contextlib import asynccontextmanager
 
 from sanic import Request
 
-from sanic_qserver.api.endpoint import Answer, Call, Endpoint, ForeignForms, Stream
+from sanic_qserver.api.call import Call
+from sanic_qserver.api.endpoint import Answer, Endpoint, ForeignForms, Stream
 from sanic_qserver.auth.providers.provider import Providers
 from sanic_qserver.auth.tokens.rejected import Rejected
 from sanic_qserver.errors import GatewayError, NotAuthenticated, ScopeMissing

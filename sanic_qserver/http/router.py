@@ -6,7 +6,8 @@ from typing import Any
 
 from sanic import Blueprint, HTTPResponse, Request
 
-from sanic_qserver.api.endpoint import JSON, Answer, Call, Endpoint, LinesEndpoint, Stamp, UploadedFile, stamped
+from sanic_qserver.api.call import Call, UploadedFile
+from sanic_qserver.api.endpoint import JSON, Answer, Endpoint, LinesEndpoint, Stamp, stamped
 from sanic_qserver.api.services import Services
 from sanic_qserver.errors import BodyTooLarge, GatewayError
 from sanic_qserver.http.application import App, Handler

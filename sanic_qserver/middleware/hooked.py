@@ -6,7 +6,8 @@ from typing import Any
 
 from msgspec import structs
 
-from sanic_qserver.api.endpoint import Answer, Call, Endpoint, Serve, bytes_of
+from sanic_qserver.api.call import Call
+from sanic_qserver.api.endpoint import Answer, Endpoint, Serve, bytes_of
 from sanic_qserver.manager.bodies import Body
 from sanic_qserver.middleware.hooks import ITEM_FIELDS, Hooks, Refused, Submission, refusal_reply
 

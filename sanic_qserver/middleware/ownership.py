@@ -24,7 +24,8 @@ from typing import Any, cast
 import msgspec
 from msgspec import UNSET, Struct, UnsetType, structs
 
-from sanic_qserver.api.endpoint import Answer, Call, Endpoint, Serve
+from sanic_qserver.api.call import Call
+from sanic_qserver.api.endpoint import Answer, Endpoint, Serve
 from sanic_qserver.errors import BadArguments, GatewayError, NotOwner, Overloaded, ScopeMissing
 from sanic_qserver.manager.bodies import Body
 from sanic_qserver.scopes import Scope

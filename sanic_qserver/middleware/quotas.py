@@ -9,7 +9,8 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
-from sanic_qserver.api.endpoint import Answer, Call, Endpoint, Serve
+from sanic_qserver.api.call import Call
+from sanic_qserver.api.endpoint import Answer, Endpoint, Serve
 from sanic_qserver.errors import TooManyRequests
 from sanic_qserver.manager.bodies import Body
 from sanic_qserver.middleware.ownership import editing, read_queue

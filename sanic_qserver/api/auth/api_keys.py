@@ -4,7 +4,8 @@ from typing import cast
 
 from sanic_qserver.api.auth.login import caller_of
 from sanic_qserver.api.auth.session_opening import private
-from sanic_qserver.api.endpoint import Answer, Call
+from sanic_qserver.api.call import Call
+from sanic_qserver.api.endpoint import Answer
 from sanic_qserver.auth.storage.records import INHERIT, Known
 from sanic_qserver.errors import BadArguments, InvalidApiKey, NotFound
 from sanic_qserver.scopes import Scope, listed

@@ -13,7 +13,8 @@ import msgspec
 
 from sanic_qserver.api.auth.cookies import LOGIN_COOKIE, base_url_of, cookie_text, cookies_of, is_secure
 from sanic_qserver.api.auth.session_opening import NO_STORE, open_session, private
-from sanic_qserver.api.endpoint import Answer, Call
+from sanic_qserver.api.call import Call
+from sanic_qserver.api.endpoint import Answer
 from sanic_qserver.auth.logins import ExternalLogin, new_secret
 from sanic_qserver.errors import BadArguments, LoginRefused, NotAuthenticated, NotFound
 from sanic_qserver.structs import auth_requests as requests

@@ -2,7 +2,7 @@
 
 import time
 
-from sanic_qserver.api.endpoint import Call
+from sanic_qserver.api.call import Call
 
 SESSION_COOKIE = "sanic_qserver_session"
 CSRF_COOKIE = "sanic_qserver_csrf"

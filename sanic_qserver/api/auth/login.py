@@ -9,7 +9,8 @@ import msgspec
 from sanic_qserver.api.auth.browser_login import device_token
 from sanic_qserver.api.auth.cookies import cookies_of, no_cookies, single_user_cookies
 from sanic_qserver.api.auth.session_opening import NO_STORE, open_session, private
-from sanic_qserver.api.endpoint import Answer, Call
+from sanic_qserver.api.call import Call
+from sanic_qserver.api.endpoint import Answer
 from sanic_qserver.auth.logins import PasswordLogin, new_secret
 from sanic_qserver.errors import (
     BadArguments,

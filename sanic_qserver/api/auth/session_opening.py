@@ -4,7 +4,8 @@ import logging
 
 import msgspec
 
-from sanic_qserver.api.endpoint import Answer, Call
+from sanic_qserver.api.call import Call
+from sanic_qserver.api.endpoint import Answer
 from sanic_qserver.structs.auth_replies import TokenReply
 from sanic_qserver.structs.identity import Principal
 

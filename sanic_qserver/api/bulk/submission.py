@@ -22,7 +22,8 @@ import msgspec
 from msgspec import UNSET, Struct
 
 from sanic_qserver.api.bulk.state import Bulk
-from sanic_qserver.api.endpoint import Call, Endpoint, bytes_of
+from sanic_qserver.api.call import Call
+from sanic_qserver.api.endpoint import Endpoint, bytes_of
 from sanic_qserver.errors import BadArguments, GatewayError, ManagerTimeout, ScopeMissing
 from sanic_qserver.manager.outcomes import Verdict, judge, read_batch
 from sanic_qserver.middleware.ownership import NO_INSTRUCTIONS, is_instruction, may_instruct

@@ -6,7 +6,7 @@ from typing import cast
 import msgspec
 from msgspec import UNSET
 
-from sanic_qserver.api.endpoint import Call
+from sanic_qserver.api.call import Call
 from sanic_qserver.api.items.state import FINISHED, STATES, ItemState, look, look_again
 from sanic_qserver.errors import BadArguments, NotFound, ScopeMissing
 from sanic_qserver.scopes import Scope

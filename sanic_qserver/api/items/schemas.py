@@ -5,7 +5,7 @@ from typing import Any, cast
 
 import msgspec
 
-from sanic_qserver.api.endpoint import Call
+from sanic_qserver.api.call import Call
 from sanic_qserver.api.items.plan_schema import build_schema
 from sanic_qserver.errors import NotFound
 from sanic_qserver.manager.bodies import Body

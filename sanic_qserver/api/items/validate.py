@@ -9,7 +9,7 @@ from typing import Any, cast
 
 import msgspec
 
-from sanic_qserver.api.endpoint import Call
+from sanic_qserver.api.call import Call
 from sanic_qserver.api.items.verdicts import Submitter
 from sanic_qserver.errors import GatewayError
 from sanic_qserver.middleware.hooks import Refused, Submission

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 from msgspec import UNSET, Struct
 
-from sanic_qserver.api.endpoint import Call
+from sanic_qserver.api.call import Call
 from sanic_qserver.errors import GatewayError
 from sanic_qserver.manager.outcomes import Verdict, judge, read_batch
 from sanic_qserver.middleware.ownership import read_queue

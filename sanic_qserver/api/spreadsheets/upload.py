@@ -12,7 +12,7 @@ from typing import Any, cast
 import msgspec
 from msgspec import UNSET
 
-from sanic_qserver.api.endpoint import Call, UploadedFile
+from sanic_qserver.api.call import Call, UploadedFile
 from sanic_qserver.api.items.verdicts import Submitter
 from sanic_qserver.api.spreadsheets.batches import Batches
 from sanic_qserver.api.spreadsheets.grid import BadSheet

@@ -9,7 +9,8 @@ from typing import Any
 import msgspec
 from sanic import HTTPResponse, Request
 
-from sanic_qserver.api.endpoint import Call, Endpoint, LinesEndpoint
+from sanic_qserver.api.call import Call
+from sanic_qserver.api.endpoint import Endpoint, LinesEndpoint
 from sanic_qserver.api.services import Services
 from sanic_qserver.errors import BodyTooLarge, GatewayError, ScopeMissing
 from sanic_qserver.http.application import Handler

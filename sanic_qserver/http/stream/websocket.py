@@ -9,7 +9,8 @@ from sanic import HTTPResponse, Request
 from sanic.exceptions import WebsocketClosed
 from sanic.server.websockets.impl import WebsocketImplProtocol
 
-from sanic_qserver.api.endpoint import Call, Endpoint, Stream
+from sanic_qserver.api.call import Call
+from sanic_qserver.api.endpoint import Endpoint, Stream
 from sanic_qserver.api.services import Services
 from sanic_qserver.errors import GatewayError, UpgradeRequired
 from sanic_qserver.http.application import Handler

@@ -11,7 +11,8 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from sanic_qserver.api.endpoint import Answer, Call, Endpoint, Serve, Stream, bytes_of
+from sanic_qserver.api.call import Call
+from sanic_qserver.api.endpoint import Answer, Endpoint, Serve, Stream, bytes_of
 from sanic_qserver.errors import GatewayError, ManagerTimeout
 from sanic_qserver.manager.bodies import Body
 from sanic_qserver.middleware.audit.sinks import Audit

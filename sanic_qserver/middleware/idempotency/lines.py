@@ -12,7 +12,8 @@ from typing import cast
 import msgspec
 from msgspec import UNSET, Struct, structs
 
-from sanic_qserver.api.endpoint import Call, LinesEndpoint, ServeLines
+from sanic_qserver.api.call import Call
+from sanic_qserver.api.endpoint import LinesEndpoint, ServeLines
 from sanic_qserver.errors import Conflict, KeyReused
 from sanic_qserver.middleware.idempotency.replay import HEADER, fingerprint_of, key_of
 from sanic_qserver.middleware.idempotency.stored import Kept, KeptAnswers, State

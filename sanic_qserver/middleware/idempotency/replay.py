@@ -15,7 +15,8 @@ from typing import Any
 
 import msgspec
 
-from sanic_qserver.api.endpoint import JSON, Answer, Call, Endpoint, Serve, bytes_of
+from sanic_qserver.api.call import Call
+from sanic_qserver.api.endpoint import JSON, Answer, Endpoint, Serve, bytes_of
 from sanic_qserver.config.settings import Config
 from sanic_qserver.errors import BadArguments, Conflict, GatewayError, KeyReused, ManagerTimeout
 from sanic_qserver.manager.bodies import Body

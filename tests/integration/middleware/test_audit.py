@@ -104,7 +104,8 @@ async def test_neither_secrets_nor_scripts_are_told(audited):
 
 async def test_a_client_that_leaves_before_the_answer_is_told(audited):
     server = await audited()
-    from sanic_qserver.api.endpoint import Call, Endpoint
+    from sanic_qserver.api.call import Call
+    from sanic_qserver.api.endpoint import Endpoint
     from sanic_qserver.middleware.audit.recording import audited as recorded
     from sanic_qserver.structs.identity import SINGLE_USER
 

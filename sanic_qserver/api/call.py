@@ -1,0 +1,64 @@
+"""One admitted request: what a row is served with."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from msgspec import to_builtins
+
+from sanic_qserver.api.endpoint import Endpoint
+from sanic_qserver.api.services import Services
+from sanic_qserver.manager.client.client import ManagerClient
+from sanic_qserver.structs.identity import PUBLIC, Access
+from sanic_qserver.structs.requests import Params
+
+
+@dataclass(frozen=True, slots=True)
+class UploadedFile:
+    """A file part of a form."""
+
+    name: str
+    content_type: str
+    body: bytes
+
+
+@dataclass(slots=True)
+class Call:
+    """One admitted request: the row, its decoded params, who asks, and what serves it.
+
+    `headers` have lower-case names; `files` are filled for rows that read a form; `unknown` holds params that
+    the struct does not know (only where the site lets them pass).
+    """
+
+    endpoint: Endpoint
+    params: Params
+    access: Access
+    request_id: str
+    services: Services
+    headers: Mapping[str, str]
+    path_args: Mapping[str, str]
+    address: str = ""
+    unknown: Mapping[str, Any] = field(default_factory=dict)
+    files: Mapping[str, UploadedFile] = field(default_factory=dict)
+    query: str = ""
+
+    @property
+    def manager(self) -> ManagerClient:
+        """The RE Manager client."""
+        return self.services.manager
+
+    @property
+    def lane(self) -> str:
+        """Whose calls keep their order, and take turns with those of others, on the way to RE Manager."""
+        principal = self.access.principal
+        return principal.name if principal is not PUBLIC else f"{principal.name} {self.address}"
+
+    async def ask(self, params: Params | None = None, method: str = "") -> bytes:
+        """RE Manager's reply to the row's method with these params (default: the call's own).
+
+        Params that the struct does not know go along, where the site wants it.
+        """
+        sent: Any = self.params if params is None else params
+        if self.unknown:
+            sent = {**to_builtins(sent), **self.unknown}
+        return await self.services.manager.request(method or self.endpoint.method, sent, lane=self.lane)
