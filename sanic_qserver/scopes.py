@@ -38,6 +38,10 @@ class Scope(StrEnum):
     ADMIN_AUDIT = "admin:audit"
 
 
+COVERED_BY_EDIT = frozenset({Scope.WRITE_QUEUE_EDIT_OWN, Scope.WRITE_PROPOSALS, Scope.WRITE_PROPOSALS_DECIDE})
+"""What `write:queue:edit` includes. Granted by name only: no pattern means them, and no built-in role lists them."""
+
+
 DESCRIPTIONS: dict[Scope, str] = {
     Scope.READ_STATUS: "Read the status of RE Manager.",
     Scope.READ_QUEUE: "Read the plan queue and its items.",

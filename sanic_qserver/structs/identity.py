@@ -87,6 +87,7 @@ class Access(Struct, frozen=True, kw_only=True):
     user: str
     user_group: str
     quota: Quota = Quota()
+    metadata: Mapping[str, Any] = field(default_factory=dict)
     expires_at: float | None = None
 
     def holds(self, scope: Scope) -> bool:

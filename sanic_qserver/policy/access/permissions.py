@@ -20,6 +20,7 @@ from urllib.parse import quote
 from msgspec import Struct, structs
 
 from sanic_qserver.errors import ConfigError, NotAuthenticated
+from sanic_qserver.policy.access.metadata import find_claim, merge_metadata
 from sanic_qserver.policy.access.permissions_file import ClaimGrant, Grant, User, permissions_file
 from sanic_qserver.policy.access.roles import (
     BUILT_IN,
@@ -33,7 +34,7 @@ from sanic_qserver.policy.access.roles import (
 from sanic_qserver.policy.access.widening import grants_more
 from sanic_qserver.policy.access.windows import ALWAYS, Clock, Window, window
 from sanic_qserver.policy.files.documents import Document
-from sanic_qserver.scopes import Scope
+from sanic_qserver.scopes import COVERED_BY_EDIT, Scope
 from sanic_qserver.structs.identity import PUBLIC, SINGLE_USER, Access, Principal, Quota
 
 _ROLE_OF = {SINGLE_USER.name: SINGLE_USER_ROLE, PUBLIC.name: PUBLIC_ROLE}
@@ -102,6 +103,7 @@ class Permissions:
             user=displayed_name(principal, entry.grant if entry else None),
             user_group=self._user_group(roles, applied),
             quota=self._quota(roles, applied),
+            metadata=self._metadata(principal, roles, applied),
             expires_at=None if expires_at == float("inf") else expires_at,
         )
 
@@ -162,6 +164,18 @@ class Permissions:
             )
         return self.file.default.quota or Quota()
 
+    def _metadata(self, principal: Principal, roles: tuple[str, ...], applied: tuple[Applied, ...]) -> dict[str, Any]:
+        by_role = [self.file.roles[name] for name in self._with_inherited(roles)]
+        entries = [*(one.grant.metadata for one in applied), *(role.metadata for role in by_role if role is not None)]
+        return merge_metadata((*entries, self.file.default.metadata), principal.claims)
+
+    def _with_inherited(self, roles: tuple[str, ...]) -> Iterator[str]:
+        """The roles that the file describes, each before those that it inherits."""
+        for name in roles:
+            if (role := self.file.roles.get(name)) is not None:
+                yield name
+                yield from self._with_inherited(words(role.inherits))
+
     def _applied(self, grant: Grant, path: tuple[str | int, ...]) -> Applied:
         where = f"{self.document.source}: {'.'.join(map(str, path))}"
         zone = grant.time_zone or self.file.time_zone
@@ -200,12 +214,12 @@ class Permissions:
 
 
 def limited(scopes: frozenset[str], principal: Principal) -> frozenset[str]:
-    """The scopes, less what the credential is limited to. The full right to edit holds the right to one's own."""
+    """The scopes, less what the credential is limited to. The full right to edit includes what it covers."""
     if principal.key_scopes is None:
         return scopes
     held = scopes
     if Scope.WRITE_QUEUE_EDIT in scopes:
-        held = scopes | {Scope.WRITE_QUEUE_EDIT_OWN}
+        held = scopes | COVERED_BY_EDIT
     return frozenset(held & principal.key_scopes)
 
 
@@ -225,9 +239,7 @@ def displayed_name(principal: Principal, entry: Grant | None) -> str:
 
 def _claims(claims: Mapping[str, Any], grant: Grant) -> bool:
     """Whether the token says what the grant asks for."""
-    value: Any = claims
-    for step in grant.claim.split(".") if isinstance(grant, ClaimGrant) else ():
-        value = value.get(step) if isinstance(value, Mapping) else None
+    value = find_claim(claims, grant.claim) if isinstance(grant, ClaimGrant) else None
     values = value if isinstance(value, (list, tuple, set, frozenset)) else [value]
     patterns = words(grant.matches) if isinstance(grant, ClaimGrant) else ()
     return any(isinstance(one, (str, bool, int)) and fnmatchcase(_text(one), p) for one in values for p in patterns)

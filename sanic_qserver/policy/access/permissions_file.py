@@ -18,6 +18,7 @@ class Grant(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     roles: Words = ()
     user_group: str = ""
     quota: Quota | None = None
+    metadata: dict[str, Any] = {}
     begin: Any = field(default=None, name="from")
     until: Any = None
     time_zone: str = ""
@@ -44,6 +45,7 @@ class Default(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     roles: Words = ()
     user_group: str = ""
     quota: Quota | None = None
+    metadata: dict[str, Any] = {}
 
 
 class PermissionsFile(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -3,8 +3,9 @@
 The rules:
 1. A role starts from `scopes_set`, or else from its built-in scopes, or else from nothing.
 2. To these come the scopes of the roles it `inherits`, then `scopes_add`; then `scopes_remove` goes.
-3. `read:*` stands for every scope that begins so. A pattern never means a scope that ends in `:own`:
-   the full scope covers it already, and who removes the full scope would otherwise leave the other behind.
+3. `read:*` stands for every scope that begins so. A pattern never means a scope that a larger one covers
+   (`write:queue:edit:own` and the proposals, covered by `write:queue:edit`): who removes the larger one would otherwise
+   leave the others behind.
 """
 
 from collections.abc import Iterator, Mapping
@@ -16,7 +17,7 @@ from typing import Any
 from msgspec import UNSET, Struct, UnsetType
 
 from sanic_qserver.errors import ConfigError
-from sanic_qserver.scopes import Scope
+from sanic_qserver.scopes import COVERED_BY_EDIT, Scope
 from sanic_qserver.structs.identity import Quota
 
 Words = tuple[str, ...] | str | None
@@ -66,6 +67,7 @@ class Role(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     inherits: Words = ()
     user_group: str = ""
     quota: Quota | None = None
+    metadata: dict[str, Any] = {}
 
 
 NO_ROLE = Role(scopes_set=())
@@ -103,7 +105,7 @@ def stated(name: str, field: str, roles: Mapping[str, Role | None]) -> Any:
 def matching(pattern: str) -> frozenset[Scope]:
     """The scopes that a pattern means."""
     return frozenset(
-        scope for scope in Scope if scope == pattern or (fnmatchcase(scope, pattern) and not scope.endswith(":own"))
+        scope for scope in Scope if scope == pattern or (fnmatchcase(scope, pattern) and scope not in COVERED_BY_EDIT)
     )
 
 

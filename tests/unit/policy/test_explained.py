@@ -14,7 +14,7 @@ from sanic_qserver.policy.access.windows import Clock
 from sanic_qserver.policy.files.documents import read_document
 from sanic_qserver.policy.policies import Policies
 from sanic_qserver.policy.rates.limiter import RateRules
-from sanic_qserver.scopes import Scope
+from sanic_qserver.scopes import COVERED_BY_EDIT, Scope
 from sanic_qserver.structs.identity import Principal
 
 ROWS = (*ENDPOINTS, *STREAMS)
@@ -45,7 +45,7 @@ EXPECTED = {
     "advanced": USER,
     "user": USER,
     "observer": READS | {Scope.USER_APIKEYS},
-    "unauthenticated_single_user": {s for s in Scope if not s.startswith("admin:")} - {Scope.WRITE_QUEUE_EDIT_OWN},
+    "unauthenticated_single_user": {s for s in Scope if not s.startswith("admin:")} - COVERED_BY_EDIT,
     "unauthenticated_public": set(),
 }
 
