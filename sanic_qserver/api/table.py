@@ -1,7 +1,7 @@
 """THE list of what is served, and who may call it. Grep a path and you land on its row."""
 
 from sanic_qserver.api.about import about
-from sanic_qserver.api.around import AUDITED, HOOKED, IDEMPOTENT, OWNED, QUOTA
+from sanic_qserver.api.around import AUDITED, HOOKED, IDEMPOTENT, OWNED, QUOTA, STAMPED
 from sanic_qserver.api.audit import audit_get
 from sanic_qserver.api.auth.table import AUTH_ENDPOINTS
 from sanic_qserver.api.bulk.submission import add_lines
@@ -34,8 +34,8 @@ from sanic_qserver.structs.auth_requests import About
 
 CALLER = Stamp.CALLER
 CHANGES = (AUDITED, IDEMPOTENT)
-ADDS = (AUDITED, IDEMPOTENT, HOOKED, QUOTA, OWNED)
-SUBMITS = (AUDITED, IDEMPOTENT, HOOKED, OWNED)
+ADDS = (AUDITED, IDEMPOTENT, HOOKED, QUOTA, OWNED, STAMPED)
+SUBMITS = (AUDITED, IDEMPOTENT, HOOKED, OWNED, STAMPED)
 EDITS = (AUDITED, IDEMPOTENT, OWNED)
 OWN_ITEMS = (Scope.WRITE_QUEUE_EDIT_OWN,)
 
@@ -78,7 +78,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
              serve=validate_batch, any_scope=SUBMITTERS, reply=replies.VerdictsReply),
     LinesEndpoint("POST", "/queue/item/add/stream", Scope.WRITE_QUEUE_EDIT, "queue_item_add_batch",
                   requests.QueueItemAddStream, serve_lines=add_lines, any_scope=OWN_ITEMS, around=(IDEMPOTENT,),
-                  inside=(AUDITED, HOOKED, QUOTA, OWNED)),  # Every batch of lines is a call of the row above.
+                  inside=(AUDITED, HOOKED, QUOTA, OWNED, STAMPED)),  # Every batch of lines is a call of the row above.
     Endpoint("POST", "/queue/item/execute", Scope.WRITE_EXECUTE, "queue_item_execute", requests.QueueItemExecute,
              CALLER, around=SUBMITS, reply=replies.ItemSizeReply),
     Endpoint("POST", "/queue/item/update", Scope.WRITE_QUEUE_EDIT, "queue_item_update", requests.QueueItemUpdate,
@@ -97,7 +97,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
              requests.QueueItemMoveBatch, any_scope=OWN_ITEMS, around=EDITS, reply=replies.ItemsSizeReply),
     Endpoint("POST", "/queue/upload/spreadsheet", Scope.WRITE_QUEUE_EDIT, "queue_item_add_batch",
              requests.QueueUploadSpreadsheet, serve=upload_spreadsheet, any_scope=OWN_ITEMS, reads_form=True,
-             around=CHANGES, inside=(HOOKED, QUOTA, OWNED), reply=replies.SpreadsheetReply),
+             around=CHANGES, inside=(HOOKED, QUOTA, OWNED, STAMPED), reply=replies.SpreadsheetReply),
     # History
     Endpoint("GET", "/history/get", Scope.READ_HISTORY, "history_get", requests.HistoryGet, serve=listed,
              reply=replies.HistoryReply),

@@ -73,6 +73,12 @@ class SubmissionsConfig(Section, frozen=True, kw_only=True):
     max_batch: Annotated[int, Meta(ge=1, le=64)] = 64
 
 
+class ItemsConfig(Section, frozen=True, kw_only=True):
+    """What the server adds to items: with `stamp`, who submitted them and when goes into their `meta`."""
+
+    stamp: bool = False
+
+
 class IdempotencyConfig(Section, frozen=True, kw_only=True):
     """How long and where answers to calls with an `Idempotency-Key` are kept. `store`: "memory" or a Redis URL."""
 
@@ -183,6 +189,7 @@ class Config(Section, frozen=True, kw_only=True):
     manager: ManagerConfig = field(default_factory=ManagerConfig)
     reads: ReadsConfig = ReadsConfig()
     submissions: SubmissionsConfig = SubmissionsConfig()
+    items: ItemsConfig = ItemsConfig()
     idempotency: IdempotencyConfig = IdempotencyConfig()
     console: ConsoleConfig = ConsoleConfig()
     live: LiveConfig = LiveConfig()

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from functools import partial
 
-from sanic_qserver.api.around import AUDITED, HOOKED, IDEMPOTENT, NEEDED, OWNED, QUOTA, Around
+from sanic_qserver.api.around import AUDITED, HOOKED, IDEMPOTENT, NEEDED, OWNED, QUOTA, STAMPED, Around
 from sanic_qserver.api.endpoint import Endpoint, LinesEndpoint, Serve
 from sanic_qserver.errors import ConfigError
 from sanic_qserver.middleware.audit.recording import audited, denials_audited
@@ -13,6 +13,7 @@ from sanic_qserver.middleware.hooks import Hooks
 from sanic_qserver.middleware.idempotency.lines import idempotent_lines
 from sanic_qserver.middleware.idempotency.replay import idempotent
 from sanic_qserver.middleware.idempotency.stored import KeptAnswers
+from sanic_qserver.middleware.metadata import stamped
 from sanic_qserver.middleware.ownership import owned
 from sanic_qserver.middleware.quotas import within_quota
 
@@ -25,6 +26,10 @@ _FIELDS: Mapping[tuple[str, Around], tuple[str, ...]] = {
     ("queue_item_execute", HOOKED): ("item",),
     ("queue_item_update", HOOKED): ("item",),
     ("function_execute", HOOKED): ("item",),
+    ("queue_item_add", STAMPED): ("item",),
+    ("queue_item_add_batch", STAMPED): ("items",),
+    ("queue_item_execute", STAMPED): ("item",),
+    ("queue_item_update", STAMPED): ("item",),
     ("queue_item_add_batch", QUOTA): ("items",),
     ("queue_item_update", OWNED): ("item",),
     ("queue_item_remove", OWNED): _ADDRESS,
@@ -46,6 +51,7 @@ class Middleware:
             HOOKED: partial(hooked, hooks),
             QUOTA: within_quota,
             OWNED: owned,
+            STAMPED: stamped,
         }
 
     def surround(self, rows: Iterable[Endpoint]) -> tuple[Endpoint, ...]:

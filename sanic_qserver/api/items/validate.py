@@ -13,6 +13,8 @@ from sanic_qserver.api.call import Call
 from sanic_qserver.api.items.verdicts import Submitter
 from sanic_qserver.errors import GatewayError
 from sanic_qserver.middleware.hooks import Refused, Submission
+from sanic_qserver.middleware.metadata import build_metadata, stamp_items
+from sanic_qserver.middleware.ownership import NO_INSTRUCTIONS, is_instruction, may_instruct
 from sanic_qserver.middleware.quotas import check_quota
 from sanic_qserver.structs.requests import QueueItemValidate, QueueItemValidateBatch
 
@@ -55,14 +57,17 @@ async def judge_items(call: Call, items: Sequence[Any], method: str, lock_key: A
 
 
 async def _prepare(call: Call, items: Sequence[Any], method: str) -> tuple[Sequence[Any], dict[int, str]]:
-    """The items after the hooks, and the texts of those that hooks refuse."""
+    """The items as they would be submitted, and the texts of those that this server refuses."""
     if not all(isinstance(item, dict) for item in items):  # RE Manager says what is no item.
         return items, {}
+    if not may_instruct(call) and any(map(is_instruction, items)):
+        return items, {number: NO_INSTRUCTIONS for number, item in enumerate(items) if is_instruction(item)}
     submission = Submission(method, call.access, call.request_id, len(items), is_validation=True)
     prepared = await call.services.hooks.prepare(list(items), submission)
     if isinstance(prepared, Refused):
         return items, {number: f"Refused: {text}" for number, text in prepared.texts.items()}
-    return prepared, {}
+    first = build_metadata(call)
+    return stamp_items(prepared, first) if first else prepared, {}
 
 
 async def _ask_quota(call: Call, count: int) -> str:

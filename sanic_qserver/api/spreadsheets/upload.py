@@ -19,6 +19,7 @@ from sanic_qserver.api.spreadsheets.grid import BadSheet
 from sanic_qserver.api.spreadsheets.readers import Item, SheetContent, SpreadsheetFile
 from sanic_qserver.errors import BadArguments, BodyTooLarge
 from sanic_qserver.middleware.hooks import Refused, Submission
+from sanic_qserver.middleware.metadata import build_metadata, stamp_items
 from sanic_qserver.middleware.ownership import refuse_instructions
 from sanic_qserver.middleware.quotas import room_for
 from sanic_qserver.structs.requests import QueueUploadSpreadsheet
@@ -44,6 +45,8 @@ async def upload_spreadsheet(call: Call) -> bytes:
     prepared = await call.services.hooks.prepare(items, submission)
     if isinstance(prepared, Refused):
         return _refused(items, prepared.texts, content, "refused")
+    if first := build_metadata(call):
+        prepared = stamp_items(prepared, first)
     if params.dry_run:
         return await _shown(call, params, prepared, content)
     # It goes on when the client leaves, as a call that RE Manager has got does: half a sheet is nobody's wish.
