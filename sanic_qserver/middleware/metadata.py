@@ -14,7 +14,8 @@ from typing import Any
 
 from msgspec import structs
 
-from sanic_qserver.api.endpoint import Answer, Call, Endpoint, Serve
+from sanic_qserver.api.call import Call
+from sanic_qserver.api.endpoint import Answer, Endpoint, Serve
 from sanic_qserver.manager.bodies import Body
 from sanic_qserver.middleware.hooks import ITEM_FIELDS
 
