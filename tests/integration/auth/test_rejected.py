@@ -3,8 +3,8 @@
 import httpx
 import pytest
 from logins import dictionary, log_in
-from sanic_qserver.auth.tokens.signing.rejected import Rejected
 
+from sanic_qserver.auth.tokens.rejected import Rejected
 from sanic_qserver.errors import TooManyRequests
 
 FREE = {"rejected_credentials": 10}
