@@ -1,9 +1,8 @@
 """create_app(config) -> App: wires everything, opens and closes what has to be opened and closed."""
 
 import logging
-from typing import Any
 
-from sanic import Request, Sanic
+from sanic import Sanic
 
 from sanic_qserver.api.items.verdicts import Validation
 from sanic_qserver.api.services import Services
@@ -17,6 +16,7 @@ from sanic_qserver.extensions.loading import load_extensions
 from sanic_qserver.extensions.running import Running
 from sanic_qserver.http.application import App
 from sanic_qserver.http.blueprints import mount_blueprints
+from sanic_qserver.http.bodies import Bodies
 from sanic_qserver.http.cors import allow_origins
 from sanic_qserver.http.csrf import Browsers
 from sanic_qserver.http.docs import mount_pages
@@ -27,7 +27,7 @@ from sanic_qserver.http.lifecycle import mount_policies
 from sanic_qserver.http.metrics import Metrics
 from sanic_qserver.http.router import handler_of, mount, mount_options
 from sanic_qserver.http.server.connections import Connections
-from sanic_qserver.http.server.request import DirectRequest
+from sanic_qserver.http.server.request import DirectRequest, FormRequest
 from sanic_qserver.http.stream.sse import mount_streams
 from sanic_qserver.manager.client.client import ManagerClient
 from sanic_qserver.manager.console.output import Console
@@ -49,7 +49,7 @@ def create_app(config: Config, *, name: str = "sanic_qserver") -> App:
     """
     warnings: list[str] = []
     policies = Policies(config, warnings)
-    request_class: Any = Request if config.server.proxies_count else DirectRequest
+    request_class = FormRequest if config.server.proxies_count else DirectRequest
     app = Sanic(name, error_handler=ProblemHandler(), request_class=request_class, configure_logging=False)
     _configure(app, config)
     manager = ManagerClient(config.manager, config.submissions)
@@ -91,12 +91,13 @@ def create_app(config: Config, *, name: str = "sanic_qserver") -> App:
     services.rows = endpoints
     metrics = Metrics(services)
     services.metrics = metrics.text
-    mount(app, endpoints, gate, services, metrics)
+    bodies = Bodies(config.server)
+    mount(app, endpoints, gate, bodies, services, metrics)
     mount_streams(app, streams, gate, services)
-    mount_blueprints(app, extensions.all("blueprints"), gate, services)
+    mount_blueprints(app, extensions.all("blueprints"), gate, bodies, services)
     mount_operations(app, services)
     ping = next(row for row in endpoints if row.path == "/ping")
-    mount_pages(app, endpoints, streams, handler_of(ping, gate, services, metrics))
+    mount_pages(app, endpoints, streams, handler_of(ping, gate, bodies, services, metrics))
     mount_options(app)
     app.ctx.connections = Connections(
         config.server.max_connections,
@@ -106,6 +107,7 @@ def create_app(config: Config, *, name: str = "sanic_qserver") -> App:
     )
     app.ctx.services = services
     app.ctx.gate = gate
+    app.ctx.bodies = bodies
     app.ctx.rows = (*endpoints, *streams)
     app.ctx.extensions = running
     app.ctx.policies = policies

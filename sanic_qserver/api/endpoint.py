@@ -5,6 +5,7 @@ and the tests over every row. Nothing here knows Sanic or 0MQ.
 """
 
 import re
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
@@ -20,6 +21,10 @@ from sanic_qserver.structs.identity import Access
 from sanic_qserver.structs.requests import NoParams, Params
 
 JSON = "application/json"
+SMALL_BODY = 65_536
+"""Bytes that the body of an ordinary row, and of every public one, has at most."""
+ANY_BODY = sys.maxsize
+"""For rows that take items, scripts or files: as many bytes as `[server] max_body_bytes` lets in."""
 
 
 class Stamp(Enum):
@@ -78,6 +83,7 @@ class Endpoint:
     time-out means that the outcome is unknown. Any of `any_scope` admits as well as `scope`.
     `around` is what surrounds `serve`, outermost first; left out, it is what the method needs (`api/around.py`).
     `inside` is what `serve` does itself for items that only it sees; for the server's own rows.
+    `max_body_bytes` bounds the body; `[server] max_body_bytes` bounds all.
     """
 
     verb: str
@@ -96,6 +102,7 @@ class Endpoint:
     ignores_credential: bool = False
     around: tuple[Around, ...] = cast("tuple[Around, ...]", None)  # Never None once the row is made.
     inside: tuple[Around, ...] = ()
+    max_body_bytes: int = SMALL_BODY
 
     def __post_init__(self) -> None:
         around: tuple[Around, ...] | None = self.around

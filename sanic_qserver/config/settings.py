@@ -27,7 +27,8 @@ class ServerConfig(Section, frozen=True, kw_only=True):
     host: str = "127.0.0.1"
     port: Annotated[int, Meta(ge=1, le=65535)] = 60610
     workers: Count = 1
-    max_body_bytes: Count = 100_000_000
+    max_body_bytes: Count = 32_000_000
+    max_bodies_bytes: Count = 96_000_000
     body_timeout_s: Seconds = 30.0
     write_stall_s: Seconds = 60.0
     max_connections: Count = 10_000

@@ -2,6 +2,7 @@
 
 import functools
 import logging
+import math
 from collections.abc import Callable, Coroutine, Iterable, Mapping
 from dataclasses import replace
 from typing import Any
@@ -11,11 +12,12 @@ from sanic.exceptions import SanicException
 
 from sanic_qserver.api.around import AUDITED
 from sanic_qserver.api.call import Call
-from sanic_qserver.api.endpoint import Answer, Endpoint
+from sanic_qserver.api.endpoint import ANY_BODY, SMALL_BODY, Answer, Endpoint
 from sanic_qserver.api.services import Services
 from sanic_qserver.errors import ConfigError, ExtensionFailed, GatewayError
 from sanic_qserver.extension_api.contribution import MountedBlueprint
 from sanic_qserver.http.application import App
+from sanic_qserver.http.bodies import Bodies
 from sanic_qserver.http.errors import respond
 from sanic_qserver.http.gate import Gate
 from sanic_qserver.http.request_id import REQUEST_ID, request_id_of
@@ -30,7 +32,9 @@ SAFE = ("GET", "HEAD", "OPTIONS")
 Rows = Mapping[str, Endpoint]
 
 
-def mount_blueprints(app: App, blueprints: Iterable[MountedBlueprint], gate: Gate, services: Services) -> None:
+def mount_blueprints(
+    app: App, blueprints: Iterable[MountedBlueprint], gate: Gate, bodies: Bodies, services: Services
+) -> None:
     """Add the blueprints. Handlers find the caller in `request.ctx.access`, and `request.ctx.call` for `manager_as`.
 
     Raises ConfigError for one that Sanic refuses.
@@ -44,14 +48,24 @@ def mount_blueprints(app: App, blueprints: Iterable[MountedBlueprint], gate: Gat
         for route in [route for route in app.router.routes if id(route) not in before]:
             path = "/" + route.path.strip("/")
             rows = {
-                verb: Endpoint(verb, path, mounted.scope, "", around=() if verb in SAFE else (AUDITED,), at_root=False)
+                verb: Endpoint(
+                    verb,
+                    path,
+                    mounted.scope,
+                    "",
+                    around=() if verb in SAFE else (AUDITED,),
+                    at_root=False,
+                    max_body_bytes=SMALL_BODY if mounted.scope is None else ANY_BODY,
+                )
                 for verb in sorted(route.methods) or ["GET"]
             }
             route.ctx.row = next(iter(rows.values()))
-            admit = _gate_of(rows, gate, services)
+            route.extra.ignore_body = True  # Sanic would read the body before the gate has decided.
+            admit = _gate_of(rows, gate, bodies, services, is_stream=hasattr(route.handler, "is_stream"))
             app.register_named_middleware(admit, [route.name], "request", priority=FIRST)
+            app.register_named_middleware(_releasing(bodies), [route.name], "response")
             if not _is_websocket(route.handler):
-                route.handler = _contained(route.handler, mounted.module, gate)
+                route.handler = _contained(route.handler, mounted.module, gate, bodies)
 
 
 def _is_websocket(handler: Callable[..., Any]) -> bool:
@@ -59,15 +73,21 @@ def _is_websocket(handler: Callable[..., Any]) -> bool:
 
 
 def _gate_of(
-    rows: Rows, gate: Gate, services: Services
+    rows: Rows, gate: Gate, bodies: Bodies, services: Services, *, is_stream: bool
 ) -> Callable[[Request], Coroutine[Any, Any, HTTPResponse | None]]:
     first = next(iter(rows.values()))
 
     async def admit(request: Request) -> HTTPResponse | None:
         row = rows.get(request.method, first)
+        stream: Any = request.stream
         try:
             access, verdict = await gate.admit(request, row)
+            if is_stream:
+                stream.request_max_size = math.inf  # The handler reads and bounds it.
+            elif stream.request_body:
+                await bodies.read(request, row.max_body_bytes)
         except GatewayError as error:
+            bodies.limit(request, row.max_body_bytes)
             return respond(error, request)
         if request.route is not None and getattr(request.route.handler, "is_stream", False):
             connection_of(request).exempt()
@@ -80,7 +100,14 @@ def _gate_of(
     return admit
 
 
-def _contained(handler: Callable[..., Any], module: str, gate: Gate) -> Callable[..., Any]:
+def _releasing(bodies: Bodies) -> Callable[[Any, Any], None]:
+    def release(request: Any, _: Any) -> None:
+        bodies.release(request)
+
+    return release
+
+
+def _contained(handler: Callable[..., Any], module: str, gate: Gate, bodies: Bodies) -> Callable[..., Any]:
     """The handler; what it raises, other than what Sanic and the server know, is told with the module's name."""
 
     async def run(request: Request, *args: Any, **kwargs: Any) -> Any:
@@ -105,7 +132,10 @@ def _contained(handler: Callable[..., Any], module: str, gate: Gate) -> Callable
 
         call: Call = request.ctx.call
         layer = audited if AUDITED in call.endpoint.around else denials_audited
-        await gate.serve(replace(call.endpoint, serve=layer(call.endpoint, serve)), call)
+        try:
+            await gate.serve(replace(call.endpoint, serve=layer(call.endpoint, serve)), call)
+        finally:
+            bodies.release(request)
         if isinstance(responses[0], HTTPResponse):
             responses[0].headers.update({REQUEST_ID: call.request_id, **request.ctx.verdict.headers})
         return responses[0]

@@ -3,18 +3,19 @@
 import re
 from collections.abc import Mapping
 from typing import Any, get_type_hints
-from urllib.parse import parse_qsl
 
 import msgspec
 from msgspec import UnsetType
 
-from sanic_qserver.errors import BadArguments, BodyTooLarge, UnreadableBody, UnsupportedMediaType
+from sanic_qserver.errors import BadArguments, UnreadableBody, UnsupportedMediaType
+from sanic_qserver.http.forms import URLENCODED, check_charset, parse_urlencoded
+from sanic_qserver.http.nesting import check_nesting
 from sanic_qserver.structs.requests import Params
 
 # Query names that belong to the gate.
 CREDENTIALS = frozenset({"api_key", "access_token", "csrf", "ticket"})
-_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
-_STRINGS = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
+# Empty lists take 24 times their bytes of memory, and 270 ns each.
+_MOST_CONTAINERS = 500_000
 _AT = re.compile(r"^(?P<fact>.*?)(?: - at `\$(?P<path>.*)`)?$", re.DOTALL)
 
 
@@ -41,7 +42,7 @@ class Decoder:
 
         Raises BadArguments (400), UnsupportedMediaType (415) or UnreadableBody (422).
         """
-        if query and (pairs := [pair for pair in _pairs(query) if pair[0] not in CREDENTIALS]):
+        if query and (pairs := [pair for pair in parse_urlencoded(query) if pair[0] not in CREDENTIALS]):
             return self._merged(body, pairs, content_type)
         if not body or body in (b"{}", b"null"):
             return self._nothing()
@@ -73,6 +74,7 @@ class Decoder:
         return self._empty
 
     def _from_json(self, body: bytes) -> Decoded:
+        check_size(body)
         try:
             params = self._decode(body)
         except msgspec.ValidationError as error:
@@ -85,8 +87,9 @@ class Decoder:
     def _merged(self, body: bytes, pairs: list[tuple[str, str]], content_type: str) -> Decoded:
         kind = content_type.partition(";")[0].strip().lower()
         stripped = body.strip()
-        if kind == "application/x-www-form-urlencoded" and stripped[:1] not in (b"{", b"["):
-            return self.from_texts(pairs + _pairs(_text(body)), {})
+        if kind == URLENCODED and stripped[:1] not in (b"{", b"["):
+            check_charset(content_type)
+            return self.from_texts(pairs + parse_urlencoded(body), {})
         if stripped and kind.startswith(("multipart/", "image/", "video/", "audio/", "application/octet")):
             raise UnsupportedMediaType(f"The body must be a JSON object, not '{kind}'")
         if not stripped:
@@ -100,7 +103,7 @@ class Decoder:
         if field is None:
             return text
         if isinstance(text, str) and text[:1] in ("{", "[") and not _is_text(field.type):
-            text = _json_value(name, text)
+            text = _json_value(name, text, self._max_nesting)
         try:
             return msgspec.convert(text, field.type, strict=False)
         except msgspec.ValidationError as error:
@@ -127,24 +130,14 @@ class Decoder:
         )
 
 
-def check_nesting(body: bytes, limit: int) -> None:
-    """Refuse JSON that is nested deeper than `limit`. Cheap: each pass over the brackets peels one level."""
-    brackets = body.translate(None, _BRACKETS)
-    if len(brackets) <= 2 * limit:
-        return
-    for attempt in (brackets, None):
-        rest = _STRINGS.sub(b"", body).translate(None, _BRACKETS) if attempt is None else attempt
-        for _ in range(limit):
-            peeled = rest.replace(b"[]", b"").replace(b"{}", b"")
-            if not peeled:
-                return
-            if len(peeled) == len(rest):
-                break  # Brackets inside strings: once more without the strings.
-            rest = peeled
-    raise UnreadableBody(f"The body is nested deeper than {limit} levels")
+def check_size(body: bytes) -> None:
+    """Refuse JSON of so many lists and objects that decoding it would take seconds. Raises UnreadableBody."""
+    if len(body) > _MOST_CONTAINERS and body.count(b"[") + body.count(b"{") > _MOST_CONTAINERS:
+        raise UnreadableBody(f"The body has more than {_MOST_CONTAINERS} lists and objects")
 
 
 def _json_object(body: bytes) -> dict[str, Any]:
+    check_size(body)
     try:
         values = msgspec.json.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
@@ -156,11 +149,13 @@ def _json_object(body: bytes) -> dict[str, Any]:
     return values
 
 
-def _json_value(name: str, text: str) -> Any:
+def _json_value(name: str, text: str, max_nesting: int) -> Any:
     try:
-        return msgspec.json.decode(text)
-    except (msgspec.DecodeError, RecursionError) as error:
+        value = msgspec.json.decode(text)
+    except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
         raise BadArguments(f"{name}: not valid JSON: {error}", extra={"field": name}) from None
+    check_nesting(text.encode(), max_nesting)
+    return value
 
 
 def _unreadable(error: Exception) -> UnreadableBody:
@@ -178,22 +173,6 @@ def _bad(error: msgspec.ValidationError, name: str = "") -> BadArguments:
     if missing := re.match(r"Object missing required field `(.+)`", fact):
         path, fact = f"{path}.{missing[1]}".lstrip("."), "this field is required"
     return BadArguments(f"{path}: {fact}" if path else fact, extra={"field": path} if path else None)
-
-
-def _pairs(text: str) -> list[tuple[str, str]]:
-    try:
-        return parse_qsl(text, keep_blank_values=True, max_num_fields=1000, errors="strict")
-    except UnicodeDecodeError:
-        raise UnreadableBody("The query string or form is not UTF-8") from None
-    except ValueError:
-        raise BodyTooLarge("More than 1000 fields") from None
-
-
-def _text(body: bytes) -> str:
-    try:
-        return body.decode()
-    except UnicodeDecodeError as error:
-        raise _unreadable(error) from None
 
 
 def _kind(value: Any) -> str:

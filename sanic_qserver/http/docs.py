@@ -82,10 +82,16 @@ def mount_pages(app: App, endpoints: tuple[Endpoint, ...], streams: tuple[Stream
 
     for prefix in ("", "/api"):
         name = prefix.strip("/")
-        app.add_route(openapi_json, f"{prefix}/openapi.json", methods=["GET", "HEAD"], name=f"openapi_json{name}")
-    app.add_route(first, "/", methods=["GET", "HEAD"], name="first", ignore_body=False)
-    app.add_route(docs, "/docs", methods=["GET", "HEAD"], name="docs", strict_slashes=True)
-    app.add_route(asset, "/docs/assets/<name:str>", methods=["GET", "HEAD"], name="docs_asset")
+        app.add_route(
+            openapi_json,
+            f"{prefix}/openapi.json",
+            methods=["GET", "HEAD"],
+            name=f"openapi_json{name}",
+            ignore_body=True,
+        )
+    app.add_route(first, "/", methods=["GET", "HEAD"], name="first", ignore_body=True)
+    app.add_route(docs, "/docs", methods=["GET", "HEAD"], name="docs", strict_slashes=True, ignore_body=True)
+    app.add_route(asset, "/docs/assets/<name:str>", methods=["GET", "HEAD"], name="docs_asset", ignore_body=True)
 
 
 @cache

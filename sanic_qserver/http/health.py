@@ -28,5 +28,5 @@ def mount_operations(app: App, services: Services) -> None:
         body = {"status": "ready" if is_ready else "not ready", "checks": checks, "warnings": warnings}
         return HTTPResponse(msgspec.json.encode(body), 200 if is_ready else 503, content_type="application/json")
 
-    app.add_route(healthz, "/healthz", methods=["GET"], name="healthz")
-    app.add_route(readyz, "/readyz", methods=["GET"], name="readyz")
+    app.add_route(healthz, "/healthz", methods=["GET"], name="healthz", ignore_body=True)
+    app.add_route(readyz, "/readyz", methods=["GET"], name="readyz", ignore_body=True)

@@ -1,5 +1,6 @@
 """Rows -> blueprints and routes: one visible loop, one closure."""
 
+import asyncio
 from collections.abc import Iterable, Mapping
 from time import perf_counter
 from typing import Any
@@ -9,11 +10,13 @@ from sanic import Blueprint, HTTPResponse, Request
 from sanic_qserver.api.call import Call, UploadedFile
 from sanic_qserver.api.endpoint import JSON, Answer, Endpoint, LinesEndpoint, Stamp, stamped
 from sanic_qserver.api.services import Services
-from sanic_qserver.errors import BodyTooLarge, GatewayError
+from sanic_qserver.errors import GatewayError
 from sanic_qserver.http.application import App, Handler
+from sanic_qserver.http.bodies import Bodies
 from sanic_qserver.http.csrf import NOSNIFF
-from sanic_qserver.http.decode import Decoder
+from sanic_qserver.http.decode import Decoded, Decoder
 from sanic_qserver.http.errors import respond
+from sanic_qserver.http.forms import MULTIPART, OFF_LOOP_FROM, URLENCODED, read_multipart
 from sanic_qserver.http.gate import Gate
 from sanic_qserver.http.metrics import Metrics
 from sanic_qserver.http.representations import represent
@@ -26,15 +29,15 @@ PREFIXES = ("/api", "")
 _NO_FILES: Mapping[str, UploadedFile] = {}
 
 
-def mount(app: App, rows: Iterable[Endpoint], gate: Gate, services: Services, metrics: Metrics) -> None:
+def mount(app: App, rows: Iterable[Endpoint], gate: Gate, bodies: Bodies, services: Services, metrics: Metrics) -> None:
     """Give every row its routes, under `/api` and at the root, as one blueprint a domain."""
     blueprints: dict[str, Blueprint] = {}
     for row in rows:
         blueprint = blueprints.setdefault(row.domain, Blueprint(row.domain))
         if isinstance(row, LinesEndpoint):
-            handler = lines_handler(row, gate, services, metrics)
+            handler = lines_handler(row, gate, bodies, services, metrics)
         else:
-            handler = handler_of(row, gate, services, metrics)
+            handler = handler_of(row, gate, bodies, services, metrics)
         for number, (verb, path) in enumerate(((row.verb, row.path), *row.aliases)):
             for prefix in PREFIXES if row.at_root else PREFIXES[:1]:
                 blueprint.add_route(
@@ -42,7 +45,7 @@ def mount(app: App, rows: Iterable[Endpoint], gate: Gate, services: Services, me
                     prefix + path,
                     methods=["GET", "HEAD"] if verb == "GET" else [verb],
                     name=f"{row.name}_{number}{'_api' if prefix else ''}",
-                    ignore_body=False,  # Clients send JSON bodies with GET and DELETE.
+                    ignore_body=True,  # It is read when the gate has decided.
                     ctx_row=row,
                     error_format="json",  # Else Sanic parses each handler's source to guess it: a second at start.
                 )
@@ -60,7 +63,14 @@ def mount_options(app: App) -> None:
         methods.setdefault("/" + route.path.strip("/"), set()).update(route.methods)
     for number, (path, verbs) in enumerate(methods.items()):
         if "OPTIONS" not in verbs:
-            app.add_route(_options_of(verbs), path, methods=["OPTIONS"], name=f"options_{number}", error_format="json")
+            app.add_route(
+                _options_of(verbs),
+                path,
+                methods=["OPTIONS"],
+                name=f"options_{number}",
+                ignore_body=True,
+                error_format="json",
+            )
 
 
 def _options_of(verbs: set[str]) -> Handler:
@@ -72,8 +82,8 @@ def _options_of(verbs: set[str]) -> Handler:
     return options
 
 
-def handler_of(row: Endpoint, gate: Gate, services: Services, metrics: Metrics) -> Handler:
-    """The way of one request: gate, decode, stamp, serve, answer."""
+def handler_of(row: Endpoint, gate: Gate, bodies: Bodies, services: Services, metrics: Metrics) -> Handler:
+    """The way of one request: gate, body, decode, stamp, serve, answer."""
     manager = services.config.manager
     decoder = Decoder(
         row.params,
@@ -88,13 +98,18 @@ def handler_of(row: Endpoint, gate: Gate, services: Services, metrics: Metrics) 
     async def handle(request: Request, **path_args: str) -> HTTPResponse:
         started_at = perf_counter()
         request_headers = request.headers
+        stream: Any = request.stream
         try:
             access, verdict = await gate.admit(request, row)
-            files = _NO_FILES
-            if reads_form and _is_multipart(request):
-                (params, unknown), files = _read_form(request, decoder)
+            files, body, content_type = _NO_FILES, b"", request_headers.get("content-type", "")
+            if stream.request_body:
+                body = await bodies.read(request, row.max_body_bytes)
+            if reads_form and content_type[:19].lower() == MULTIPART:
+                (params, unknown), files = await _read_form(body, content_type, decoder)
+            elif len(body) > OFF_LOOP_FROM and content_type[:33].lower() == URLENCODED:
+                params, unknown = await asyncio.to_thread(decode, body, request.query_string, content_type)
             else:
-                params, unknown = decode(request.body, request.query_string, request_headers.get("content-type", ""))
+                params, unknown = decode(body, request.query_string, content_type)
             if stamp is not Stamp.NOTHING:
                 params = stamped(params, stamp, access)
             request_id = request_id_of(request)
@@ -102,9 +117,12 @@ def handler_of(row: Endpoint, gate: Gate, services: Services, metrics: Metrics) 
                         request.client_ip, unknown, files, request.query_string)  # fmt: skip
             answer = await gate.serve(row, call)
         except GatewayError as error:
+            bodies.limit(request, row.max_body_bytes)
             response = respond(error, request)
             count(response.status, started_at)
             return response
+        finally:
+            bodies.release(request)
         headers = {REQUEST_ID: request_id, **NOSNIFF, **verdict.headers}
         status, content_type = 200, JSON
         if type(answer) is bytes:
@@ -132,16 +150,10 @@ def _with_cookies(reply: Reply, cookies: tuple[str, ...]) -> Reply:
     return reply
 
 
-def _is_multipart(request: Request) -> bool:
-    return str(request.headers.get("content-type", "")).lower().startswith("multipart/form-data")
-
-
-def _read_form(request: Request, decoder: Decoder) -> tuple[Any, dict[str, UploadedFile]]:
-    """Fields and files of a multipart form. Sanic's parser swallows what it cannot read: then parts are missing."""
-    form: dict[str, Any] = request.form or {}
-    parts: dict[str, Any] = request.files or {}
-    if len(form) > 100 or len(parts) > 100:
-        raise BodyTooLarge("More than 100 form parts")
-    fields = [(name, value) for name, values in form.items() for value in values]
-    files = {name: UploadedFile(part.name, part.type, part.body) for name, (part, *_) in parts.items()}
-    return decoder.from_texts(fields, {}), files
+async def _read_form(body: bytes, content_type: str, decoder: Decoder) -> tuple[Decoded, dict[str, UploadedFile]]:
+    """Params and files of a multipart form; of several files under one name the first."""
+    form = await read_multipart(body, content_type)
+    files: dict[str, UploadedFile] = {}
+    for part in form.files:
+        files.setdefault(part.name, UploadedFile(part.file_name or "", part.content_type, part.body))
+    return decoder.from_texts(form.fields, {}), files

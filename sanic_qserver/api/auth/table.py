@@ -6,7 +6,7 @@ Rows with `ignores_credential` are ways in: an expired token that comes along do
 
 from sanic_qserver.api.around import AUDITED
 from sanic_qserver.api.auth import api_keys, browser_login, login as auth
-from sanic_qserver.api.endpoint import Endpoint, ForeignForms
+from sanic_qserver.api.endpoint import SMALL_BODY, Endpoint, ForeignForms
 from sanic_qserver.scopes import Scope
 from sanic_qserver.structs import auth_replies as replies, auth_requests as requests
 
@@ -22,7 +22,8 @@ AUTH_ENDPOINTS: tuple[Endpoint, ...] = (
     Endpoint("POST", f"{_PROVIDER}/authorize", None, "", requests.DeviceStart, serve=browser_login.device_start,
              reply=replies.DeviceReply, at_root=False, ignores_credential=True),
     ForeignForms("GET", f"{_PROVIDER}/code", None, "", requests.Callback, serve=browser_login.callback,
-             aliases=(("POST", f"{_PROVIDER}/code"),), reads_form=True, at_root=False, ignores_credential=True),
+             aliases=(("POST", f"{_PROVIDER}/code"),), reads_form=True, at_root=False, ignores_credential=True,
+             max_body_bytes=4 * SMALL_BODY),
     Endpoint("GET", f"{_PROVIDER}/device_code", None, "", requests.DeviceForm, serve=browser_login.device_form,
              at_root=False, ignores_credential=True),
     Endpoint("POST", f"{_PROVIDER}/device_code", None, "", requests.DeviceForm, serve=browser_login.device_confirm,

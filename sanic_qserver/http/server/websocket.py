@@ -107,7 +107,7 @@ async def open_websocket(
         response = ws_proto.accept(connection.sanic_request_to_ws_request(request))
     except UnicodeError:  # A key that is not ASCII.
         raise SanicException("This is not a handshake of a websocket", 400) from None
-    if response.status_code != 101 or stream.request_bytes:
+    if response.status_code != 101 or stream.request_bytes or stream.request_body == "chunked":
         status = response.status_code if 400 <= response.status_code < 500 else 400
         raise SanicException("This is not a handshake of a websocket", status)
     lines = [

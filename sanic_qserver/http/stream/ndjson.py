@@ -1,6 +1,7 @@
 """Rows that read lines for as long as they come, and answer line by line meanwhile."""
 
 import asyncio
+import math
 from collections import deque
 from collections.abc import AsyncIterator, Sequence
 from time import perf_counter
@@ -14,10 +15,12 @@ from sanic_qserver.api.endpoint import Endpoint, LinesEndpoint
 from sanic_qserver.api.services import Services
 from sanic_qserver.errors import BodyTooLarge, GatewayError, ScopeMissing
 from sanic_qserver.http.application import Handler
-from sanic_qserver.http.decode import Decoder, check_nesting
+from sanic_qserver.http.bodies import Bodies
+from sanic_qserver.http.decode import Decoder
 from sanic_qserver.http.errors import problem, respond
 from sanic_qserver.http.gate import Gate
 from sanic_qserver.http.metrics import Metrics
+from sanic_qserver.http.nesting import check_nesting
 from sanic_qserver.http.request_id import REQUEST_ID, request_id_of
 from sanic_qserver.http.server.connection import connection_of
 
@@ -27,7 +30,7 @@ MOST_LINE_BYTES = 1_000_000
 _MOST_WAITING_BYTES = 16_000_000  # Of results that the client does not read yet; then it has to.
 
 
-def lines_handler(row: LinesEndpoint, gate: Gate, services: Services, metrics: Metrics) -> Handler:
+def lines_handler(row: LinesEndpoint, gate: Gate, bodies: Bodies, services: Services, metrics: Metrics) -> Handler:
     """The way of a request whose body never has to end: gate, then lines in and out at the same time."""
     decoder = Decoder(row.params, max_nesting=services.config.server.max_nesting, forward_unknown=False)
     count = metrics.of(row)
@@ -39,11 +42,13 @@ def lines_handler(row: LinesEndpoint, gate: Gate, services: Services, metrics: M
         try:
             access, verdict = await gate.admit(request, row)
             connection_of(request).exempt()
+            request.stream.request_max_size = math.inf  # type: ignore[union-attr]  # lines are bounded one by one
             params, _ = decoder.decode(b"", request.query_string, "")
             call = Call(row, params, access, request_id_of(request), services, request.headers, {}, request.client_ip)
             results = serve_lines(call, _lines(request, gate, row, call))
             first = await anext(results)
         except GatewayError as error:
+            bodies.limit(request, row.max_body_bytes)
             response = respond(error, request)
             count(response.status, started_at)
             return response

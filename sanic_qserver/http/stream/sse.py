@@ -82,6 +82,7 @@ def mount_streams(app: App, rows: Iterable[Stream], gate: Gate, services: Servic
                 handler,
                 prefix + row.path,
                 methods=["GET"],
+                ignore_body=True,
                 name=f"{row.name}{'_api' if prefix else ''}",
                 ctx_row=row,
                 error_format="json",

@@ -141,7 +141,7 @@ def test_a_wrong_type_is_400_with_the_path_of_the_field(served, row, field, wron
 )
 def test_a_body_that_is_no_object_is_422(served, row):
     verb, path = ways(row)[0]
-    for body in (b"[]", b'"text"', b"1", b"{", b'{"a":', b"\xff\xfe", b"[" * 100_000):
+    for body in (b"[]", b'"text"', b"1", b"{", b'{"a":', b"\xff\xfe", b"[" * 60_000):
         response = served.client.request(verb, path, content=body, headers=served.key)
         assert response.status_code == 422, (body[:10], response.text)
         assert isinstance(response.json()["detail"], str)

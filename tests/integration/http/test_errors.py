@@ -5,7 +5,7 @@ import logging
 import socket
 
 import pytest
-from conftest import app_of
+from conftest import KEY, app_of
 
 from sanic_qserver import errors
 from sanic_qserver.api.endpoint import Endpoint
@@ -148,6 +148,7 @@ def test_an_unexpected_error_is_masked_for_the_client_and_logged_with_its_id(cap
 
 async def test_a_body_over_the_limit_is_413(sanic_client, make_config):
     client = await sanic_client(app_of(make_config(server={"max_body_bytes": 10_000})))
+    client.headers["Authorization"] = f"ApiKey {KEY}"
     response = await client.post("/api/queue/item/add", content=b"x" * 20_000)
     is_problem(response, 413, "body_too_large")
 
@@ -171,13 +172,13 @@ def test_malformed_http_is_a_4xx_and_never_a_500(served, raw):
     assert served.client.get("/healthz").status_code == 200
 
 
+_STOP = f"POST /api/queue/stop HTTP/1.1\r\nHost: x\r\nAuthorization: ApiKey {KEY}\r\nContent-Length: 500\r\n\r\n"
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "part",
-    [
-        b"GET /api/status HTTP/1.1\r\nHost: x\r\n",
-        b"POST /api/queue/stop HTTP/1.1\r\nHost: x\r\nContent-Length: 500\r\n\r\n",
-    ],
+    [b"GET /api/status HTTP/1.1\r\nHost: x\r\n", _STOP.encode()],
     ids=["header", "body"],
 )
 async def test_a_request_that_drips_is_cut_off(sanic_client, make_config, part):
