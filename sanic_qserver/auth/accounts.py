@@ -35,7 +35,13 @@ class Accounts:
         self._config = config
         self._clock = clock
         self.database = Database(config.database, database_url(config))
-        self.store = Store(self.database, clock)
+        self.store = Store(
+            self.database,
+            clock,
+            folding=config.auth.folding,
+            claims_max_age_s=config.auth.tokens.claims_max_age_s,
+        )
+        self.facts: frozenset[str] = frozenset()
         self.remembered = Remembered(clock)
         tokens = config.auth.tokens
         self.tokens = Tokens(_secrets(config), issuer=tokens.issuer, audience=tokens.audience, clock=clock)
@@ -56,6 +62,7 @@ class Accounts:
     async def open(self) -> None:
         """Raises ConfigError when the database cannot be opened."""
         await self.database.upgrade()
+        self.facts = await self.store.settle()
         self._epoch = await self.store.epoch()
         self.remembered.heard()
         self._tasks = [asyncio.create_task(self._watch()), asyncio.create_task(self._keep_house())]

@@ -14,6 +14,8 @@ from sanic_qserver.config.settings import Config
 from sanic_qserver.errors import Conflict, NotFound
 from sanic_qserver.structs.identity import Access, Principal
 
+OIDC_NAMES_BY_PREFERRED_USERNAME = "oidc_names_by_preferred_username"  # A fact that a migration wrote.
+
 if TYPE_CHECKING:
     from sanic_qserver.auth.accounts import Accounts
 
@@ -43,6 +45,15 @@ class ExternalLogin(Protocol):
 
     async def finish(self, *, code: str, redirect_uri: str, nonce: str, verifier: str) -> Principal:
         """Who came back. Raises LoginRefused."""
+        ...
+
+
+@runtime_checkable
+class KeepsOldNames(Protocol):
+    """An identity provider whose people had other names by default before."""
+
+    def keep_old_names(self) -> None:
+        """Go on with those."""
         ...
 
 
@@ -125,8 +136,13 @@ class Logins:
 
     async def open(self) -> None:
         """Open the database, when there is one."""
-        if self._accounts is not None:
-            await self._accounts.open()
+        if self._accounts is None:
+            return
+        await self._accounts.open()
+        if OIDC_NAMES_BY_PREFERRED_USERNAME in self._accounts.facts:
+            for one in (*self.ways.values(), *self.recognisers):
+                if isinstance(provider := getattr(one, "provider", None), KeepsOldNames):
+                    provider.keep_old_names()
 
     async def close(self) -> None:
         """Close what was opened."""

@@ -77,9 +77,12 @@ class Pam(Provider, frozen=True, kw_only=True, tag="pam"):
 
 
 class ClaimNames(Section, frozen=True, kw_only=True):
-    """Which claims of a token hold what. A dot goes into an object: `realm_access.roles`."""
+    """Which claims of a token hold what. A dot goes into an object: `realm_access.roles`.
 
-    name: str = "preferred_username"
+    `name` "" is `sub`, which never changes; for a database from before that was so it is `preferred_username`.
+    """
+
+    name: str = ""
     displayed_name: str = "name"
     email: str = "email"
     groups: str = "groups"
@@ -192,7 +195,10 @@ class AttemptsConfig(Section, frozen=True, kw_only=True):
 
 
 class TokensConfig(Section, frozen=True, kw_only=True):
-    """Ages of what is given out at login, and how much of it somebody may have."""
+    """Ages of what is given out at login, and how much of it somebody may have.
+
+    `claims_max_age_s`: how long after a login its groups and claims count, for sessions and for keys.
+    """
 
     issuer: str = "sanic-qserver"
     audience: str = "sanic-qserver"
@@ -200,6 +206,7 @@ class TokensConfig(Section, frozen=True, kw_only=True):
     refresh_token_s: Seconds = 604_800.0
     session_s: Seconds | None = 31_536_000.0
     refresh_grace_s: Annotated[float, Meta(ge=0)] = 10.0
+    claims_max_age_s: Seconds | None = 2_592_000.0
     max_sessions: Count = 200
     max_api_keys: Count = 100
 
@@ -228,6 +235,11 @@ class AuthConfig(Section, frozen=True, kw_only=True):
     passwords: PasswordsConfig = PasswordsConfig()
     attempts: AttemptsConfig = AttemptsConfig()
     browsers: BrowserConfig = BrowserConfig()
+
+    @property
+    def folding(self) -> frozenset[str]:
+        """The providers whose logins people type: the spellings of one are the same person."""
+        return frozenset(one.name for one in self.providers if isinstance(one, (Ldap, Pam, ProxyIdentity)))
 
 
 class DatabaseConfig(Section, frozen=True, kw_only=True):

@@ -84,14 +84,16 @@ def _access_policy(config: Config, warnings: list[str]) -> AccessPolicy:
     if policy.access_class:
         made: AccessPolicy = imported(policy.access_class, "[policy] access_class")(**policy.access_args)
         return made
+    folding = config.auth.folding
     built_in = ANONYMOUS_BUILT_IN if config.auth.allow_anonymous_access else BUILT_IN
     base: FilePermissions | ConfigPermissions
     if policy.access:
-        base = ConfigPermissions(policy.access, config.source, built_in=built_in)
+        base = ConfigPermissions(policy.access, config.source, built_in=built_in, folding=folding)
         refuse_unsafe(config.server, base.permissions)
     else:
         path = resolve(config, policy.permissions, "policies/permissions.yaml")
-        base = FilePermissions(path, warnings, check=partial(refuse_unsafe, config.server), built_in=built_in)
+        check = partial(refuse_unsafe, config.server)
+        base = FilePermissions(path, warnings, check=check, built_in=built_in, folding=folding)
     for unknown in unknown_scopes(base.permissions):
         log.warning("%s", unknown)
         warnings.append(unknown)

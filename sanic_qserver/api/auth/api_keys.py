@@ -21,7 +21,9 @@ async def make(call: Call) -> Answer:
     params = cast("requests.ApiKeyNew", call.params)
     caller, accounts = caller_of(call), call.services.logins.accounts
     scopes = within_credential(scopes_of(params.scopes, call.access), call.access, caller)
-    known = await accounts.store.known(caller) or await accounts.store.remember(caller)
+    # A bearer token is a login of this moment: its groups and claims are fresh, those of a key or session are not.
+    is_kept = caller.key_id or caller.session_id
+    known = (await accounts.store.known(caller) if is_kept else None) or await accounts.store.remember(caller)
     return private(await accounts.keys.make(known, scopes, params.note, params.expires_in, _ends_at(call)))
 
 

@@ -5,9 +5,11 @@ a directory takes it for an anonymous visit and says yes.
 """
 
 import contextlib
+import logging
 import math
 import re
 import ssl
+from collections.abc import Iterable
 from typing import Any
 
 from ldap3 import AUTO_BIND_NONE, BASE, FIRST, SUBTREE, Connection, Server, ServerPool, Tls
@@ -18,7 +20,10 @@ from ldap3.utils.dn import escape_rdn, parse_dn
 from sanic_qserver.auth.providers.passwords import BoundedPool
 from sanic_qserver.config.logins import Ldap
 from sanic_qserver.errors import ConfigError, GatewayError
+from sanic_qserver.structs.canonical import folded
 from sanic_qserver.structs.identity import Principal
+
+log = logging.getLogger("sanic_qserver.auth")
 
 _MEMBER = "(|(member={dn})(uniqueMember={dn})(memberUid={uid}))"
 
@@ -61,7 +66,9 @@ class LdapLogin:
                     finally:
                         connection.unbind()
         except (LDAPException, OSError) as error:
+            log.error("The directory of %s cannot be asked: %s", self.name, _reason(error))  # noqa: TRY400
             raise DirectoryAway("The directory does not answer", headers={"Retry-After": "5"}) from error
+        log.info("%s: wrong name or password", self.name)
         return None
 
     def _names_of(self, username: str) -> tuple[str, list[str]]:
@@ -99,12 +106,15 @@ class LdapLogin:
         config = self._config
         if config.search_filter and not self._is_found(connection, username):
             return None
-        if config.allowed_groups and not any(_is_member(connection, g, dn, username) for g in config.allowed_groups):
-            return None
-        shown = [config.displayed_name_attribute, config.email_attribute, config.groups_attribute]
-        wanted = [name for name in (*shown, *config.auth_state_attributes) if name]
+        spelled = (config.user_attribute, config.lookup_dn_user_dn_attribute, _attribute_of(dn))
+        shown = (config.displayed_name_attribute, config.email_attribute, config.groups_attribute)
+        wanted = [name for name in dict.fromkeys((*shown, *spelled, *config.auth_state_attributes)) if name]
         entries = _search(connection, dn, "(objectClass=*)", wanted, scope=BASE)
         entry = entries[0] if entries else {"attributes": {}}
+        username = _spelling(username, (str(value) for name in spelled for value in _values(entry, name)))
+        if config.allowed_groups and not any(_is_member(connection, g, dn, username) for g in config.allowed_groups):
+            log.warning("%s:%s has the right password, and is in none of allowed_groups", self.name, username)
+            return None
         groups = [str(group) for group in _values(entry, config.groups_attribute)]
         if config.group_search_base:
             member = _MEMBER.format(dn=escape_filter_chars(dn), uid=escape_filter_chars(username))
@@ -150,6 +160,14 @@ class LdapLogin:
         return None
 
 
+def _reason(error: BaseException) -> str:
+    """What went wrong, in one line; ldap3 hides the reason of TLS in its text or behind it."""
+    parts = [" ".join(str(error).split())]
+    if (cause := error.__cause__ or error.__context__) is not None:
+        parts.append(" ".join(str(cause).split()))
+    return f"{type(error).__name__}: {'; '.join(part for part in dict.fromkeys(parts) if part)}"[:500]
+
+
 def _close(connection: Connection) -> None:
     """ldap3 leaves the socket of a failed handshake open."""
     if connection.socket is not None:
@@ -193,6 +211,19 @@ def _is_member(connection: Connection, group: str, dn: str, username: str) -> bo
 
 def _filled(template: str, username: str) -> str:
     return template.format(username=escape_rdn(username))
+
+
+def _spelling(typed: str, known: Iterable[str]) -> str:
+    """The login as the directory spells it, or else without differences of case: never as it was typed."""
+    return next((name for name in known if folded(name) == folded(typed)), folded(typed))
+
+
+def _attribute_of(dn: str) -> str:
+    """The attribute that a distinguished name begins with: `uid` of `uid=jdoe,ou=people,…`."""
+    try:
+        return str(parse_dn(dn)[0][0])
+    except (LDAPException, IndexError):
+        return ""
 
 
 def _names(group: str) -> tuple[str, ...]:

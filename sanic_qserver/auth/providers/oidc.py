@@ -62,7 +62,7 @@ class OidcLogin:
         if not secrets.compare_digest(str(claims.get("nonce", "")), nonce) or not is_for_us:
             raise LoginRefused("Authentication failure: the provider's token belongs to another login")
         claims = await self._completed(claims, str(tokens.get("access_token", "")))
-        principal = principal_of(claims, self._config.claims, self.name)
+        principal = principal_of(claims, self.provider.name_claim, self._config.claims, self.name)
         if principal is None:
             raise LoginRefused("Authentication failure: the provider does not say who that is")
         return principal
@@ -88,7 +88,7 @@ class OidcLogin:
 
     async def _completed(self, claims: dict[str, Any], access_token: str) -> dict[str, Any]:
         """The claims, with those of the user-info endpoint where the token does not name the person."""
-        if claim(claims, self._config.claims.name) or not access_token:
+        if claim(claims, self.provider.name_claim) or not access_token:
             return claims
         endpoint = (await self.provider.document()).get("userinfo_endpoint")
         if not endpoint:

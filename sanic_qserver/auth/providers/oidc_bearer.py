@@ -43,7 +43,7 @@ class OidcTokens:
             claims = await self.provider.read(token, self._config.audience)
         except BadToken as error:
             raise (AccessTokenExpired if "expired" in str(error) else InvalidAccessToken) from None
-        principal = principal_of(claims, self._config.claims, self.name)
+        principal = principal_of(claims, self.provider.name_claim, self._config.claims, self.name)
         if principal is None:
             raise InvalidAccessToken
         expires_at = float(claims["exp"]) + self._config.clock_skew_s

@@ -5,6 +5,7 @@ change are fetched again, at most every half minute, however many tokens name a 
 """
 
 import asyncio
+import logging
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -18,6 +19,12 @@ from sanic_qserver.config.logins import ClaimNames, Oidc, OidcBearer
 from sanic_qserver.errors import ConfigError, GatewayError
 from sanic_qserver.structs.identity import Principal
 
+log = logging.getLogger("sanic_qserver.auth")
+
+OLD_NAMES = (
+    "[[auth.providers]] %s: people are known by preferred_username, as before, which some of them may change. "
+    'Set claims = { name = "sub" } when the policy names them so, or name = "preferred_username" to keep it'
+)
 _DISCOVERY_S = 3600.0
 _REFETCH_S = 30.0
 _SYMMETRIC = ("HS", "none", "dir", "A1", "A2")
@@ -41,6 +48,7 @@ class OpenIdProvider:
         if not config.algorithms or any(name.startswith(_SYMMETRIC) for name in config.algorithms):
             raise ConfigError(f"[[auth.providers]] {config.name}: algorithms: asymmetric ones only, such as RS256")
         self.issuer = config.issuer
+        self.name_claim = config.claims.name or "sub"
         self._config = config
         self._url = config.discovery_url or config.issuer.rstrip("/") + "/.well-known/openid-configuration"
         self._client: httpx.AsyncClient | None = None
@@ -49,6 +57,12 @@ class OpenIdProvider:
         self._keys: KeySet | None = None
         self._keys_at = float("-inf")
         self._lock = asyncio.Lock()
+
+    def keep_old_names(self) -> None:
+        """Take the name from where it came by default before: `preferred_username`, which people may change."""
+        if not self._config.claims.name:
+            self.name_claim = "preferred_username"
+            log.warning(OLD_NAMES, self._config.name)
 
     @property
     def http(self) -> httpx.AsyncClient:
@@ -137,9 +151,9 @@ def claim(claims: Mapping[str, Any], path: str) -> Any:
     return value if path else None
 
 
-def principal_of(claims: Mapping[str, Any], names: ClaimNames, provider: str) -> Principal | None:
+def principal_of(claims: Mapping[str, Any], name_claim: str, names: ClaimNames, provider: str) -> Principal | None:
     """Whom a token is about; None when it does not say."""
-    name = claim(claims, names.name) or claims.get("sub")
+    name = claim(claims, name_claim) or claims.get("sub")
     if not isinstance(name, str) or not 0 < len(name) <= 255 or not name.isprintable():
         return None
     groups = claim(claims, names.groups)

@@ -1,12 +1,14 @@
 """Logins of this machine (PAM). Its modules block, and may take long (a second factor): they run in a bounded pool."""
 
 import asyncio
+import pwd
 
 import pam  # type: ignore[import-untyped]
 
 from sanic_qserver.auth.providers.passwords import BoundedPool
 from sanic_qserver.config.logins import Pam
 from sanic_qserver.errors import ConfigError, GatewayError
+from sanic_qserver.structs.canonical import folded
 from sanic_qserver.structs.identity import Principal
 
 
@@ -31,15 +33,21 @@ class PamLogin:
         """Who that is. Raises PamSlow (503) or Overloaded (503)."""
         if "\0" in username + password:
             return None
-        work = self.pool.run(lambda: self._is_good(username, password))
+        work = self.pool.run(lambda: self._name_of(username, password))
         try:
-            good = await asyncio.wait_for(work, self._config.timeout_s)
+            name = await asyncio.wait_for(work, self._config.timeout_s)
         except TimeoutError:
             raise PamSlow("The login took too long", headers={"Retry-After": "5"}) from None
-        return Principal(name=username, provider=self.name) if good else None
+        return Principal(name=name, provider=self.name) if name else None
 
-    def _is_good(self, username: str, password: str) -> bool:
+    def _name_of(self, username: str, password: str) -> str:
+        """The login as the accounts' own database spells it; "" for a wrong name or password."""
         # A conversation of its own for each login; no credentials are set up for the server's process.
-        return bool(
-            pam.PamAuthenticator().authenticate(username, password, service=self._config.service, resetcreds=False)
-        )
+        authenticate = pam.PamAuthenticator().authenticate
+        if not authenticate(username, password, service=self._config.service, resetcreds=False):
+            return ""
+        try:
+            name = pwd.getpwnam(username).pw_name
+        except (KeyError, ValueError):  # PAM knows people whom this machine does not.
+            return folded(username)
+        return name if folded(name) == folded(username) else folded(username)

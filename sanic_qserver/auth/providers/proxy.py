@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from sanic_qserver.config.logins import ProxyIdentity
 from sanic_qserver.errors import ConfigError, NotAuthenticated
+from sanic_qserver.structs.canonical import folded
 from sanic_qserver.structs.identity import Credential, CredentialKind, Principal
 
 _COMMON_NAME = re.compile(r"(?:^|[,/])\s*CN\s*=\s*([^,/]+)", re.IGNORECASE)
@@ -42,7 +43,7 @@ class ProxyHeaders:
             raise NotAuthenticated("The proxy names somebody in a way that cannot be read")
         groups = _one(headers, config.groups_header)
         return Principal(
-            name=name,
+            name=folded(name),  # Some proxies pass on what was typed.
             provider=self.name,
             displayed_name=_one(headers, config.displayed_name_header),
             email=_one(headers, config.email_header),

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 from sqlalchemy import Connection, event, inspect, text
 from sqlalchemy.engine import URL, make_url
@@ -14,9 +15,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 
 from sanic_qserver.auth.storage.tables import VERSION_TABLE
 from sanic_qserver.config.logins import DatabaseConfig
+from sanic_qserver.config.private_files import make_private
 from sanic_qserver.errors import ConfigError, GatewayError
 
-HEAD = "0001"
+HEAD = "0002"
 _LOCK = 7_350_211  # PostgreSQL's advisory lock for migrations: any number that nobody else uses.
 _DRIVERS = {"sqlite": "sqlite+aiosqlite", "postgresql": "postgresql+asyncpg", "postgres": "postgresql+asyncpg"}
 
@@ -46,16 +48,18 @@ class Database:
                 raise
             raise DatabaseAway("The database of logins does not answer", headers={"Retry-After": "2"}) from error
 
-    async def upgrade(self) -> None:
+    async def upgrade(self, revision: str = HEAD) -> None:
         """Make the tables, or bring them up to date. Safe when several processes do it at once."""
         try:
             with self._file_lock():
+                if file := self._file:
+                    make_private(file)
                 async with self.engine.connect() as connection:
                     if not self.is_sqlite:
                         await connection.execute(text(f"SELECT pg_advisory_lock({_LOCK})"))
                         await connection.commit()
                     try:
-                        await connection.run_sync(_upgrade)
+                        await connection.run_sync(_upgrade, revision)
                         await connection.commit()
                     finally:
                         if not self.is_sqlite:
@@ -66,7 +70,12 @@ class Database:
             raise self._refused(error) from None
 
     async def checked_revision(self) -> str:
-        """The revision of the tables; "" when there are none. Raises ConfigError when the database does not answer."""
+        """The revision of the tables; "" when there are none. Makes nothing.
+
+        Raises ConfigError when the database does not answer.
+        """
+        if self._is_missing():
+            return ""
         try:
             async with asyncio.timeout(10), self.engine.connect() as connection:
                 return await connection.run_sync(_revision)
@@ -80,27 +89,46 @@ class Database:
         """Give the connections back."""
         await self.engine.dispose()
 
+    @property
+    def _file(self) -> str:
+        """SQLite's file; "" when there is none."""
+        name = self.url.database or ""
+        return name if self.is_sqlite and name != ":memory:" else ""
+
+    def _is_missing(self) -> bool:
+        return bool(self._file) and not Path(self._file).exists()
+
     @contextmanager
     def _file_lock(self) -> Iterator[None]:
         """SQLite has no lock that spans several transactions: a file beside it does."""
-        name = self.url.database
-        if not self.is_sqlite or not name or name == ":memory:":
+        if not self._file:
             yield
             return
-        with Path(name + ".lock").open("w") as file:
+        make_private(self._file + ".lock")
+        with Path(self._file + ".lock").open("w") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             yield
 
 
 def url_of(text_: str) -> URL:
-    """The URL with our driver: `sqlite:///logins.db` and `postgresql://…` are enough. Raises ConfigError."""
+    """The URL with our driver: `sqlite:///logins.db` and `postgresql://…` are enough. Raises ConfigError.
+
+    The password may hold `@`, `/`, `:` and `?` as they are: it goes from the first colon to the last `@`.
+    """
+    scheme, _, rest = text_.partition("://")
+    account, at, place = rest.rpartition("@")
     try:
-        url = make_url(text_)
+        url = make_url(f"{scheme}://{place}")
         driver = _DRIVERS.get(url.get_backend_name())
-    except ArgumentError:
+    except (ArgumentError, ValueError):  # Its text holds the URL.
         raise ConfigError("[database] url: this is not a database URL") from None
     if driver is None:
         raise ConfigError(f"[database] url: '{url.get_backend_name()}' is not known; sqlite and postgresql are")
+    if at and driver.startswith("sqlite"):  # A path.
+        return make_url(text_).set(drivername=driver)
+    if at:
+        user, colon, password = account.partition(":")
+        url = url.set(username=unquote(user), password=unquote(password) if colon else None)
     return url.set(drivername=driver)
 
 
@@ -129,10 +157,10 @@ def _revision(connection: Connection) -> str:
     return str(connection.execute(text(query)).scalar() or "")
 
 
-def _upgrade(connection: Connection) -> None:
+def _upgrade(connection: Connection, revision: str) -> None:
     found = _revision(connection)
     connection.commit()
-    if found == HEAD:
+    if found == revision:
         return
     from alembic import command  # noqa: PLC0415  # 0.3 s and 10 MB, needed once in the life of a database
     from alembic.config import Config as AlembicConfig  # noqa: PLC0415
@@ -142,7 +170,7 @@ def _upgrade(connection: Connection) -> None:
     config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
     config.attributes["connection"] = connection
     try:
-        command.upgrade(config, "head")
+        command.upgrade(config, revision)
     except CommandError:
         raise ConfigError(
             f"[database] url: its tables have revision {found}, which this version does not know"

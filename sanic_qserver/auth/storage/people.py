@@ -1,5 +1,6 @@
 """The people and programs that the server remembers: principals, and their identities at providers."""
 
+import logging
 import uuid
 from collections.abc import Callable
 from typing import Any
@@ -10,18 +11,42 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from sanic_qserver.auth.storage.database import Database
 from sanic_qserver.auth.storage.records import Known
-from sanic_qserver.auth.storage.tables import api_keys, identities, principals, sessions
+from sanic_qserver.auth.storage.spellings import merge_spellings
+from sanic_qserver.auth.storage.tables import api_keys, facts, identities, principals, sessions
 from sanic_qserver.errors import Conflict, NotFound
 from sanic_qserver.structs.auth_replies import ApiKeyInfo, IdentityInfo, PrincipalInfo, SessionInfo, time_text
+from sanic_qserver.structs.canonical import folded
 from sanic_qserver.structs.identity import Principal
+
+log = logging.getLogger("sanic_qserver.auth")
 
 
 class People:
-    """Their records. `clock` gives POSIX seconds."""
+    """Their records. `clock` gives POSIX seconds.
 
-    def __init__(self, database: Database, clock: Callable[[], float]) -> None:
+    `folding`: providers for which spellings of a login are one person. Groups and claims of a login older than
+    `claims_max_age_s` are not believed any more; None: they are for ever.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        clock: Callable[[], float],
+        *,
+        folding: frozenset[str] = frozenset(),
+        claims_max_age_s: float | None = None,
+    ) -> None:
         self.database = database
         self._clock = clock
+        self._folding = folding
+        self._claims_max_age_s = claims_max_age_s
+
+    async def settle(self) -> frozenset[str]:
+        """Make one of the spellings that were kept apart before, and say what is so for this database."""
+        async with self.database.begin() as connection:
+            if count := await merge_spellings(connection, self._folding):
+                log.warning("%d identities were other spellings of the same logins: they are one now", count)
+            return frozenset((await connection.execute(select(facts.c.name))).scalars())
 
     async def remember(self, principal: Principal) -> Known:
         """The identity of a login: made at the first, brought up to date at each."""
@@ -43,18 +68,41 @@ class People:
     async def _remember(self, principal: Principal, values: dict[str, Any]) -> Known:
         async with self.database.begin() as connection:
             mine = and_(identities.c.provider == principal.provider, identities.c.name == principal.name)
-            row = (await connection.execute(select(identities).where(mine))).one_or_none()
+            row = await self._find(connection, principal)
+            values = {**values, "name": principal.name, "folded_name": _folded(principal.name)}
             if row is None:
                 owner = principal.uuid or await self._new_principal(connection)
                 await connection.execute(
-                    insert(identities).values(
-                        principal_uuid=owner, provider=principal.provider, name=principal.name, **values
-                    )
+                    insert(identities).values(principal_uuid=owner, provider=principal.provider, **values)
                 )
             else:
-                await connection.execute(update(identities).where(mine).values(**values))
+                await connection.execute(update(identities).where(identities.c.id == row.id).values(**values))
             row = (await connection.execute(identity_query().where(mine))).one()
-        return Known(id=row.id, principal=principal_of(row))
+        return Known(id=row.id, principal=self._principal(row))
+
+    async def _find(self, connection: AsyncConnection, principal: Principal) -> Row[Any] | None:
+        """The identity of this name; where spellings are one person, else the one that was seen last under another."""
+        here = identity_query().where(identities.c.provider == principal.provider)
+        row = (await connection.execute(here.where(identities.c.name == principal.name))).one_or_none()
+        if row is not None or principal.provider not in self._folding:
+            return row
+        same = here.where(identities.c.folded_name == _folded(principal.name))
+        return (await connection.execute(same.order_by(identities.c.latest_login.desc()).limit(1))).one_or_none()
+
+    def _principal(self, row: Row[Any]) -> Principal:
+        """The principal of a row of `identity_query`, with groups and claims unless they are too old."""
+        age_s = self._claims_max_age_s
+        is_fresh = age_s is None or (row.latest_login is not None and row.latest_login >= self._clock() - age_s)
+        return Principal(
+            name=row.name,
+            provider=row.provider,
+            uuid=row.principal_uuid,
+            displayed_name=row.displayed_name,
+            email=row.email,
+            groups=tuple(row.groups) if is_fresh else (),
+            claims=row.claims if is_fresh else {},
+            is_service=row.is_service,
+        )
 
     async def _new_principal(self, connection: AsyncConnection, *, is_service: bool = False, note: str = "") -> str:
         made = str(uuid.uuid4())
@@ -65,10 +113,9 @@ class People:
 
     async def known(self, principal: Principal) -> Known | None:
         """The identity of somebody who asks; None for one who was never written down."""
-        mine = and_(identities.c.provider == principal.provider, identities.c.name == principal.name)
         async with self.database.begin() as connection:
-            row = (await connection.execute(identity_query().where(mine))).one_or_none()
-        return None if row is None else Known(id=row.id, principal=principal_of(row))
+            row = await self._find(connection, principal)
+        return None if row is None else Known(id=row.id, principal=self._principal(row))
 
     async def add_service(self, name: str, note: str) -> str:
         """Make a service account and return its uuid. Raises Conflict when the name is taken."""
@@ -80,6 +127,7 @@ class People:
                         principal_uuid=made,
                         provider="service",
                         name=name,
+                        folded_name=_folded(name),
                         displayed_name="",
                         email="",
                         groups=[],
@@ -97,7 +145,7 @@ class People:
             row = (await connection.execute(query.order_by(identities.c.latest_login.desc()).limit(1))).one_or_none()
         if row is None:
             raise NotFound("There is no principal with this uuid")
-        return Known(id=row.id, principal=principal_of(row))
+        return Known(id=row.id, principal=self._principal(row))
 
     async def principals(self, offset: int, limit: int) -> list[PrincipalInfo]:
         """Everybody known, oldest first."""
@@ -156,18 +204,8 @@ def is_live(table: Any, now: float) -> ColumnElement[bool]:
     return or_(table.c.expires_at.is_(None), table.c.expires_at > now)
 
 
-def principal_of(row: Row[Any]) -> Principal:
-    """The principal of a row of `identity_query`."""
-    return Principal(
-        name=row.name,
-        provider=row.provider,
-        uuid=row.principal_uuid,
-        displayed_name=row.displayed_name,
-        email=row.email,
-        groups=tuple(row.groups),
-        claims=row.claims,
-        is_service=row.is_service,
-    )
+def _folded(name: str) -> str:
+    return folded(name)[:255]
 
 
 def _identity_info(row: Row[Any]) -> IdentityInfo:

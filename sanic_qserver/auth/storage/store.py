@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import Row, and_, delete, func, insert, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from sanic_qserver.auth.storage.people import People, identity_query, is_live, principal_of
+from sanic_qserver.auth.storage.people import People, identity_query, is_live
 from sanic_qserver.auth.storage.records import KeyRecord, Known
 from sanic_qserver.auth.storage.tables import api_keys, attempts, epoch, identities, one_time, principals, sessions
 from sanic_qserver.errors import Conflict
@@ -60,7 +60,7 @@ class Store(People):
         )
         async with self.database.begin() as connection:
             row = (await connection.execute(query)).one_or_none()
-        return (principal_of(row), row) if row is not None else None
+        return (self._principal(row), row) if row is not None else None
 
     async def turn_session(self, session_uuid: str, generation: int) -> bool:
         """Go from this generation of refresh tokens to the next. False when somebody else did it first."""
@@ -127,7 +127,7 @@ class Store(People):
         )
         async with self.database.begin() as connection:
             row = (await connection.execute(query)).one_or_none()
-        return (principal_of(row), row) if row is not None else None
+        return (self._principal(row), row) if row is not None else None
 
     async def delete_key(self, first_eight: str, owner_uuid: str) -> bool:
         """Take a key away from its owner. False when they have none that begins so."""

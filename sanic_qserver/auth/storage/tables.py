@@ -46,6 +46,7 @@ identities = Table(
     Column("principal_uuid", String(36), ForeignKey("qserver_principals.uuid", ondelete="CASCADE"), nullable=False),
     Column("provider", String(64), nullable=False),
     Column("name", String(255), nullable=False),
+    Column("folded_name", String(255), nullable=False, server_default=""),
     Column("displayed_name", Text, nullable=False),
     Column("email", Text, nullable=False),
     Column("groups", JSON, nullable=False),
@@ -53,6 +54,7 @@ identities = Table(
     Column("latest_login", Double),
     UniqueConstraint("provider", "name"),
     Index("ix_qserver_identities_principal_uuid", "principal_uuid"),
+    Index("ix_qserver_identities_folded_name", "provider", "folded_name"),
 )
 
 sessions = Table(
@@ -108,3 +110,6 @@ epoch = Table(
     Column("id", Integer, primary_key=True),
     Column("value", Integer, nullable=False),
 )
+
+# What is so for this database, by name. Migrations write it, so that servers that were there stay as they were.
+facts = Table("qserver_facts", metadata, Column("name", String(64), primary_key=True))

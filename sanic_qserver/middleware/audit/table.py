@@ -18,6 +18,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, DataError, DBAPIError, SQLAlchemyError, StatementError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
+from sanic_qserver.config.private_files import make_private
 from sanic_qserver.errors import ConfigError, Overloaded
 from sanic_qserver.structs.audit import AuditEntry, AuditGet, KeptEntry
 
@@ -127,6 +128,9 @@ class SqlTable:
 
     async def _write(self) -> None:
         if not self._is_made:
+            file = self._engine.url.database or ""
+            if self._engine.url.get_backend_name() == "sqlite" and file != ":memory:":
+                make_private(file)
             async with self._engine.begin() as connection:
                 await connection.run_sync(TABLE.metadata.create_all)
             self._is_made = True

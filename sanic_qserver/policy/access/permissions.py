@@ -3,7 +3,8 @@
 The rules:
 1. Roles come from the user's entry, from the provider, from directory groups and from token claims, all together.
    Who has none of these gets the roles under `default`; who has no role at all may not enter.
-2. A user whose window is shut, or who is listed with nothing (`bob: null`), may not enter, whatever else applies.
+2. A user whose window is shut, or who is listed with nothing (`bob: null`), may not enter, whatever else applies,
+   and however the login is spelled.
    A group or claim whose window is shut does not apply. `UNAUTHENTICATED_SINGLE_USER: null` holds too.
 3. The user group is that of the user's entry, else of a claim, else of a group, else of the first role that
    names one, else the default.
@@ -35,6 +36,7 @@ from sanic_qserver.policy.access.widening import grants_more
 from sanic_qserver.policy.access.windows import ALWAYS, Clock, Window, window
 from sanic_qserver.policy.files.documents import Document
 from sanic_qserver.scopes import COVERED_BY_EDIT, Scope
+from sanic_qserver.structs.canonical import folded
 from sanic_qserver.structs.identity import PUBLIC, SINGLE_USER, Access, Principal, Quota
 
 _ROLE_OF = {SINGLE_USER.name: SINGLE_USER_ROLE, PUBLIC.name: PUBLIC_ROLE}
@@ -57,7 +59,14 @@ class Permissions:
     Raises ConfigError for anything that does not fit together.
     """
 
-    def __init__(self, document: Document, built_in: Mapping[str, tuple[str, ...]] = BUILT_IN) -> None:
+    def __init__(
+        self,
+        document: Document,
+        built_in: Mapping[str, tuple[str, ...]] = BUILT_IN,
+        folding: frozenset[str] = frozenset(),
+    ) -> None:
+        """`folding`: providers for which all spellings of a login are one person."""
+        self._folding = folding
         self.built_in = built_in
         self.document = document
         self.file = permissions_file(document)
@@ -117,7 +126,7 @@ class Permissions:
 
     def grants_of(self, principal: Principal, clock: Clock) -> Iterator[Applied]:
         """The grants that apply now, the most personal first. Raises NotAuthenticated when the user is shut out."""
-        if principal.name in self.shut_out:
+        if folded(principal.name) in self._shut_out:
             raise NotAuthenticated(NOT_AUTHORIZED)
         if (own := self._entry(principal)) is not None:
             if not own.window.is_open(clock):
@@ -134,6 +143,8 @@ class Permissions:
     def _entry(self, principal: Principal) -> Applied | None:
         """The principal's entry under `users`, unless it is meant for another provider's login of that name."""
         entry = self._users.get(principal.name)
+        if entry is None and principal.provider in self._folding:
+            entry = self._users_folded.get(folded(principal.name))
         if entry is None or not isinstance(entry.grant, User):
             return None
         return None if entry.grant.provider not in ("", principal.provider) else entry
@@ -202,7 +213,10 @@ class Permissions:
 
     def _set_users(self, users: Mapping[str, User | None]) -> None:
         self.shut_out = frozenset(name for name, user in users.items() if user is None)
+        self._shut_out = frozenset(map(folded, self.shut_out))
         self._users = {name: self._applied(user, ("users", name)) for name, user in users.items() if user is not None}
+        # Where people type their logins, the file may spell them as it likes.
+        self._users_folded = {folded(name): user for name, user in reversed(self._users.items())}
 
     def with_users(self, users: Mapping[str, User | None]) -> "Permissions":
         """The same roles and rules, for other people."""

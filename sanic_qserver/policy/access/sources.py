@@ -25,9 +25,10 @@ class FilePermissions:
         clock: Clock | None = None,
         check: Callable[[Permissions], None] = lambda _: None,
         built_in: Mapping[str, tuple[str, ...]] = BUILT_IN,
+        folding: frozenset[str] = frozenset(),
     ) -> None:
         def parse(document: Document) -> Permissions:
-            permissions = Permissions(document, built_in)
+            permissions = Permissions(document, built_in, folding)
             check(permissions)
             return permissions
 
@@ -58,11 +59,12 @@ class ConfigPermissions:
         source: str,
         clock: Clock | None = None,
         built_in: Mapping[str, tuple[str, ...]] = BUILT_IN,
+        folding: frozenset[str] = frozenset(),
     ) -> None:
         self.version = 1
         self.watched = None
         where = f"{source or 'configuration'}: policy.access"
-        self.permissions = Permissions(Document(source=where, text="", values=dict(values)), built_in)
+        self.permissions = Permissions(Document(source=where, text="", values=dict(values)), built_in, folding)
         self.clock = clock or Clock()
 
     def access_of(self, principal: Principal) -> Access:

@@ -194,3 +194,57 @@ async def test_groups_of_the_directory_give_roles(sanic_client, make_config, fol
     assert (await client.get("/api/auth/scopes")).json()["roles"] == ["expert"]
     await log_in(client, "visitor", "lab", password="visitor-password")
     assert (await client.get("/api/auth/scopes")).json()["roles"] == ["observer"]
+
+
+@pytest.mark.parametrize("options", [{}, LOOK_UP, {"user_attribute": "uid"}])
+async def test_a_login_is_spelled_as_the_directory_spells_it(ldap, options):
+    for typed in ("jdoe", "JDoe", "JDOE"):
+        assert (await ldap(**options).login(typed, "jane-password")).name == "jdoe"
+
+
+async def test_every_spelling_is_shut_out_and_shares_one_quota(sanic_client, make_config, folder, directory):
+    provider = {
+        "kind": "ldap",
+        "name": "lab",
+        "server_address": ["127.0.0.1"],
+        "server_port": directory.port,
+        "use_tls": False,
+        "bind_dn_template": f"uid={{username}},{PEOPLE}",
+    }
+    policy = "users: {jdoe: null, Visitor: {roles: user, quota: {queue_items: 1}}}\ndefault: {roles: observer}\n"
+    client = await sanic_client(app_of(make_config(**settings(folder, provider, policy=policy))))
+    token = "/api/auth/provider/lab/token"
+    for typed in ("jdoe", "JDoe", "JDOE"):
+        refused = await client.post(token, data={"username": typed, "password": "jane-password"})
+        assert refused.status_code == 401, typed
+    seen = []
+    for typed in ("visitor", "Visitor", "VISITOR"):
+        await log_in(client, typed, "lab", password="visitor-password")
+        seen.append((await client.get("/api/auth/whoami")).json())
+    assert {(who["uuid"], who["identities"][0]["id"], tuple(who["roles"])) for who in seen} == {
+        (seen[0]["uuid"], "visitor", ("user",))
+    }
+    plan = {"item": {"name": "count", "args": [["det1"]], "item_type": "plan"}}
+    added = []
+    for typed in ("visitor", "Visitor"):
+        await log_in(client, typed, "lab", password="visitor-password")
+        added.append((await client.post("/api/queue/item/add", json=plan)).status_code)
+    await client.post("/api/queue/clear")
+    assert added == [200, 429]
+
+
+async def test_the_log_says_why_tls_failed(ldap, caplog):
+    with pytest.raises(DirectoryAway):
+        await ldap(use_tls=True).login("jdoe", "jane-password")
+    assert "certificate verify failed" in caplog.text
+    assert "jane-password" not in caplog.text
+
+
+async def test_the_log_tells_a_missing_group_from_a_wrong_password(ldap, caplog):
+    caplog.set_level("INFO")
+    assert await ldap(allowed_groups=(STAFF,)).login("visitor", "visitor-password") is None
+    assert "allowed_groups" in caplog.text
+    caplog.clear()
+    assert await ldap(allowed_groups=(STAFF,)).login("visitor", "wrong") is None
+    assert "allowed_groups" not in caplog.text
+    assert "wrong name or password" in caplog.text
