@@ -15,7 +15,9 @@ absolute deadlines for a request and a write (tests/unit/test_sanic_private.py f
 """
 
 import asyncio
+import contextlib
 import logging
+import socket
 from time import monotonic
 from typing import Any
 
@@ -33,11 +35,20 @@ log = logging.getLogger("sanic_qserver.http")
 MAX_PIPELINED = 65_536  # Bytes of further requests that may come while one is answered.
 _JOINED_BYTES = 16_384  # A cached reply of megabytes is sent from the cache itself; small ones are cheaper joined.
 _PROGRESS = 16_384  # Bytes that a client must read within the stall limit.
+_KERNEL_BUFFER = 131_072  # Bytes, which Linux doubles for its own use.
 _FULL = (
     b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 5\r\nConnection: close\r\n"
     b"Content-Type: application/problem+json\r\nContent-Length: 92\r\n\r\n"
     b'{"title":"Overloaded","status":503,"code":"overloaded","detail":"Too many connections here"}'
 )
+
+
+def _bound_kernel_buffer(transport: asyncio.Transport) -> None:
+    """Keep the kernel from taking megabytes for each client that does not read: copying them holds up all others."""
+    connection = transport.get_extra_info("socket")
+    if connection is not None:
+        with contextlib.suppress(OSError):  # It may be gone already.
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _KERNEL_BUFFER)
 
 
 def connection_of(request: Request[Any, Any]) -> "DeadlineProtocol":
@@ -89,6 +100,7 @@ class DeadlineProtocol(WebSocketProtocol):
             transport.close()
             return
         super().connection_made(transport)  # type: ignore[no-untyped-call]
+        _bound_kernel_buffer(transport)
         self._time = monotonic()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -157,11 +169,15 @@ class DeadlineProtocol(WebSocketProtocol):
         self._time = monotonic()
         return True
 
-    async def send(self, data: bytes) -> None:
-        """Write when the client has read enough. Raises RequestCancelled when it has left."""
+    async def until_writable(self) -> None:
+        """Wait until the client has read enough. Raises RequestCancelled when it has left."""
         await self._can_write.wait()
         if self.is_gone:
             raise RequestCancelled
+
+    async def send(self, data: bytes) -> None:
+        """Write when the client has read enough. Raises RequestCancelled when it has left."""
+        await self.until_writable()
         if not self.is_unwatched:
             await self.app.dispatch("http.lifecycle.send", inline=True, context={"data": data})
         assert self.transport is not None  # noqa: S101  # it is not gone

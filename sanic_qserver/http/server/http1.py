@@ -31,6 +31,8 @@ log = logging.getLogger("sanic_qserver.http")
 
 _LONGEST = 2048  # Bytes of a head that is kept: each idle connection holds one.
 _LINGER_S = 1.0  # What still comes is read this long, or closing would reset the connection before the answer is read.
+_MOST_CHUNKS, _LEAST_CHUNK = 4096, 16  # So many of any size, and more only when they hold so many bytes each.
+_CHUNKS_AT_ONCE = 64
 _SIGNALS = frozenset({"http.lifecycle.read_head", "http.lifecycle.request", "http.lifecycle.read_body",
                       "http.lifecycle.send"})  # fmt: skip
 
@@ -57,7 +59,7 @@ def _readable(headers: Header) -> Header:
 class Wire(Http):
     """One connection's requests and responses."""
 
-    __slots__ = ("_head", "_is_unwatched")
+    __slots__ = ("_chunks", "_head", "_is_unwatched")
 
     # Sanic declares these too narrowly. A body is None, True or "chunked".
     protocol: Any
@@ -71,6 +73,7 @@ class Wire(Http):
     def __init__(self, protocol: "DeadlineProtocol") -> None:
         super().__init__(protocol)  # type: ignore[no-untyped-call]
         self._head: _Head | None = None
+        self._chunks = 0
         self._is_unwatched = protocol.is_unwatched = _SIGNALS.isdisjoint(
             signal.name for signal in protocol.app.signal_router.routes
         )
@@ -80,6 +83,7 @@ class Wire(Http):
         protocol = cast("DeadlineProtocol", self.protocol)
         while self.keep_alive and self.stage is Stage.IDLE:
             self.init_for_request()  # type: ignore[no-untyped-call]
+            self._chunks = 0
             if not self.recv_buffer:
                 await protocol.receive_more()
             self.stage = Stage.REQUEST
@@ -125,7 +129,12 @@ class Wire(Http):
         self.request_body = None  # Nobody waits for the rest.
 
     async def _discard_body(self) -> None:
-        """Read what is left of a body that nobody read, within the request's deadline."""
+        """Read what is left of a body that nobody read, within the request's deadline.
+
+        Not chunk for chunk after a refusal: that is work that a stranger could order.
+        """
+        if self.request_body == "chunked" and self.response is not None and self.response.status >= 400:
+            self.keep_alive, self.request_body = False, None
         self.request_max_size = min(self.request_max_size, self.protocol.request_max_size)
         try:
             while self.request_body:
@@ -231,9 +240,14 @@ class Wire(Http):
         try:
             while (size := take_chunk_line(self.recv_buffer)) is None:
                 await self._receive_more()
+            self._chunks += 1
+            if self._chunks > _MOST_CHUNKS + self.request_bytes // _LEAST_CHUNK:
+                raise BadRequest("Too many small chunks")
         except BadRequest:
             self.keep_alive = False
             raise
+        if not self._chunks % _CHUNKS_AT_ONCE:
+            await asyncio.sleep(0)  # A full buffer of them takes long; others wait no longer than for a few.
         self.request_bytes_left = size
         self.request_bytes += size
 
@@ -250,8 +264,8 @@ class Wire(Http):
         ):
             self.response_func = None  # as Sanic does
             self.response_size = len(reply.body)
-            if not protocol.send_now(head, reply.body):
-                await self._send(head + reply.body)
+            while not protocol.send_now(head, reply.body):  # Not joined: each who does not read would hold a copy.
+                await protocol.until_writable()
             self.stage = Stage.IDLE
         else:
             await super().http1_response_header(data, end_stream)

@@ -12,6 +12,7 @@ to read, and keeps no reference to its tasks. It may go when Sanic does these (t
 import asyncio
 import codecs
 from collections.abc import Coroutine, Sequence
+from time import monotonic
 from typing import Any
 
 from sanic import Request
@@ -26,8 +27,9 @@ from websockets.frames import Frame, Opcode
 _Decoder = codecs.getincrementaldecoder("utf-8")
 _MOST_FRAGMENTS = 4096  # Of one message: empty ones have no size that could be limited.
 _MOST_WAITING = 16  # Pieces of input whose answers (pongs) the client does not read; then no more is read from it.
+_MOST_PINGS, _PINGS_S = 20, 10.0  # So many within so long: who lives pings every some seconds.
 
-NOT_UTF8, TOO_BIG = 1007, 1009
+NOT_UTF8, TOO_MANY, TOO_BIG = 1007, 1008, 1009
 
 
 class Websocket(WebsocketImplProtocol):
@@ -37,6 +39,7 @@ class Websocket(WebsocketImplProtocol):
         super().__init__(*args, **kwargs)
         self._decoder: codecs.IncrementalDecoder | None = None
         self._fragments = 0
+        self._pings, self._pings_since = 0, 0.0
         self._waiting: set[asyncio.Task[None]] = set()
 
     def data_received(self, data: bytes) -> None:
@@ -53,6 +56,8 @@ class Websocket(WebsocketImplProtocol):
 
     def _fault_of(self, frame: Frame) -> int:
         """The close code for a frame that is not allowed; 0 for a good one."""
+        if frame.opcode is Opcode.PING:
+            return self._count_ping()
         if frame.opcode in (Opcode.TEXT, Opcode.BINARY):
             self._decoder = _Decoder() if frame.opcode is Opcode.TEXT else None
             self._fragments = 0
@@ -67,6 +72,13 @@ class Websocket(WebsocketImplProtocol):
             except UnicodeDecodeError:
                 return NOT_UTF8
         return 0
+
+    def _count_ping(self) -> int:
+        now = monotonic()
+        if now - self._pings_since > _PINGS_S:
+            self._pings_since, self._pings = now, 0
+        self._pings += 1
+        return TOO_MANY if self._pings > _MOST_PINGS else 0
 
     def _fail(self, code: int) -> None:
         self.fail_connection(code)
