@@ -1,11 +1,13 @@
 """The exception tree: everything that a client can be told about, on one screen.
 
 The edge (`http/errors.py`) turns each into a problem document (RFC 9457). `code` is for programs and
-never changes; the text may, except where a comment says that clients match it.
+never changes; the text may, except what stands in `texts.py`, because clients match it.
 """
 
 from collections.abc import Mapping
 from typing import Any, ClassVar
+
+from sanic_qserver.texts import Text
 
 
 class GatewayError(Exception):
@@ -46,31 +48,31 @@ class NotAuthenticated(GatewayError):
 class InvalidApiKey(NotAuthenticated):
     """Clients match the text `Invalid API key`."""
 
-    code, title = "invalid_api_key", "Invalid API key"
+    code, title = "invalid_api_key", str(Text.INVALID_API_KEY)
 
 
 class AccessTokenExpired(NotAuthenticated):
     """The official client refreshes when `detail` starts with `Access token has expired`."""
 
-    code, title = "access_token_expired", "Access token has expired. Refresh token."
+    code, title = "access_token_expired", f"{Text.ACCESS_TOKEN_EXPIRED}. Refresh token."
 
 
 class InvalidAccessToken(NotAuthenticated):
     """Clients match the text `Could not validate credentials`."""
 
-    code, title = "invalid_access_token", "Could not validate credentials"
+    code, title = "invalid_access_token", str(Text.INVALID_TOKEN)
 
 
 class LoginRefused(NotAuthenticated):
     """Wrong name or password, or a provider that says no."""
 
-    code, title = "login_refused", "Incorrect username or password"
+    code, title = "login_refused", str(Text.LOGIN_REFUSED)
 
 
 class SessionExpired(NotAuthenticated):
     """A refresh token that is spent, revoked or too old."""
 
-    code, title = "session_expired", "Session has expired. Please re-authenticate."
+    code, title = "session_expired", f"{Text.SESSION_EXPIRED}."
 
 
 class ScopeMissing(GatewayError):

@@ -6,8 +6,10 @@ from typing import cast
 import msgspec
 
 from sanic_qserver.api.call import Call
+from sanic_qserver.errors import BadArguments
 from sanic_qserver.manager.live.broadcaster import Message, Outlet
 from sanic_qserver.structs.requests import ConsoleOutput, ConsoleOutputUpdate
+from sanic_qserver.texts import Text, names
 
 _encode = msgspec.json.encode
 CONSOLE_TOPIC = "console"
@@ -18,7 +20,7 @@ async def console_output(call: Call) -> bytes:
     """The last lines as text. `lines` is the manual's other name for `nlines`."""
     params = cast("ConsoleOutput", call.params)
     count = params.nlines if params.lines is msgspec.UNSET else int(params.lines)
-    return _encode({"success": True, "msg": "", "text": call.services.console.text(count)})
+    return _encode({"success": True, "msg": "", "text": call.services.console.text(max(count, 0))})
 
 
 async def console_output_uid(call: Call) -> bytes:
@@ -29,6 +31,8 @@ async def console_output_uid(call: Call) -> bytes:
 async def console_output_update(call: Call) -> bytes:
     """The messages after a uid, and the uid to ask with next time. Clients parse exactly these four members."""
     params = cast("ConsoleOutputUpdate", call.params)
+    if isinstance(params.last_msg_uid, msgspec.UnsetType):
+        raise BadArguments(f"{Text.MISSING_KEYS}: {names(['last_msg_uid'])}", extra={"field": "last_msg_uid"})
     console = call.services.console
     messages = [msgspec.Raw(message) for message in console.messages_after(params.last_msg_uid)]
     return _encode({"success": True, "msg": "", "last_msg_uid": console.uid, "console_output_msgs": messages})

@@ -15,7 +15,7 @@ async def status(call: Call) -> bytes:
 async def re_runs_fixed(call: Call) -> Body:
     """The runs that the last part of the path names."""
     option = call.endpoint.path.rsplit("/", 1)[1]
-    params = ReRuns(option=option)  # type: ignore[arg-type]  # one of the table's
+    params = ReRuns(option=option)  # one of the table's
     return await call.services.reads.body("re_runs", params, lane=call.lane)
 
 

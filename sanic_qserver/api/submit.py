@@ -20,6 +20,7 @@ async def submit(call: Call) -> bytes:
         and params.before_uid is UNSET
         and params.after_uid is UNSET
         and params.lock_key is UNSET
+        and params.item is not UNSET
         and not call.unknown
     )
     if not is_plain:

@@ -13,6 +13,7 @@ from sanic_qserver.auth.tokens.one_time import MemoryOneTime, OneTime
 from sanic_qserver.config.settings import Config
 from sanic_qserver.errors import Conflict, NotFound
 from sanic_qserver.structs.identity import Access, Principal
+from sanic_qserver.texts import Text
 
 OIDC_NAMES_BY_PREFERRED_USERNAME = "oidc_names_by_preferred_username"  # A fact that a migration wrote.
 
@@ -104,7 +105,7 @@ class Logins:
     def way(self, name: str) -> PasswordLogin | ExternalLogin:
         """The way to log in of this name. Raises NotFound."""
         if name not in self.ways:
-            raise NotFound(f"There is no provider '{name[:64]}'")
+            raise NotFound(f"{Text.NOT_FOUND}: there is no provider '{name[:64]}'")
         return self.ways[name]
 
     def add_ways(self, providers: Sequence[object]) -> None:

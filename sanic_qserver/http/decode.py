@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping
-from typing import Any, get_type_hints
+from typing import Any, get_args, get_type_hints
 
 import msgspec
 from msgspec import UnsetType
@@ -11,11 +11,13 @@ from sanic_qserver.errors import BadArguments, UnreadableBody, UnsupportedMediaT
 from sanic_qserver.http.forms import URLENCODED, check_charset, parse_urlencoded
 from sanic_qserver.http.nesting import check_nesting
 from sanic_qserver.structs.requests import Params
+from sanic_qserver.texts import Text, names
 
 # Query names that belong to the gate.
 CREDENTIALS = frozenset({"api_key", "access_token", "csrf", "ticket"})
 # Empty lists take 24 times their bytes of memory, and 270 ns each.
 _MOST_CONTAINERS = 500_000
+_INTEGER = re.compile(r"-?[0-9]{1,18}").fullmatch
 _AT = re.compile(r"^(?P<fact>.*?)(?: - at `\$(?P<path>.*)`)?$", re.DOTALL)
 
 
@@ -34,7 +36,9 @@ class Decoder:
         self._decode = msgspec.json.Decoder(params).decode
         self._max_nesting = max_nesting
         self._forward_unknown = forward_unknown
-        self._lists = {name for name, hint in get_type_hints(params).items() if _is_list(hint)}
+        hints = get_type_hints(params)
+        self._lists = {name for name, hint in hints.items() if _is_list(hint)}
+        self._numbers_or_texts = {name for name, hint in hints.items() if {int, str} <= set(get_args(hint))}
         self._empty: Decoded | None = None
 
     def decode(self, body: bytes, query: str, content_type: str) -> Decoded:
@@ -104,6 +108,8 @@ class Decoder:
             return text
         if isinstance(text, str) and text[:1] in ("{", "[") and not _is_text(field.type):
             text = _json_value(name, text, self._max_nesting)
+        elif name in self._numbers_or_texts and isinstance(text, str) and _INTEGER(text):
+            text = int(text)
         try:
             return msgspec.convert(text, field.type, strict=False)
         except msgspec.ValidationError as error:
@@ -125,7 +131,7 @@ class Decoder:
             return self.from_values(known)[0], {name: values[name] for name in unknown}
         supported = ", ".join(sorted(set(self.fields) - {"user", "user_group"})) or "none"
         raise BadArguments(
-            f"Unknown parameters: {', '.join(unknown)}. Supported parameters: {supported}",
+            f"{Text.UNSUPPORTED_KEYS}: {names(unknown)}. Supported parameters: {supported}",
             extra={"unknown": unknown},
         )
 

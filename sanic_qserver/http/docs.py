@@ -12,6 +12,7 @@ from sanic_qserver.http.application import App, Handler
 from sanic_qserver.http.errors import respond
 from sanic_qserver.http.openapi import document
 from sanic_qserver.http.server.response import Reply
+from sanic_qserver.texts import Text
 
 # What the page needs of swagger-ui-py's Swagger UI 5, which reads OpenAPI 3.1.
 ASSETS = {
@@ -76,7 +77,7 @@ def mount_pages(app: App, endpoints: tuple[Endpoint, ...], streams: tuple[Stream
         if name == "start.js":
             return HTTPResponse(_START, headers=SECURE, content_type="text/javascript")
         if name not in ASSETS:
-            return respond(NotFound("There is nothing at this path"), request)
+            return respond(NotFound(f"{Text.NOT_FOUND}: there is nothing at this path"), request)
         headers = {**SECURE, "Cache-Control": "public, max-age=86400"}
         return Reply(_asset(name), 200, headers, ASSETS[name])  # Sent from the cache itself, not from a copy each.
 

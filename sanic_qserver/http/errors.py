@@ -26,6 +26,7 @@ from sanic_qserver.errors import (
     UnreadableBody,
 )
 from sanic_qserver.http.request_id import REQUEST_ID, request_id_of
+from sanic_qserver.texts import Text
 
 log = logging.getLogger("sanic_qserver.http")
 
@@ -69,7 +70,7 @@ def as_gateway_error(error: Exception) -> GatewayError | None:
     if isinstance(error, GatewayError):
         return error
     if isinstance(error, SanicNotFound):
-        return NotFound("There is nothing at this path")
+        return NotFound(f"{Text.NOT_FOUND}: there is nothing at this path")
     if isinstance(error, SanicMethodNotAllowed):
         allow = str((error.headers or {}).get("Allow", ""))
         return MethodNotAllowed(f"This path answers to {allow or 'other methods'}", headers={"Allow": allow})

@@ -20,6 +20,7 @@ from sanic_qserver.middleware.audit.sinks import Audit
 from sanic_qserver.policy.protocols import AccessPolicy, Attempt, RatePolicy, Verdict
 from sanic_qserver.scopes import Scope, listed
 from sanic_qserver.structs.identity import PUBLIC, Access, Credential, CredentialKind, Principal
+from sanic_qserver.texts import Text
 
 _CACHE_SIZE = 10_000
 _CACHE_S = 1.0  # A decision is used this long before the provider and the policy are asked again.
@@ -141,7 +142,7 @@ class Gate:
     def refuse(self, access: Access, scope: Scope) -> None:
         """Say which scope is missing: 401 to the anonymous, who may log in, 403 to the known."""
         held = listed(access.scopes)
-        detail = f"Not enough permissions. Requires scopes ['{scope}']. Request had scopes {held}"
+        detail = f"{Text.NOT_ENOUGH_PERMISSIONS}. Requires scopes ['{scope}']. Request had scopes {held}"
         if access.principal.provider == PUBLIC.provider and access.principal.name == PUBLIC.name:
             raise NotAuthenticated(detail)
         raise ScopeMissing(detail, extra={"missing_scope": str(scope)})

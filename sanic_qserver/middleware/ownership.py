@@ -62,10 +62,9 @@ class Queue(Struct, frozen=True):
 
     def uid_at(self, pos: int | str) -> str | None:
         """The uid at a position as RE Manager counts them: from the front, from the back when negative."""
-        index = {"front": 0, "back": -1}[pos] if isinstance(pos, str) else pos
         try:
-            return self.items[index].item_uid
-        except IndexError:
+            return self.items[{"front": 0, "back": -1}[pos] if isinstance(pos, str) else pos].item_uid
+        except (IndexError, KeyError):
             return None
 
     def count_of(self, user: str) -> int:
@@ -161,6 +160,8 @@ def _owned(serve: Serve) -> Serve:
 
 def _update(call: Call, queue: Queue) -> Params:
     params = cast("QueueItemUpdate", call.params)
+    if params.item is UNSET:
+        return params  # RE Manager refuses it.
     uid = params.item.get("item_uid")
     if not isinstance(uid, str):
         raise BadArguments("item.item_uid: must be the uid of an item", extra={"field": "item.item_uid"})
@@ -189,7 +190,7 @@ def _move(call: Call, queue: Queue) -> Params | bytes:
 
 def _batch(call: Call, queue: Queue) -> Params:
     params = cast("QueueItemRemoveBatch | QueueItemMoveBatch", call.params)
-    _refuse_foreign(call, queue, params.uids)
+    _refuse_foreign(call, queue, params.uids or ())
     return params
 
 

@@ -18,7 +18,7 @@ from sanic_qserver.policy.protocols import Attempt
 
 _COUNTS: Mapping[str, Callable[[Any], int]] = {
     "queue_item_add": lambda params: 1,  # noqa: ARG005  # one, whatever it is
-    "queue_item_add_batch": lambda params: len(params.items),
+    "queue_item_add_batch": lambda params: len(params.items or ()),  # without a list, RE Manager says so
 }
 
 

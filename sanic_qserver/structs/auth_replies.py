@@ -55,7 +55,7 @@ class SessionInfo(Struct, frozen=True, kw_only=True):
 
 
 class PrincipalInfo(Struct, frozen=True, kw_only=True):
-    """Somebody known to the server. The last five members are filled by `whoami` only."""
+    """Somebody known to the server. `api_key_scopes` and `api_key` are of the credential in use."""
 
     uuid: str
     type: Literal["user", "service"]

@@ -236,6 +236,8 @@ class SpreadsheetReply(BatchReply, kw_only=True):
     rows: list[SheetRowReply]
     skipped_rows: list[int] = []
     dry_run: bool = False
+    file: str = ""
+    reader: str = ""
 
 
 class ItemsSizeReply(Reply, kw_only=True):

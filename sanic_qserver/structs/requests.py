@@ -1,7 +1,9 @@
 """One struct a method of RE Manager: what a client may send, with types.
 
 The first line of each docstring is the summary of the operation in the OpenAPI document.
-What stands inside `item` and `items` is RE Manager's business and is never re-shaped.
+What stands inside `item` and `items` is RE Manager's business and is never re-shaped. So is the meaning of all other
+arguments: what is missing here, or is a word that RE Manager does not know, is sent on, and its answer comes back. Only
+a wrong JSON kind is refused here, and what this server serves by itself (the console, waiting, lists in parts).
 Sources: RE Manager 0.0.25 (`bluesky_queueserver/manager/manager.py`, the handlers' `supported_param_names`).
 """
 
@@ -9,7 +11,7 @@ from typing import Annotated, Any, Literal
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-Position = int | Literal["front", "back"]
+Position = Annotated[int | str, Meta(description='A number (from the back when negative), "front" or "back".')]
 NonEmpty = Annotated[str, Meta(min_length=1)]
 
 
@@ -94,20 +96,16 @@ class QueueItemRead(Params, frozen=True, kw_only=True):
 class QueueAutostart(EnvironmentLocked, frozen=True, kw_only=True):
     """Switch the autostart of the queue on or off."""
 
-    enable: bool
-
-
-class QueueMode(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """How the queue runs: again from the start when done (`loop`), on after a failure (`ignore_failures`)."""
-
-    loop: bool | UnsetType = UNSET
-    ignore_failures: bool | UnsetType = UNSET
+    enable: bool | UnsetType = UNSET
 
 
 class QueueModeSet(QueueLocked, frozen=True, kw_only=True):
-    """Set the mode of the queue: `loop`, `ignore_failures`, or back to `"default"`."""
+    """Set the mode of the queue: `{"loop": …, "ignore_failures": …}`, or back to `"default"`.
 
-    mode: QueueMode | Literal["default"] | UnsetType = UNSET
+    `loop`: again from the start when done. `ignore_failures`: on after a failure.
+    """
+
+    mode: dict[str, Any] | str | UnsetType = UNSET
     loop: bool | UnsetType = UNSET
     ignore_failures: bool | UnsetType = UNSET
 
@@ -131,7 +129,7 @@ class QueueStopCancel(EnvironmentLocked, frozen=True, kw_only=True):
 class QueueItemAdd(CallerQueueLocked, frozen=True, kw_only=True):
     """Add a plan or instruction to the queue, by default at its back."""
 
-    item: dict[str, Any]
+    item: dict[str, Any] | UnsetType = UNSET
     pos: Position | UnsetType = UNSET
     before_uid: str | UnsetType = UNSET
     after_uid: str | UnsetType = UNSET
@@ -140,7 +138,7 @@ class QueueItemAdd(CallerQueueLocked, frozen=True, kw_only=True):
 class QueueItemAddBatch(CallerQueueLocked, frozen=True, kw_only=True):
     """Add several items at once: all of them, or none when one is not valid."""
 
-    items: list[dict[str, Any]]
+    items: list[dict[str, Any]] | UnsetType = UNSET
     pos: Position | UnsetType = UNSET
     before_uid: str | UnsetType = UNSET
     after_uid: str | UnsetType = UNSET
@@ -186,13 +184,13 @@ class QueueItemAddStream(Params, frozen=True, kw_only=True):
 class QueueItemExecute(CallerEnvironmentLocked, frozen=True, kw_only=True):
     """Execute one item at once, past the queue: RE Manager must be idle."""
 
-    item: dict[str, Any]
+    item: dict[str, Any] | UnsetType = UNSET
 
 
 class QueueItemUpdate(CallerQueueLocked, frozen=True, kw_only=True):
     """Change an item of the queue, found by the `item_uid` in it; `replace` gives it a new uid."""
 
-    item: dict[str, Any]
+    item: dict[str, Any] | UnsetType = UNSET
     replace: bool | UnsetType = UNSET
 
 
@@ -213,7 +211,7 @@ class QueueItemRemove(QueueLocked, frozen=True, kw_only=True):
 class QueueItemRemoveBatch(QueueLocked, frozen=True, kw_only=True):
     """Remove several items by uid."""
 
-    uids: list[str]
+    uids: list[str] | UnsetType = UNSET
     ignore_missing: bool | UnsetType = UNSET
 
 
@@ -230,8 +228,8 @@ class QueueItemMove(QueueLocked, frozen=True, kw_only=True):
 class QueueItemMoveBatch(QueueLocked, frozen=True, kw_only=True):
     """Move several items by uid to the front, the back, or next to another item."""
 
-    uids: list[str]
-    pos_dest: Literal["front", "back"] | UnsetType = UNSET
+    uids: list[str] | UnsetType = UNSET
+    pos_dest: str | UnsetType = UNSET
     before_uid: str | UnsetType = UNSET
     after_uid: str | UnsetType = UNSET
     reorder: bool | UnsetType = UNSET
@@ -287,7 +285,7 @@ class EnvironmentUpdate(EnvironmentLocked, frozen=True, kw_only=True):
 class RePause(EnvironmentLocked, frozen=True, kw_only=True):
     """Pause the running plan: at the next checkpoint (`deferred`) or at once (`immediate`)."""
 
-    option: Literal["deferred", "immediate"] | UnsetType = UNSET
+    option: str | UnsetType = UNSET
 
 
 class ReResume(EnvironmentLocked, frozen=True, kw_only=True):
@@ -309,7 +307,7 @@ class ReHalt(EnvironmentLocked, frozen=True, kw_only=True):
 class ReRuns(Reloadable, frozen=True, kw_only=True):
     """Get the runs of the current plan: all (`active`), `open` or `closed` ones."""
 
-    option: Literal["active", "open", "closed"] | UnsetType = UNSET
+    option: str | UnsetType = UNSET
 
 
 class ReRunsFixed(Reloadable, frozen=True, kw_only=True):
@@ -363,20 +361,20 @@ class PermissionsGet(Params, frozen=True, kw_only=True):
 class PermissionsSet(QueueLocked, frozen=True, kw_only=True):
     """Set RE Manager's user group permissions."""
 
-    user_group_permissions: dict[str, Any]
+    user_group_permissions: dict[str, Any] | UnsetType = UNSET
 
 
 class FunctionExecute(CallerEnvironmentLocked, frozen=True, kw_only=True):
     """Start a function in the worker environment; the reply's `task_uid` finds its result."""
 
-    item: dict[str, Any]
+    item: dict[str, Any] | UnsetType = UNSET
     run_in_background: bool | UnsetType = UNSET
 
 
 class ScriptUpload(EnvironmentLocked, frozen=True, kw_only=True):
     """Run a script in the worker environment; the reply's `task_uid` finds its result."""
 
-    script: str
+    script: str | UnsetType = UNSET
     update_lists: bool | UnsetType = UNSET
     update_re: bool | UnsetType = UNSET
     run_in_background: bool | UnsetType = UNSET
@@ -385,13 +383,13 @@ class ScriptUpload(EnvironmentLocked, frozen=True, kw_only=True):
 class TaskStatus(Params, frozen=True, kw_only=True):
     """Get the status of one task, or of several: `running`, `completed` or `not_found`."""
 
-    task_uid: str | list[str]
+    task_uid: str | list[str] | UnsetType = UNSET
 
 
 class TaskResult(Params, frozen=True, kw_only=True):
     """Get the result of a finished task. RE Manager keeps it for at least 120 s."""
 
-    task_uid: str
+    task_uid: str | UnsetType = UNSET
 
 
 class KernelInterrupt(EnvironmentLocked, frozen=True, kw_only=True):
@@ -404,7 +402,7 @@ class KernelInterrupt(EnvironmentLocked, frozen=True, kw_only=True):
 class Lock(Params, frozen=True, kw_only=True):
     """Lock the environment, the queue or both, so that changes need `lock_key`."""
 
-    lock_key: NonEmpty
+    lock_key: str | UnsetType = UNSET
     environment: bool | UnsetType = UNSET
     queue: bool | UnsetType = UNSET
     note: str | UnsetType | None = UNSET
@@ -414,7 +412,7 @@ class Lock(Params, frozen=True, kw_only=True):
 class Unlock(Params, frozen=True, kw_only=True):
     """Unlock RE Manager with the key of the lock, or with the emergency key."""
 
-    lock_key: NonEmpty
+    lock_key: str | UnsetType = UNSET
 
 
 class LockInfo(Reloadable, frozen=True, kw_only=True):
@@ -426,7 +424,7 @@ class LockInfo(Reloadable, frozen=True, kw_only=True):
 class ManagerStop(Params, frozen=True, kw_only=True):
     """Stop RE Manager: when idle only (`safe_on`), or whatever it does (`safe_off`)."""
 
-    option: Literal["safe_on", "safe_off"] | UnsetType = UNSET
+    option: str | UnsetType = UNSET
 
 
 class ManagerKill(Params, frozen=True, kw_only=True):
@@ -434,9 +432,9 @@ class ManagerKill(Params, frozen=True, kw_only=True):
 
 
 class ServerSleep(Params, frozen=True, kw_only=True):
-    """Answer after `time` seconds (0 to 60), to test a client's time-out."""
+    """Answer after `time` seconds (at most 60), to test a client's time-out."""
 
-    time: Annotated[float, Meta(ge=0, le=60)]
+    time: Annotated[float, Meta(le=60)] | UnsetType = UNSET
 
 
 class Metrics(Params, frozen=True, kw_only=True):
@@ -446,9 +444,9 @@ class Metrics(Params, frozen=True, kw_only=True):
 class ConsoleOutput(Params, frozen=True, kw_only=True):
     """Get the last lines of the console output as text."""
 
-    nlines: Annotated[int, Meta(ge=0)] = 200
+    nlines: int = 200
     # The manual of 0.0.4 sends `lines`, as text: `http GET …/console_output lines=500`.
-    lines: Annotated[int, Meta(ge=0)] | Annotated[str, Meta(pattern="^[0-9]{1,9}$")] | UnsetType = UNSET
+    lines: int | Annotated[str, Meta(pattern="^[0-9]{1,9}$")] | UnsetType = UNSET
 
 
 class ConsoleOutputUid(Params, frozen=True, kw_only=True):
@@ -458,7 +456,7 @@ class ConsoleOutputUid(Params, frozen=True, kw_only=True):
 class ConsoleOutputUpdate(Params, frozen=True, kw_only=True):
     """Get the console messages after `last_msg_uid`; `"ALL"` gives all that are kept."""
 
-    last_msg_uid: str
+    last_msg_uid: str | UnsetType = UNSET
 
 
 class EventsWatch(Params, frozen=True, kw_only=True):

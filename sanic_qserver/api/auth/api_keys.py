@@ -2,18 +2,19 @@
 
 from typing import cast
 
+from msgspec import structs
+
 from sanic_qserver.api.auth.login import caller_of
 from sanic_qserver.api.auth.session_opening import private
 from sanic_qserver.api.call import Call
 from sanic_qserver.api.endpoint import Answer
 from sanic_qserver.auth.storage.records import INHERIT, Known
-from sanic_qserver.errors import BadArguments, InvalidApiKey, NotFound
+from sanic_qserver.errors import BadArguments, InvalidApiKey, NotAuthenticated, NotFound
 from sanic_qserver.scopes import Scope, listed
 from sanic_qserver.structs import auth_requests as requests
-from sanic_qserver.structs.auth_replies import ApiKeyInfo, DoneReply
+from sanic_qserver.structs.auth_replies import ApiKeyInfo, DoneReply, PrincipalInfo
 from sanic_qserver.structs.identity import SINGLE_USER, Access, Principal
-
-NO_API_KEY = "No API key was provided with this request"  # Clients match it.
+from sanic_qserver.texts import Text
 
 
 async def make(call: Call) -> Answer:
@@ -86,8 +87,7 @@ def scopes_of(wanted: list[str] | None, access: Access) -> tuple[str, ...]:
     held = held_by(access)
     if excess := sorted(set(wanted) - held):
         raise BadArguments(
-            f"scopes: Requested scopes {excess} must be a subset of the allowed principal's scopes "
-            f"{listed(access.scopes)}",
+            f"scopes: Requested scopes {excess} {Text.TOO_MANY_SCOPES} {listed(access.scopes)}",
             extra={"field": "scopes"},
         )
     return tuple(sorted(set(wanted)))
@@ -99,7 +99,7 @@ async def show(call: Call) -> Answer:
     if caller == SINGLE_USER:
         return private(ApiKeyInfo(first_eight="", note="The one key of a server without logins", scopes=[INHERIT]))
     if not caller.key_id:
-        raise InvalidApiKey(NO_API_KEY)
+        raise InvalidApiKey(Text.NO_API_KEY)
     info = await call.services.logins.accounts.store.principal(caller.uuid)
     for key in info.api_keys:
         if key.first_eight == caller.key_id:
@@ -134,12 +134,36 @@ async def _uuid_of(call: Call, caller: Principal) -> str:
 async def principals(call: Call) -> Answer:
     """Everybody known."""
     params = cast("requests.PrincipalList", call.params)
-    return private(await call.services.logins.accounts.store.principals(params.offset, params.limit))
+    return private(await _told(call, await call.services.logins.accounts.store.principals(params.offset, params.limit)))
 
 
 async def principal(call: Call) -> Answer:
     """Somebody known."""
-    return private(await call.services.logins.accounts.store.principal(call.path_args["uuid"]))
+    found = await call.services.logins.accounts.store.principal(call.path_args["uuid"])
+    return private((await _told(call, [found]))[0])
+
+
+async def _told(call: Call, infos: list[PrincipalInfo]) -> list[PrincipalInfo]:
+    """The same of others as `whoami` tells of oneself: roles, scopes, and the session when it is the caller's own."""
+    caller, logins = call.access.principal, call.services.logins
+    known = await logins.accounts.store.logins_of([info.uuid for info in infos])
+    told = []
+    for info in infos:
+        roles, scopes = _holdings(call, known.get(info.uuid))
+        session = caller.session_id or None if info.uuid == caller.uuid else None
+        told.append(structs.replace(info, roles=roles, scopes=scopes, session=session))
+    return told
+
+
+def _holdings(call: Call, principal: Principal | None) -> tuple[list[str], list[str]]:
+    """Roles and scopes, none of either for one who may not enter now."""
+    if principal is None:
+        return [], []
+    try:
+        access = call.services.logins.access_of(principal)
+    except NotAuthenticated:
+        return [], []
+    return sorted(access.roles), listed(access.scopes)
 
 
 async def add_service(call: Call) -> Answer:

@@ -31,6 +31,7 @@ from sanic_qserver.structs.auth_replies import (
     TicketReply,
 )
 from sanic_qserver.structs.identity import PUBLIC, SINGLE_USER, Principal
+from sanic_qserver.texts import Text
 
 _STATELESS = UUID("6f6b0b0e-3d5c-4c7e-9a62-2f7f5f7d9b10")  # The namespace of those who have no record.
 _LINE = re.compile(r"[\x00-\x1f\x7f]")
@@ -39,7 +40,7 @@ _LINE = re.compile(r"[\x00-\x1f\x7f]")
 def caller_of(call: Call) -> Principal:
     """Who asks. Raises NotAuthenticated for the public."""
     if call.access.principal == PUBLIC:
-        raise NotAuthenticated("Not enough permissions. Send an API key or an access token")
+        raise NotAuthenticated(f"{Text.NOT_ENOUGH_PERMISSIONS}. Send an API key or an access token")
     return call.access.principal
 
 
@@ -93,7 +94,7 @@ async def revoke(call: Call) -> Answer:
     logins = call.services.logins
     done = logins.has_accounts and await logins.accounts.sessions.revoke(call.path_args["session_id"], caller.uuid)
     if not done:
-        raise NotFound("You have no open session of this id")
+        raise NotFound(f"This session is not open, or the {Text.NOT_YOUR_SESSION}")
     return private(DoneReply())
 
 

@@ -10,7 +10,12 @@ Row = tuple[int, tuple[Any, ...]]
 
 
 class BadSheet(Exception):
-    """The file cannot be read as plans. The text is for the client: it names sheet, cell and value."""
+    """The file cannot be read as plans. The text is for the client: it names sheet, cell and value.
+
+    `reader` is the module whose reader said so; empty for the default one.
+    """
+
+    reader = ""
 
 
 class Limits(Struct, frozen=True, kw_only=True):

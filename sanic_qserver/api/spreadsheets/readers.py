@@ -111,6 +111,13 @@ class SheetReaders:
 
     async def _ask(self, reader: SheetReader, file: SpreadsheetFile) -> list[Item] | None:
         try:
+            return await self._checked(reader, file)
+        except BadSheet as error:
+            error.reader = reader.module
+            raise
+
+    async def _checked(self, reader: SheetReader, file: SpreadsheetFile) -> list[Item] | None:
+        try:
             async with asyncio.timeout(self.limits.timeout_s):
                 items = await self._run(reader, file)
         except (BadSheet, GatewayError):
@@ -120,9 +127,10 @@ class SheetReaders:
                 f"'{file.name}': the reader of '{reader.module}' took more than {self.limits.timeout_s:g} s"
             ) from None
         except Exception as error:
-            # As the reference server does: what a custom reader raises is how it says what is wrong with a file.
+            # What a custom reader raises is how it says what is wrong with a file: its text is the whole message, as
+            # with the reference server.
             log.warning("The reader of '%s' failed on '%s'", reader.module, file.name, exc_info=error)
-            raise BadSheet(f"'{file.name}': the reader of '{reader.module}' says: {error}") from None
+            raise BadSheet(str(error) or type(error).__name__) from None
         if items is None:
             return None
         if not isinstance(items, (list, tuple)) or not all(isinstance(item, dict) for item in items):

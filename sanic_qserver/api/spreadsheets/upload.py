@@ -39,7 +39,8 @@ async def upload_spreadsheet(call: Call) -> bytes:
     try:
         content = await call.services.sheet_readers.read(_file(call, part, params))
     except BadSheet as error:
-        return _reply(success=False, msg=str(error), items=[], results=[], rows=[])
+        told = {"reader": error.reader} if error.reader else {}
+        return _reply(success=False, msg=str(error), items=[], results=[], rows=[], file=part.name or "", **told)
     items = [{"item_type": "plan", **item} for item in content.items]
     submission = Submission(METHOD, call.access, call.request_id, len(items), is_validation=params.dry_run is True)
     prepared = await call.services.hooks.prepare(items, submission)
@@ -60,10 +61,9 @@ async def _add(
     async with room_for(call, len(items)):
         outcome = await Batches(call, params, file_name).add(items)
     rows = _rows(content, outcome.results, outcome.items)
-    first = next((row for row in rows if not row["success"]), None)
     reply = _reply(
         success=outcome.success,
-        msg=f"{outcome.msg} {_where(first)}: {first['msg']}" if first else outcome.msg,
+        msg=outcome.msg,
         qsize=outcome.qsize,
         items=outcome.items,
         results=outcome.results,

@@ -147,6 +147,13 @@ class People:
             raise NotFound("There is no principal with this uuid")
         return Known(id=row.id, principal=self._principal(row))
 
+    async def logins_of(self, uuids: list[str]) -> dict[str, Principal]:
+        """For each principal the identity that it logged in with last."""
+        query = identity_query().where(identities.c.principal_uuid.in_(uuids))
+        async with self.database.begin() as connection:
+            rows = (await connection.execute(query.order_by(identities.c.latest_login))).all()
+        return {row.principal_uuid: self._principal(row) for row in rows}
+
     async def principals(self, offset: int, limit: int) -> list[PrincipalInfo]:
         """Everybody known, oldest first."""
         query = select(principals.c.uuid).order_by(principals.c.created_at, principals.c.uuid)

