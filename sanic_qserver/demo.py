@@ -12,7 +12,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import zmq
@@ -94,7 +94,7 @@ class Part:
 
 
 class Instrument:
-    """Redis and RE Manager in a folder. Ports left out are chosen. Use as a context manager."""
+    """Redis and RE Manager in a folder. Ports left out are chosen by `ports`. Use as a context manager."""
 
     def __init__(
         self,
@@ -106,11 +106,12 @@ class Instrument:
         encoding: str = "json",
         private_key: str = "",
         more_options: Sequence[str] = (),
+        ports: Callable[[], int] = free_port,
     ) -> None:
         self.folder = folder
-        self.redis_port = free_port()
-        self.control_port = control_port or free_port()
-        self.info_port = info_port or free_port()
+        self.redis_port = ports()
+        self.control_port = control_port or ports()
+        self.info_port = info_port or ports()
         self.publish = publish
         self.encoding = encoding
         self.private_key = private_key

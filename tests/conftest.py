@@ -5,10 +5,8 @@ one running RE Manager, `system` starts processes of its own (servers, browsers,
 """
 
 import asyncio
-import itertools
 import os
 import shutil
-import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -17,20 +15,16 @@ import httpx
 import pytest
 from logins import settings
 from newer_websockets import newer  # noqa: F401  # a fixture
+from ports import free_port
 from postgres import cluster, url  # noqa: F401  # fixtures
 from sanic import Sanic
+from servers import KEY, Instrument, Served, app_of, start_server, stop_server
 
-from sanic_qserver.app import create_app
 from sanic_qserver.config.settings import Config, load
-from sanic_qserver.demo import Instrument, free_port
-from sanic_qserver.http.server.connection import DeadlineProtocol
 
 ROOT = Path(__file__).parent.parent
 DATA = Path(__file__).parent / "data"
 KINDS = ("unit", "integration", "system")
-KEY = "the-key-of-the-tests"
-Sanic.test_mode = True
-_numbers = itertools.count()
 # One address stands for all callers in tests: what it has free of bad credentials is a test's own business.
 _WITH_KEY: dict[str, Any] = {"auth": {"single_user_api_key": KEY, "attempts": {"rejected_credentials": 1_000_000}}}
 
@@ -77,19 +71,12 @@ Serve = Callable[[Sanic], Awaitable[Client]]
 
 @pytest.fixture
 async def sanic_client() -> AsyncIterator[Serve]:
-    """Start an application on a free port and get a client for it.
-
-    Replaces pytest-sanic 1.9.1's fixture of this name, which does not run start-up listeners on Sanic 25.12.
-    """
+    """Start an application on a free port and get a client for it. Takes the place of pytest-sanic's fixture."""
     opened: list[tuple[Any, Client]] = []
 
     async def serve(app: Sanic) -> Client:
         port = free_port()
-        server = await app.create_server("127.0.0.1", port, return_asyncio_server=True, protocol=DeadlineProtocol)
-        assert server is not None
-        await server.startup()
-        await server.before_start()
-        await server.after_start()
+        server = await start_server(app, port)
         client = Client(base_url=f"http://127.0.0.1:{port}", timeout=20)
         client.app, client.port = app, port
         opened.append((server, client))
@@ -98,11 +85,7 @@ async def sanic_client() -> AsyncIterator[Serve]:
     yield serve
     for server, client in opened:
         await client.aclose()
-        await server.before_stop()
-        server.close()
-        for connection in list(server.connections):
-            connection.abort()
-        await server.after_stop()
+        await stop_server(client.app, server)
         await asyncio.sleep(0.01)  # the aborted connections close in the next turns of the loop
 
 
@@ -120,61 +103,6 @@ def make_config(instrument: Instrument) -> MakeConfig:
         return load(environment=instrument.environment, overrides=settings)
 
     return make
-
-
-def app_of(config: Config) -> Sanic:
-    """The application, under a name of its own."""
-    return create_app(config, name=f"test_{os.getpid()}_{next(_numbers)}")
-
-
-class Served:
-    """A server that runs in a thread of its own for many tests, and a plain client for it."""
-
-    def __init__(self, app: Sanic) -> None:
-        self.app = app
-        self.port = free_port()
-        self.url = f"http://127.0.0.1:{self.port}"
-        self.key = {"Authorization": f"ApiKey {KEY}"}
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
-        self._thread.start()
-        self._server = self.run(self._start())
-        self.client = httpx.Client(base_url=self.url, timeout=20)
-
-    def run(self, coroutine: Any) -> Any:
-        """The result of a coroutine, run in the server's loop."""
-        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(30)
-
-    @property
-    def sent(self) -> int:
-        """How many calls went to RE Manager."""
-        return int(self.app.ctx.services.manager.counts["sent"])
-
-    async def _start(self) -> Any:
-        server = await self.app.create_server(
-            "127.0.0.1", self.port, return_asyncio_server=True, protocol=DeadlineProtocol
-        )
-        assert server is not None
-        for step in (server.startup, server.before_start, server.after_start):
-            await step()
-        while not self.app.ctx.services.manager.is_connected:
-            await asyncio.sleep(0.02)
-        return server
-
-    async def _stop(self) -> None:
-        await self._server.before_stop()
-        self._server.close()
-        for connection in list(self._server.connections):
-            connection.abort()
-        await self._server.after_stop()
-
-    def close(self) -> None:
-        """End server and thread."""
-        self.client.close()
-        self.run(self._stop())
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
-        self._loop.close()
 
 
 @pytest.fixture(scope="session")

@@ -13,8 +13,7 @@ import time
 from pathlib import Path
 
 import pytest
-
-from sanic_qserver.demo import free_port
+from ports import free_port
 
 
 def _program(name):

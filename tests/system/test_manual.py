@@ -17,8 +17,7 @@ from pathlib import Path
 import openpyxl
 import pytest
 import zmq
-
-from sanic_qserver.demo import free_port
+from ports import free_port
 
 pytestmark = pytest.mark.slow
 COUNT = '{"name":"count", "args":[["det1", "det2"]], "item_type": "plan"}'

@@ -11,9 +11,9 @@ from pathlib import Path
 import httpx
 import pytest
 from conftest import KEY, ROOT
+from ports import free_port
 
 from sanic_qserver.cli import COMMANDS
-from sanic_qserver.demo import free_port
 
 README = (ROOT / "README.md").read_text("utf-8")
 

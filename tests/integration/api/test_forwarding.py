@@ -7,9 +7,9 @@ import pytest
 import zmq
 from bluesky_queueserver.manager.conversions import simplify_plan_descriptions
 from conftest import KEY, app_of, until_connected
+from servers import Instrument
 
 from sanic_qserver.config.settings import load
-from sanic_qserver.demo import Instrument
 
 
 def ask(instrument, method, **params):

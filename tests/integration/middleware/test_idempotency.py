@@ -6,9 +6,9 @@ import signal
 import httpx
 import pytest
 from conftest import KEY, app_of, until_connected
+from servers import Instrument
 
 from sanic_qserver.config.settings import IdempotencyConfig
-from sanic_qserver.demo import Instrument
 from sanic_qserver.errors import BadArguments, Overloaded
 from sanic_qserver.middleware.idempotency.replay import answers_of
 from sanic_qserver.middleware.idempotency.stored import Kept, MemoryAnswers, State

@@ -5,9 +5,10 @@ import os
 import shutil
 
 import pytest
-from conftest import app_of, free_port
+from conftest import app_of
 from directory import ADMIN, ADMIN_PASSWORD, BASE, PEOPLE, STAFF, running_directory
 from logins import log_in, settings
+from ports import free_port
 
 from sanic_qserver.auth.providers.ldap import DirectoryAway, LdapLogin
 from sanic_qserver.config.logins import Ldap

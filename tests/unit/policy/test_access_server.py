@@ -5,9 +5,9 @@ import json
 import logging
 
 import pytest
+from ports import free_port
 
 from sanic_qserver.config.settings import AccessServerConfig, load
-from sanic_qserver.demo import free_port
 from sanic_qserver.errors import ConfigError, NotAuthenticated
 from sanic_qserver.policy.access.access_server import AccessServer
 from sanic_qserver.policy.access.sources import FilePermissions

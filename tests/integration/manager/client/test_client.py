@@ -7,9 +7,10 @@ import json
 import pytest
 import zmq
 import zmq.asyncio
+from ports import free_port
+from servers import Instrument
 
 from sanic_qserver.config.settings import ManagerConfig
-from sanic_qserver.demo import Instrument, free_port
 from sanic_qserver.errors import ManagerLost, ManagerTimeout, ManagerUnavailable, Overloaded, ShuttingDown
 from sanic_qserver.manager.client.client import ManagerClient
 from sanic_qserver.manager.client.methods import READS, SLOW, deadline_s

@@ -8,9 +8,9 @@ import signal
 import msgspec
 import pytest
 import zmq
+from servers import Instrument
 
 from sanic_qserver.config.settings import ManagerConfig, ReadsConfig, SubmissionsConfig
-from sanic_qserver.demo import Instrument
 from sanic_qserver.errors import GatewayError, ManagerLost
 from sanic_qserver.manager.client.batching import folder
 from sanic_qserver.manager.client.client import ManagerClient

@@ -11,8 +11,9 @@ import time
 import httpx
 import pytest
 from conftest import KEY
+from ports import free_port
 
-from sanic_qserver.demo import Part, free_port
+from sanic_qserver.demo import Part
 
 pytestmark = pytest.mark.slow
 MONITOR = """

@@ -6,10 +6,10 @@ import signal
 
 import pytest
 from conftest import KEY, app_of, until_connected
+from servers import Instrument
 from watching import Watcher, all_leave
 
 from sanic_qserver.config.settings import load
-from sanic_qserver.demo import Instrument
 
 HEADERS = {"Authorization": f"ApiKey {KEY}"}
 PLAN = {"name": "count", "args": [["det1"]], "item_type": "plan"}
