@@ -60,7 +60,7 @@ async def main() -> None:
         overrides = {"auth": {"single_user_api_key": KEY}, "policy": {"rate_limits": rates.name}}
         app = create_app(load(environment={}, overrides=overrides), name="micro")
     app.router.finalize()
-    app.ctx.services.reads = NoManager()
+    object.__setattr__(app.ctx.services, "reads", NoManager())
     row = next(row for row in ENDPOINTS if row.path == "/status")
     _, handler, _ = app.router.get("/api/status", "GET", None)
     headers = Header({"host": "x", "authorization": f"ApiKey {KEY}", "accept": "*/*", "user-agent": "benchmark"})

@@ -1,18 +1,20 @@
 """create_app(config) -> App: wires everything, opens and closes what has to be opened and closed."""
 
+import asyncio
 import logging
 
 from sanic import Sanic
 
+from sanic_qserver.api.bulk.state import Bulks
 from sanic_qserver.api.items.verdicts import Validation
 from sanic_qserver.api.services import Services
 from sanic_qserver.api.spreadsheets.readers import SheetReaders, sheet_limits
 from sanic_qserver.api.table import ENDPOINTS, STREAMS
-from sanic_qserver.auth.building import logins_of
+from sanic_qserver.auth.building import build_logins
 from sanic_qserver.auth.providers.provider import Providers
 from sanic_qserver.auth.tokens.rejected import Rejected
 from sanic_qserver.config.settings import Config
-from sanic_qserver.extensions.loading import load_extensions
+from sanic_qserver.extensions.loading import Extensions, load_extensions
 from sanic_qserver.extensions.running import Running
 from sanic_qserver.http.application import App
 from sanic_qserver.http.blueprints import mount_blueprints
@@ -34,10 +36,11 @@ from sanic_qserver.manager.console.output import Console
 from sanic_qserver.manager.live.live import Live
 from sanic_qserver.manager.publications import Publications
 from sanic_qserver.manager.read_cache import Reads
-from sanic_qserver.middleware.audit.sinks import audit_of
-from sanic_qserver.middleware.idempotency.replay import answers_of
+from sanic_qserver.middleware.audit.sinks import build_audit
+from sanic_qserver.middleware.idempotency.replay import build_answers
 from sanic_qserver.middleware.stack import Middleware
 from sanic_qserver.policy.policies import Policies
+from sanic_qserver.policy.protocols import AccessPolicy
 
 log = logging.getLogger("sanic_qserver")
 
@@ -54,43 +57,37 @@ def create_app(config: Config, *, name: str = "sanic_qserver") -> App:
     _configure(app, config)
     manager = ManagerClient(config.manager, config.submissions)
     extensions = load_extensions(config, manager, ENDPOINTS, STREAMS)
+    warnings.extend(extensions.failures)
     running = Running(extensions)
     hooks = running.hooks()
-    answers = answers_of(config)
+    answers = build_answers(config)
     endpoints = Middleware(hooks, answers).surround((*ENDPOINTS, *extensions.all("endpoints")))
     streams = (*STREAMS, *extensions.all("streams"))
-    extensions.surroundings.rows = endpoints
     publications = Publications(config.manager)
     reads = Reads(manager, config.reads)
-    logins = logins_of(config)
+    metrics = Metrics(manager, reads)
+    access = extensions.access_policy(policies.access)
     services = Services(
         config=config,
-        logins=logins,
+        logins=build_logins(config, access.access_of, extensions.providers()),
         manager=manager,
         reads=reads,
         publications=publications,
         console=Console(config.console),
         live=Live(config.live, publications, reads),
         validation=Validation(manager),
+        metrics=metrics.text,
         warnings=warnings,
-        audit=audit_of(config),
+        audit=build_audit(config),
         hooks=hooks,
         sheet_readers=SheetReaders(extensions.all("sheet_readers"), sheet_limits(config.spreadsheets)),
         answers=answers,
+        bulks=Bulks(),
+        rows=endpoints,
+        rates=extensions.rate_policy(policies.rates),
+        queue_edits=asyncio.Lock(),
     )
-    warnings.extend(extensions.failures)
-    providers = Providers([*logins.recognisers, *extensions.providers()])
-    access = extensions.access_policy(policies.access)
-    logins.ask(access.access_of)
-    logins.add_ways(extensions.providers())
-    logins.on_revocation(providers.forget)
-    browsers = Browsers(logins, config.server.allow_origins)
-    services.rates = extensions.rate_policy(policies.rates)
-    rejected = Rejected(config.auth.attempts.rejected_credentials, config.server.workers)
-    gate = Gate(providers, access, services.rates, browsers, services.audit, rejected)
-    services.rows = endpoints
-    metrics = Metrics(services)
-    services.metrics = metrics.text
+    gate = _build_gate(config, services, access, extensions)
     bodies = Bodies(config.server)
     mount(app, endpoints, gate, bodies, services, metrics)
     mount_streams(app, streams, gate, services)
@@ -114,6 +111,14 @@ def create_app(config: Config, *, name: str = "sanic_qserver") -> App:
     mount_policies(app, policies, services.audit)
     _open_and_close(app, services, running)
     return app
+
+
+def _build_gate(config: Config, services: Services, access: AccessPolicy, extensions: Extensions) -> Gate:
+    providers = Providers([*services.logins.recognisers, *extensions.providers()])
+    services.logins.on_revocation(providers.forget)
+    browsers = Browsers(services.logins, config.server.allow_origins)
+    rejected = Rejected(config.auth.attempts.rejected_credentials, config.server.workers)
+    return Gate(providers, access, services.rates, browsers, services.audit, rejected)
 
 
 def _configure(app: App, config: Config) -> None:

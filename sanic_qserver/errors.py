@@ -105,12 +105,6 @@ class MethodNotAllowed(GatewayError):
     status, code, title = 405, "method_not_allowed", "Method not allowed"
 
 
-class NotAcceptable(GatewayError):
-    """No representation that the client accepts."""
-
-    status, code, title = 406, "not_acceptable", "Not acceptable"
-
-
 class ManagerTimeout(GatewayError):
     """RE Manager got the call and did not answer in time. The official client shows `Request timeout`."""
 

@@ -5,7 +5,8 @@ import msgspec
 from sanic_qserver import __version__
 from sanic_qserver.api.call import Call
 from sanic_qserver.api.endpoint import Answer
-from sanic_qserver.auth.logins import Logins, PasswordLogin
+from sanic_qserver.auth.logins import Logins
+from sanic_qserver.auth.providers.provider import PasswordLogin
 from sanic_qserver.errors import GatewayError
 from sanic_qserver.scopes import Scope
 from sanic_qserver.structs.auth_replies import AboutReply, ProviderInfo

@@ -2,28 +2,28 @@
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from sanic_qserver.api.bulk.state import Bulks
 from sanic_qserver.api.endpoint import Endpoint
 from sanic_qserver.api.items.verdicts import Validation
 from sanic_qserver.api.spreadsheets.readers import SheetReaders
 from sanic_qserver.auth.logins import Logins
-from sanic_qserver.config.settings import AuditConfig, Config
+from sanic_qserver.config.settings import Config
 from sanic_qserver.manager.client.client import ManagerClient
 from sanic_qserver.manager.console.output import Console
 from sanic_qserver.manager.live.live import Live
 from sanic_qserver.manager.publications import Publications
 from sanic_qserver.manager.read_cache import Reads
 from sanic_qserver.middleware.audit.sinks import Audit
-from sanic_qserver.middleware.hooks import NO_HOOKS, Hooks
-from sanic_qserver.middleware.idempotency.stored import KeptAnswers, NoAnswers
-from sanic_qserver.policy.protocols import NoRateLimits, RatePolicy
+from sanic_qserver.middleware.hooks import Hooks
+from sanic_qserver.middleware.idempotency.stored import KeptAnswers
+from sanic_qserver.policy.protocols import RatePolicy
 
 
-@dataclass
+@dataclass(frozen=True, kw_only=True)
 class Services:
-    """The long-lived parts that rows use.
+    """The long-lived parts that rows use: complete once made, nothing has a default.
 
     `rates` counts what batches cost; `queue_edits` is held by edits that depend on what was read before.
     `metrics` gives the text for Prometheus. `rows` are those that are served, for rows that use others.
@@ -38,13 +38,13 @@ class Services:
     console: Console
     live: Live
     validation: Validation
-    metrics: Callable[[], bytes] = bytes
-    warnings: list[str] = field(default_factory=list)
-    hooks: Hooks = NO_HOOKS
-    sheet_readers: SheetReaders = field(default_factory=SheetReaders)
-    answers: KeptAnswers = field(default_factory=NoAnswers)
-    bulks: Bulks = field(default_factory=Bulks)
-    rows: tuple[Endpoint, ...] = ()
-    rates: RatePolicy = field(default_factory=NoRateLimits)
-    audit: Audit = field(default_factory=lambda: Audit(AuditConfig()))
-    queue_edits: asyncio.Lock = field(default_factory=asyncio.Lock)
+    metrics: Callable[[], bytes]
+    warnings: list[str]
+    hooks: Hooks
+    sheet_readers: SheetReaders
+    answers: KeptAnswers
+    bulks: Bulks
+    rows: tuple[Endpoint, ...]
+    rates: RatePolicy
+    audit: Audit
+    queue_edits: asyncio.Lock

@@ -1,17 +1,19 @@
 """Configuration -> providers. Each kind's module is imported when the configuration names it."""
 
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from sanic_qserver.auth.logins import ExternalLogin, Logins, PasswordLogin
-from sanic_qserver.auth.providers.provider import AuthProvider
+from sanic_qserver.auth.logins import Logins
+from sanic_qserver.auth.providers.provider import AuthProvider, ExternalLogin, PasswordLogin
 from sanic_qserver.auth.providers.single_user import SingleUserKey
+from sanic_qserver.auth.tokens.one_time import MemoryOneTime, OneTime
 from sanic_qserver.auth.tokens.tickets import Tickets
 from sanic_qserver.config import logins as kinds
 from sanic_qserver.config.settings import Config
 from sanic_qserver.errors import ConfigError
+from sanic_qserver.structs.identity import Access, Principal
 
 if TYPE_CHECKING:
     from sanic_qserver.auth.accounts import Accounts
@@ -39,25 +41,45 @@ class _Workshop:
         return self._passwords
 
 
-def logins_of(config: Config, clock: Callable[[], float] = time.time) -> Logins:
-    """The logins that the configuration asks for. Raises ConfigError."""
+def build_logins(
+    config: Config,
+    admit: Callable[[Principal], Access],
+    custom: Sequence[AuthProvider] = (),
+    clock: Callable[[], float] = time.time,
+) -> Logins:
+    """The logins that the configuration asks for. Raises ConfigError.
+
+    `admit` is the policy's `access_of`. `custom` are providers of custom modules: those that people can log in with are
+    ways in; a configured name stands.
+    """
     _check_names(config)
     workshop = _Workshop(config)
     made = [_made(provider, workshop) for provider in config.auth.providers]
     accounts = _accounts(config, clock)
-    recognisers: list[AuthProvider] = []
-    if accounts is not None:
-        recognisers += [accounts.sessions, accounts.keys]
-    single_user = None
-    if not config.auth.providers:
-        single_user = SingleUserKey(config.auth.single_user_api_key)
-        recognisers.append(single_user)
-    recognisers += [one for one in made if isinstance(one, AuthProvider)]
-    ways = {one.name: one for one in made if isinstance(one, (PasswordLogin, ExternalLogin))}
-    logins = Logins(config, ways, recognisers, accounts, single_user, clock)
-    recognisers.append(Tickets(logins.one_time))
-    logins.close_with(workshop.closers, workshop.async_closers)
-    return logins
+    one_time: OneTime = accounts.one_time if accounts is not None else MemoryOneTime(clock)
+    single_user = None if config.auth.providers else SingleUserKey(config.auth.single_user_api_key)
+    recognisers: list[AuthProvider] = [
+        *([accounts.sessions, accounts.keys] if accounts is not None else ()),
+        *([single_user] if single_user is not None else ()),
+        *(one for one in made if isinstance(one, AuthProvider)),
+        Tickets(one_time),
+    ]
+    ways: dict[str, PasswordLogin | ExternalLogin] = {}
+    for one in (*made, *custom):
+        if isinstance(one, (PasswordLogin, ExternalLogin)):
+            ways.setdefault(one.name, one)
+    return Logins(
+        config=config,
+        ways=ways,
+        recognisers=recognisers,
+        optional_accounts=accounts,
+        single_user=single_user,
+        one_time=one_time,
+        access_of=admit,
+        closers=workshop.closers,
+        async_closers=workshop.async_closers,
+        clock=clock,
+    )
 
 
 def _accounts(config: Config, clock: Callable[[], float]) -> "Accounts | None":

@@ -11,8 +11,7 @@ from sanic_qserver.api.call import Call, UploadedFile
 from sanic_qserver.api.endpoint import Answer, Endpoint, Stamp, Stream, forward
 from sanic_qserver.api.spreadsheets.grid import BadSheet
 from sanic_qserver.api.spreadsheets.readers import SpreadsheetFile
-from sanic_qserver.auth.logins import ExternalLogin, PasswordLogin
-from sanic_qserver.auth.providers.provider import AuthProvider
+from sanic_qserver.auth.providers.provider import AuthProvider, ExternalLogin, PasswordLogin
 from sanic_qserver.errors import (
     BadArguments,
     ConfigError,

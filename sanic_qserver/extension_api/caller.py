@@ -1,22 +1,20 @@
 """RE Manager as one caller may use it: every call passes the same scope check, stamp and hooks as over HTTP."""
 
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 import msgspec
 
 from sanic_qserver.api.call import Call
-from sanic_qserver.api.endpoint import Endpoint, bytes_of, stamped
+from sanic_qserver.api.endpoint import bytes_of, stamped
 from sanic_qserver.errors import BadArguments, ScopeMissing
 
 
 class CallerManager:
     """Calls RE Manager for the caller of a request, with that caller's permissions and name."""
 
-    def __init__(self, call: Call, rows: Sequence[Endpoint]) -> None:
+    def __init__(self, call: Call) -> None:
         self._call = call
-        self._rows = rows
 
     async def request(self, method: str, **params: Any) -> dict[str, Any]:
         """RE Manager's reply to a method that the server's own table has.
@@ -24,7 +22,7 @@ class CallerManager:
         Raises ScopeMissing (403) when the caller may not do this over HTTP either, BadArguments (400) for wrong
         params, and what the RE Manager client raises. A refused operation is a reply with `success` False.
         """
-        plain = (row for row in self._rows if row.method == method and not row.inside)
+        plain = (row for row in self._call.services.rows if row.method == method and not row.inside)
         row = next(plain, None)
         if row is None or not method:
             raise BadArguments(f"method: RE Manager's method '{method}' has no endpoint")

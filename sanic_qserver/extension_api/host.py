@@ -36,11 +36,10 @@ Hooked = TypeVar("Hooked", bound=StartStop)
 
 @dataclass
 class Surroundings:
-    """What all hosts of an application share. `rows` and `http` are there once the server starts."""
+    """What all hosts of an application share. `http` is there from start to stop."""
 
     config: ExtensionsConfig
     manager: ManagerClient
-    rows: Sequence[Endpoint] = ()
     http: "httpx.AsyncClient | None" = None
 
 
@@ -82,7 +81,7 @@ class ExtensionHost:
 
     def manager_as(self, call: Call) -> CallerManager:
         """RE Manager with the permissions and the name of the caller of this request."""
-        return CallerManager(call, self.surroundings.rows)
+        return CallerManager(call)
 
     @property
     def http(self) -> "httpx.AsyncClient":

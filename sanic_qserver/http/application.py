@@ -7,3 +7,5 @@ from sanic import HTTPResponse, Sanic
 
 App = Sanic[Any, Any]
 Handler = Callable[..., Coroutine[Any, Any, HTTPResponse | None]]
+
+PREFIXES = ("/api", "")  # Every row is served under each, except those that say at_root=False.

@@ -12,7 +12,8 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.metrics_core import Metric
 
 from sanic_qserver.api.endpoint import Endpoint
-from sanic_qserver.api.services import Services
+from sanic_qserver.manager.client.client import ManagerClient
+from sanic_qserver.manager.read_cache import Reads
 
 BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 
@@ -48,8 +49,9 @@ class _Row:
 class Metrics:
     """What is measured. `of` gives a row's own counter; `text` is what Prometheus reads."""
 
-    def __init__(self, services: Services) -> None:
-        self._services = services
+    def __init__(self, manager: ManagerClient, reads: Reads) -> None:
+        self._manager = manager
+        self._read_cache = reads
         self._rows: dict[tuple[str, str], _Row] = {}
         self.registry = CollectorRegistry()
         self.registry.register(self)
@@ -70,7 +72,7 @@ class Metrics:
     def collect(self) -> Iterator[Metric]:
         """Called at each scrape."""
         yield from self._of_requests()
-        manager, reads = self._services.manager, self._services.reads
+        manager, reads = self._manager, self._read_cache
         yield GaugeMetricFamily("qserver_manager_connected", "1 with a connection.", value=int(manager.is_connected))
         yield GaugeMetricFamily("qserver_manager_waiting_calls", "Calls not sent yet.", value=manager.waiting_count)
         yield GaugeMetricFamily("qserver_manager_calls_in_flight", "Calls sent.", value=manager.in_flight_count)

@@ -11,7 +11,7 @@ from sanic_qserver.api.call import Call, UploadedFile
 from sanic_qserver.api.endpoint import JSON, Answer, Endpoint, LinesEndpoint, Stamp, stamped
 from sanic_qserver.api.services import Services
 from sanic_qserver.errors import GatewayError
-from sanic_qserver.http.application import App, Handler
+from sanic_qserver.http.application import PREFIXES, App, Handler
 from sanic_qserver.http.bodies import Bodies
 from sanic_qserver.http.csrf import NOSNIFF
 from sanic_qserver.http.decode import Decoded, Decoder
@@ -25,7 +25,6 @@ from sanic_qserver.http.server.response import Reply
 from sanic_qserver.http.stream.ndjson import lines_handler
 from sanic_qserver.manager.bodies import Body
 
-PREFIXES = ("/api", "")
 _NO_FILES: Mapping[str, UploadedFile] = {}
 
 

@@ -7,7 +7,7 @@ The rules:
    `extension_failed` (502): the items were not sent.
 3. `after_submit` hooks cannot undo what RE Manager did: their failures are logged, the reply goes out unchanged.
 4. Plain functions run in threads of their own, so that they cannot block the event loop; `async` ones in the loop.
-5. Without hooks the rows are served as they stand (`middleware/hooked.py`), and `NO_HOOKS` does nothing.
+5. Without hooks the rows are served as they stand (`middleware/hooked.py`).
 """
 
 import asyncio
@@ -126,9 +126,6 @@ class Hooks:
     async def _limited(self, hook: Hook, run: Callable[..., Any], value: Any, submission: Submission) -> Any:
         limit_s = self.timeout_s * (1 + submission.count // ITEMS_A_LIMIT)
         return await limited(hook, limit_s, functools.partial(run, hook, value, submission), self.threads)
-
-
-NO_HOOKS = Hooks()
 
 
 async def limited(

@@ -15,7 +15,8 @@ from sanic_qserver.api.auth.cookies import LOGIN_COOKIE, base_url_of, cookie_tex
 from sanic_qserver.api.auth.session_opening import NO_STORE, open_session, private
 from sanic_qserver.api.call import Call
 from sanic_qserver.api.endpoint import Answer
-from sanic_qserver.auth.logins import ExternalLogin, new_secret
+from sanic_qserver.auth.logins import new_secret
+from sanic_qserver.auth.providers.provider import ExternalLogin
 from sanic_qserver.errors import BadArguments, LoginRefused, NotAuthenticated, NotFound
 from sanic_qserver.structs import auth_requests as requests
 from sanic_qserver.structs.auth_replies import DeviceReply

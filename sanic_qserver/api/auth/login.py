@@ -11,7 +11,8 @@ from sanic_qserver.api.auth.cookies import cookies_of, no_cookies, single_user_c
 from sanic_qserver.api.auth.session_opening import NO_STORE, open_session, private
 from sanic_qserver.api.call import Call
 from sanic_qserver.api.endpoint import Answer
-from sanic_qserver.auth.logins import PasswordLogin, new_secret
+from sanic_qserver.auth.logins import new_secret
+from sanic_qserver.auth.providers.provider import PasswordLogin
 from sanic_qserver.errors import (
     BadArguments,
     Forbidden,

@@ -4,8 +4,7 @@ import importlib
 import inspect
 from typing import Any
 
-from sanic_qserver.auth.logins import ExternalLogin, PasswordLogin
-from sanic_qserver.auth.providers.provider import AuthProvider
+from sanic_qserver.auth.providers.provider import AuthProvider, ExternalLogin, PasswordLogin
 from sanic_qserver.config.logins import Custom
 from sanic_qserver.errors import ConfigError
 from sanic_qserver.structs.identity import Principal

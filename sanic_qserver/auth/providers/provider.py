@@ -24,6 +24,34 @@ class AuthProvider(Protocol):
         ...
 
 
+@runtime_checkable
+class PasswordLogin(Protocol):
+    """A provider that people give name and password to."""
+
+    name: str
+    title: str
+
+    async def login(self, username: str, password: str) -> Principal | None:
+        """Who that is; None for a wrong name or password, without telling which."""
+        ...
+
+
+@runtime_checkable
+class ExternalLogin(Protocol):
+    """A provider that people go to with a browser, and come back from with a code."""
+
+    name: str
+    title: str
+
+    async def authorize_url(self, *, redirect_uri: str, state: str, nonce: str, verifier: str) -> str:
+        """Where the browser goes. `verifier` is PKCE's: its hash is in the URL."""
+        ...
+
+    async def finish(self, *, code: str, redirect_uri: str, nonce: str, verifier: str) -> Principal:
+        """Who came back. Raises LoginRefused."""
+        ...
+
+
 class Providers:
     """Asks providers in order. Nobody's credential is an error; no credential is the public."""
 

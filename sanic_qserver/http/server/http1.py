@@ -13,7 +13,7 @@ import asyncio
 import logging
 from asyncio import CancelledError
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, Protocol, cast
 
 from msgspec import Struct
 from sanic.compat import Header
@@ -23,9 +23,6 @@ from sanic.http import Http, Stage
 from sanic_qserver.http.server.chunks import take_chunk_line
 from sanic_qserver.http.server.head import check_beginning, check_head
 from sanic_qserver.http.server.response import Reply
-
-if TYPE_CHECKING:
-    from sanic_qserver.http.server.connection import DeadlineProtocol
 
 log = logging.getLogger("sanic_qserver.http")
 
@@ -56,6 +53,39 @@ def _readable(headers: Header) -> Header:
     )
 
 
+class Connection(Protocol):
+    """What is used of the connection that requests come over (`DeadlineProtocol`); Sanic's own parts untyped."""
+
+    app: Any
+    transport: Any
+    state: Any
+    websocket: Any
+    request_class: Any
+    access_log: Any
+    is_unwatched: bool
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether the client has left, or was cut off."""
+        ...
+
+    def begin_request(self) -> None:
+        """The first byte of a request is here."""
+        ...
+
+    def end_request(self) -> None:
+        """The request was answered."""
+        ...
+
+    async def receive_more(self) -> None:
+        """Wait for more of what the client sends."""
+        ...
+
+    def send_now(self, head: bytes, body: bytes) -> bool:
+        """Write without waiting. False when the client is slow or gone."""
+        ...
+
+
 class Wire(Http):
     """One connection's requests and responses."""
 
@@ -70,7 +100,7 @@ class Wire(Http):
     perft0: Any
     url: Any
 
-    def __init__(self, protocol: "DeadlineProtocol") -> None:
+    def __init__(self, protocol: "Connection") -> None:
         super().__init__(protocol)  # type: ignore[no-untyped-call]
         self._head: _Head | None = None
         self._chunks = 0
@@ -80,7 +110,7 @@ class Wire(Http):
 
     async def http1(self) -> None:
         """Answer requests until the connection ends."""
-        protocol = cast("DeadlineProtocol", self.protocol)
+        protocol = cast("Connection", self.protocol)
         while self.keep_alive and self.stage is Stage.IDLE:
             self.init_for_request()  # type: ignore[no-untyped-call]
             self._chunks = 0
@@ -119,7 +149,7 @@ class Wire(Http):
 
     async def _answer_cancelled(self) -> None:
         """The client left, something took too long, or the server stops."""
-        protocol = cast("DeadlineProtocol", self.protocol)
+        protocol = cast("Connection", self.protocol)
         self.keep_alive = False
         why, self.exception = self.exception, None
         if protocol.is_gone:
@@ -145,7 +175,7 @@ class Wire(Http):
             await self._linger()
 
     async def _linger(self) -> None:
-        protocol = cast("DeadlineProtocol", self.protocol)
+        protocol = cast("Connection", self.protocol)
         transport = protocol.transport
         if protocol.is_gone or transport is None or not transport.can_write_eof():
             return
@@ -253,7 +283,7 @@ class Wire(Http):
 
     async def http1_response_header(self, data: bytes, end_stream: bool) -> None:
         """Send the head of a response, and a body that is there already."""
-        reply, protocol = self.response, cast("DeadlineProtocol", self.protocol)
+        reply, protocol = self.response, cast("Connection", self.protocol)
         if (
             type(reply) is Reply
             and end_stream

@@ -10,12 +10,11 @@ from sanic.response import BaseHTTPResponse
 from sanic_qserver.api.endpoint import Stream
 from sanic_qserver.api.services import Services
 from sanic_qserver.errors import GatewayError
-from sanic_qserver.http.application import App, Handler
+from sanic_qserver.http.application import PREFIXES, App, Handler
 from sanic_qserver.http.decode import Decoder
 from sanic_qserver.http.errors import respond
 from sanic_qserver.http.gate import Gate
 from sanic_qserver.http.request_id import REQUEST_ID, request_id_of
-from sanic_qserver.http.router import PREFIXES
 from sanic_qserver.http.server.connection import connection_of
 from sanic_qserver.http.stream.compression import HEADER as GZIP_HEADER, accepts_gzip, block
 from sanic_qserver.http.stream.subscribers import Watchers, Watching

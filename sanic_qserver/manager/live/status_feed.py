@@ -69,7 +69,6 @@ class StatusWatch:
         self._accepted_at = -math.inf
         self._reply = b""
         self._looked = asyncio.Event()
-        self._hurry = asyncio.Event()
 
     def follow(self, follower: Follower) -> Callable[[], None]:
         """Tell `follower` of each new status from now on. Returns the function that ends it."""
@@ -118,23 +117,14 @@ class StatusWatch:
         """The current status, asked for when it is not known yet."""
         return self.current or await self.look()
 
-    def hurry(self) -> None:
-        """Ask again soon: something has just been changed."""
-        self._hurry.set()
-
     async def _keep_asking(self) -> None:
         while True:
             await self.look()
             publishes = time.monotonic() - self._heard_at < _SILENT_S
             if not publishes:
                 self._repeat_frame()
-            self._hurry.clear()
             pause_s = _MAX_PAUSE_S if publishes else min(self._config.poll_s, _MAX_PAUSE_S)
-            try:
-                async with asyncio.timeout(pause_s):
-                    await self._hurry.wait()
-            except TimeoutError:
-                continue
+            await asyncio.sleep(pause_s)
 
     def _hear(self, topic: str, payload: bytes) -> None:
         if topic != INFO:

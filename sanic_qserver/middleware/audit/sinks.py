@@ -107,7 +107,7 @@ class Audit:
             self._file.emit(logging.LogRecord("sanic_qserver.audit", logging.INFO, "", 0, line, None, None))
 
 
-def audit_of(config: Config) -> Audit:
+def build_audit(config: Config) -> Audit:
     """The audit trail that the configuration asks for. Raises ConfigError."""
     file = config.audit.file
     if file:

@@ -29,7 +29,7 @@ _LONGEST_KEY = 255
 _IDENTITY = ("user", "user_group", "item_uid")
 
 
-def answers_of(config: Config) -> KeptAnswers:
+def build_answers(config: Config) -> KeptAnswers:
     """The store that is configured. Raises ConfigError."""
     if config.idempotency.store != "memory":
         return RedisAnswers(config.idempotency)

@@ -10,7 +10,7 @@ from servers import Instrument
 
 from sanic_qserver.config.settings import IdempotencyConfig
 from sanic_qserver.errors import BadArguments, Overloaded
-from sanic_qserver.middleware.idempotency.replay import answers_of
+from sanic_qserver.middleware.idempotency.replay import build_answers
 from sanic_qserver.middleware.idempotency.stored import Kept, MemoryAnswers, State
 
 PLAN = {"name": "count", "args": [["det1"]], "item_type": "plan"}
@@ -103,7 +103,7 @@ async def test_what_was_not_sent_leaves_no_trace(keyed):
 
 
 async def test_several_workers_without_a_common_store_refuse_keys(make_config):
-    answers = answers_of(make_config(server={"workers": 2}))
+    answers = build_answers(make_config(server={"workers": 2}))
     with pytest.raises(BadArguments, match=r"\[idempotency\] store"):
         await answers.claim("k", "f")
 

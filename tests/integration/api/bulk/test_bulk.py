@@ -208,7 +208,7 @@ async def test_what_is_refused_for_now_is_tried_again(client, error):
             raise refusals.pop()
         return await row.serve(call)
 
-    services.rows = (replace(row, serve=refusing),)
+    object.__setattr__(services, "rows", (replace(row, serve=refusing),))
     results = read((await client.post(PATH, content=lines(item(0), item(1)))).content)
     assert [result["success"] for result in results[1:-1]] == [True, True]
     assert await queue(client) == [0, 1]
@@ -225,7 +225,7 @@ async def test_a_lost_batch_is_unknown_and_a_refused_one_is_not(client, error, s
     async def failing(call):
         raise error
 
-    services.rows = (replace(row, serve=failing),)
+    object.__setattr__(services, "rows", (replace(row, serve=failing),))
     results = read((await client.post(PATH, content=lines(item(0)))).content)
     assert (results[1]["success"], results[1]["code"]) == (success, code)
 
