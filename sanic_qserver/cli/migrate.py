@@ -1,11 +1,11 @@
 """`sanic-qserver migrate`: a configuration of bluesky-httpserver becomes one of ours."""
 
-import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
+import tomli_w
 import typer
 import yaml
 
@@ -28,11 +28,9 @@ def migrate(
         policy.write_text(f"# From {old.name}.\n{yaml.safe_dump(access, sort_keys=False)}", "utf-8")
         sections["policy"]["permissions"] = "policies/permissions.yaml"
     notes = list(_hashed(sections))
-    text = (
-        f"# From {old.name}, by sanic-qserver migrate.\n" + "".join(f"# {note}\n" for note in notes) + _toml(sections)
-    )
+    head = f"# From {old.name}, by sanic-qserver migrate.\n" + "".join(f"# {note}\n" for note in notes)
     with os.fdopen(os.open(folder / "config.toml", os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as writer:
-        writer.write(text)
+        writer.write(head + tomli_w.dumps(sections))
     print(f"Wrote {folder / 'config.toml'}" + (f" and {policy}" if access else ""))
     for note in notes:
         print(f"Note: {note}")
@@ -50,36 +48,6 @@ def _hashed(sections: dict[str, Any]) -> Iterator[str]:
                 yield f"The password of '{name}' was plain; its hash stands in its place."
         if provider["kind"] == "ldap" and not provider.get("verify_certificate", True):
             yield f"'{provider['name']}' does not check the directory's certificate: set verify_certificate = true."
-
-
-def _toml(sections: dict[str, Any]) -> str:
-    lines: list[str] = []
-    for name, section in sections.items():
-        tables = {key: value for key, value in section.items() if _is_table(value)}
-        plain = {key: value for key, value in section.items() if key not in tables}
-        if plain:
-            lines += ["", f"[{name}]", *(f"{key} = {_value(value)}" for key, value in plain.items())]
-        for key, value in tables.items():
-            for table in value if isinstance(value, list) else [value]:
-                head = f"[[{name}.{key}]]" if isinstance(value, list) else f"[{name}.{key}]"
-                lines += ["", head, *(f"{inner} = {_value(item)}" for inner, item in table.items())]
-    return "\n".join(lines).lstrip("\n") + "\n"
-
-
-def _is_table(value: Any) -> bool:
-    return isinstance(value, dict) or (isinstance(value, list) and bool(value) and isinstance(value[0], dict))
-
-
-def _value(value: Any) -> str:
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, (int, float)):
-        return repr(value)
-    if isinstance(value, (list, tuple)):
-        return f"[{', '.join(_value(one) for one in value)}]"
-    if isinstance(value, dict):
-        return "{ " + ", ".join(f"{_value(str(key))} = {_value(one)}" for key, one in value.items()) + " }"
-    return json.dumps(str(value), ensure_ascii=False)  # JSON's escapes of a string are TOML's.
 
 
 COMMANDS = (migrate,)

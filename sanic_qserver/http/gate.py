@@ -4,6 +4,7 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from cachetools import FIFOCache
 from sanic import Request
 
 from sanic_qserver.api.call import Call
@@ -25,6 +26,8 @@ from sanic_qserver.texts import Text
 _CACHE_SIZE = 10_000
 _CACHE_S = 1.0  # A decision is used this long before the provider and the policy are asked again.
 
+_CredentialKey = tuple[CredentialKind, str, str]
+
 
 class Gate:
     """Admits requests. One an application."""
@@ -44,7 +47,9 @@ class Gate:
         self.audit = audit
         self.access = access
         self.rates = rates
-        self._known: dict[tuple[CredentialKind, str, str], tuple[Access, tuple[int, int], float]] = {}
+        self._known: FIFOCache[tuple[CredentialKind, str, str], tuple[Access, tuple[int, int], float]] = FIFOCache(
+            _CACHE_SIZE
+        )
 
     async def admit(
         self, request: Request, row: Endpoint | Stream, credential: Credential | None = None
@@ -121,8 +126,6 @@ class Gate:
             until = now + _CACHE_S
             if access.expires_at is not None:
                 until = min(until, now + access.expires_at - time.time())
-            if len(self._known) >= _CACHE_SIZE:
-                self._known.clear()
             self._known[key] = (access, version, until)
         return access
 

@@ -1,6 +1,7 @@
 """Cookies of browsers, as texts. The session's is out of reach for scripts; the CSRF value is there for them."""
 
 import time
+from http.cookies import Morsel
 
 from sanic_qserver.api.call import Call
 
@@ -26,10 +27,11 @@ def is_secure(call: Call) -> bool:
 
 def cookie_text(name: str, value: str, age_s: float, *, for_scripts: bool = False, secure: bool = False) -> str:
     """One `Set-Cookie`. SameSite=Lax: other sites' pages do not send it along with what changes something."""
-    parts = [f"{name}={value}", "Path=/", f"Max-Age={int(age_s)}", "SameSite=Lax"]
-    parts += [] if for_scripts else ["HttpOnly"]
-    parts += ["Secure"] if secure else []
-    return "; ".join(parts)
+    cookie = Morsel[str]()
+    cookie.set(name, value, value)
+    cookie.update({"path": "/", "max-age": str(int(age_s)), "samesite": "Lax"})
+    cookie.update({name: "true" for name, is_set in (("httponly", not for_scripts), ("secure", secure)) if is_set})
+    return cookie.OutputString()
 
 
 def cookies_of(call: Call, session: str) -> tuple[str, ...]:

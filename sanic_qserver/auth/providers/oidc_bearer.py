@@ -5,6 +5,7 @@ import time
 from typing import Any
 
 import msgspec
+from cachetools import TLRUCache
 
 from sanic_qserver.auth.providers.openid import BadToken, OpenIdProvider, claim, principal_of
 from sanic_qserver.config.logins import OidcBearer
@@ -30,13 +31,13 @@ class OidcTokens:
         self.name = config.name
         self._config = config
         self.provider = OpenIdProvider(config)
-        self._kept: dict[str, tuple[Principal, float]] = {}
+        self._verified: TLRUCache[str, Principal] = TLRUCache(_MOST, ttu=_good_until, timer=time.time)
 
     async def identify(self, credential: Credential) -> Principal | None:
         """Whom the token is about; None for another issuer's. Raises AccessTokenExpired or InvalidAccessToken."""
-        token, now = credential.value, time.time()
-        if (kept := self._kept.get(token)) is not None and now < kept[1]:
-            return kept[0]
+        token = credential.value
+        if (verified := self._verified.get(token)) is not None:
+            return verified
         if _issuer_of(token) != self._config.issuer:
             return None
         try:
@@ -48,9 +49,7 @@ class OidcTokens:
             raise InvalidAccessToken
         expires_at = float(claims["exp"]) + self._config.clock_skew_s
         principal = msgspec.structs.replace(principal, key_scopes=self._scopes(claims), expires_at=expires_at)
-        if len(self._kept) >= _MOST:
-            self._kept.clear()
-        self._kept[token] = (principal, min(expires_at, now + _LONGEST_S))
+        self._verified[token] = principal
         return principal
 
     def _scopes(self, claims: dict[str, Any]) -> frozenset[str] | None:
@@ -63,6 +62,10 @@ class OidcTokens:
         known = {str(scope) for scope in Scope}
         granted = {scope for name in names for scope in config.scopes_map.get(name, (name,))}
         return frozenset(granted & known)
+
+
+def _good_until(_: str, principal: Principal, now: float) -> float:
+    return min(principal.expires_at or now, now + _LONGEST_S)
 
 
 def _issuer_of(token: str) -> Any:

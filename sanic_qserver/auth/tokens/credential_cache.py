@@ -6,6 +6,8 @@ way when a revocation came in is not remembered. When the database has not been 
 
 from collections.abc import Callable
 
+from cachetools import TLRUCache
+
 from sanic_qserver.structs.identity import Principal
 
 _MOST = 20_000
@@ -20,7 +22,7 @@ class Remembered:
         self.version = 0
         self._clock = clock
         self._heard_at = clock()
-        self._kept: dict[str, tuple[Principal, float]] = {}
+        self._known: TLRUCache[str, Principal] = TLRUCache(_MOST, ttu=_good_until, timer=clock)
         self._seen: dict[str, float] = {}
         self._listeners: list[Callable[[], None]] = []
 
@@ -35,19 +37,15 @@ class Remembered:
     def forget(self) -> None:
         """Something was revoked."""
         self.version += 1
-        self._kept.clear()
+        self._known.clear()
         for listener in self._listeners:
             listener()
 
     def get(self, credential: str) -> Principal | None:
         """Who it is, when that is still known."""
-        kept = self._kept.get(credential)
-        if kept is None:
+        if self._clock() - self._heard_at > _TRUST_S:
             return None
-        now = self._clock()
-        if now >= kept[1] or now - self._heard_at > _TRUST_S:
-            return None
-        return kept[0]
+        return self._known.get(credential)
 
     def seen(self) -> dict[str, float]:
         """Principals (by uuid) that were looked up since this was last asked, and when."""
@@ -58,11 +56,10 @@ class Remembered:
         """Keep it, unless something was revoked since `version`."""
         if principal.uuid:
             self._seen[principal.uuid] = self._clock()
-        if version != self.version:
-            return
-        if len(self._kept) >= _MOST:
-            self._kept.clear()
-        until = self._clock() + _LONGEST_S
-        if principal.expires_at is not None:
-            until = min(until, principal.expires_at)
-        self._kept[credential] = (principal, until)
+        if version == self.version:
+            self._known[credential] = principal
+
+
+def _good_until(_: str, principal: Principal, now: float) -> float:
+    longest = now + _LONGEST_S
+    return longest if principal.expires_at is None else min(longest, principal.expires_at)

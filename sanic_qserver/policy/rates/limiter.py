@@ -12,6 +12,7 @@ import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
+from cachetools import FIFOCache
 from msgspec import Struct
 
 from sanic_qserver.errors import ConfigError, Overloaded, TooManyRequests
@@ -75,8 +76,8 @@ class RateRules:
         for number, (rule, _, _) in enumerate(self._rules):
             for name in words(rule.users) or ("",):
                 self._of_users.setdefault(name, []).append(number)
-        self._met: dict[tuple[object, ...], Met] = {}
-        self._counted: dict[tuple[object, ...], Counted] = {}
+        self._met: FIFOCache[tuple[object, ...], Met] = FIFOCache(_KEPT)
+        self._counted: FIFOCache[tuple[object, ...], Counted] = FIFOCache(_KEPT_CALLERS)
         names = Counter(rule.name for rule in (*self.file.rates, *self.file.concurrency))
         if names and names.most_common(1)[0][1] > 1:
             raise ConfigError(f"{document.source}: two rules are named '{names.most_common(1)[0][0]}'")
@@ -96,8 +97,6 @@ class RateRules:
         )
         met = self._met.get(key)
         if met is None:
-            if len(self._met) >= _KEPT:
-                self._met.clear()
             met = self._met[key] = self._work_out(attempt)
         return met
 
@@ -108,8 +107,6 @@ class RateRules:
                attempt.path, attempt.scope, attempt.address, attempt.cost)  # fmt: skip
         counted = self._counted.get(key)
         if counted is None:
-            if len(self._counted) >= _KEPT_CALLERS:
-                self._counted.clear()
             met = self.met_by(attempt)
             asked = [_taking(one, attempt, 1) for one in met.requests]
             asked += [_taking(one, attempt, attempt.cost) for one in met.items]
