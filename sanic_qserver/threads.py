@@ -1,14 +1,45 @@
-"""Threads for code that is not ours: what hangs in one neither blocks the loop nor keeps the server from stopping."""
+"""Threads for what blocks: a bounded pool for work of ours, and daemon threads for code that is not ours.
+
+What hangs in a daemon thread neither blocks the loop nor keeps the server from stopping.
+"""
 
 import asyncio
 import contextlib
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
 from sanic_qserver.errors import Overloaded
 
 Result = TypeVar("Result")
+
+
+class BoundedPool:
+    """Threads for what blocks. `threads` run, `queue_limit` wait, more are refused with Overloaded (503)."""
+
+    def __init__(self, threads: int, queue_limit: int, name: str) -> None:
+        self._most = threads + queue_limit
+        self._here = 0
+        self._threads = ThreadPoolExecutor(threads, thread_name_prefix=name)
+
+    async def run(self, work: Callable[[], Result]) -> Result:
+        """The result of `work`, done in a thread."""
+        if self._here >= self._most:
+            raise Overloaded("Too many logins at once", headers={"Retry-After": "2"})
+        self._here += 1
+        future = asyncio.get_running_loop().run_in_executor(self._threads, work)
+        future.add_done_callback(self._leave)
+        return await asyncio.shield(future)
+
+    def _leave(self, future: "asyncio.Future[Result]") -> None:
+        self._here -= 1
+        if not future.cancelled():
+            future.exception()  # Seen, also when the client has gone meanwhile.
+
+    def close(self) -> None:
+        """Let the threads end when they are done."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
 
 
 class DaemonThreads:

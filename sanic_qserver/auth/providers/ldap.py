@@ -17,11 +17,11 @@ from ldap3.core.exceptions import LDAPException, LDAPSocketOpenError
 from ldap3.utils.conv import escape_filter_chars
 from ldap3.utils.dn import escape_rdn, parse_dn
 
-from sanic_qserver.auth.providers.passwords import BoundedPool
 from sanic_qserver.config.logins import Ldap
 from sanic_qserver.errors import ConfigError, GatewayError
 from sanic_qserver.structs.canonical import folded
 from sanic_qserver.structs.identity import Principal
+from sanic_qserver.threads import BoundedPool
 
 log = logging.getLogger("sanic_qserver.auth")
 

@@ -5,11 +5,11 @@ import pwd
 
 import pam  # type: ignore[import-untyped]
 
-from sanic_qserver.auth.providers.passwords import BoundedPool
 from sanic_qserver.config.logins import Pam
 from sanic_qserver.errors import ConfigError, GatewayError
 from sanic_qserver.structs.canonical import folded
 from sanic_qserver.structs.identity import Principal
+from sanic_qserver.threads import BoundedPool
 
 
 class PamSlow(GatewayError):

@@ -4,48 +4,16 @@ A hash takes tens of milliseconds and megabytes on purpose. So few run at once, 
 with `Retry-After`. argon2 releases the interpreter's lock.
 """
 
-import asyncio
 import hmac
 import secrets
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
 
 from argon2 import PasswordHasher, Type
 from argon2.exceptions import InvalidHashError, VerificationError
 
 from sanic_qserver.config.logins import PasswordsConfig
-from sanic_qserver.errors import Overloaded
+from sanic_qserver.threads import BoundedPool
 
-T = TypeVar("T")
 HASH_PREFIX = "$argon2id$"
-
-
-class BoundedPool:
-    """Threads for what blocks. `threads` run, `queue_limit` wait, more are refused with Overloaded (503)."""
-
-    def __init__(self, threads: int, queue_limit: int, name: str) -> None:
-        self._most = threads + queue_limit
-        self._here = 0
-        self._threads = ThreadPoolExecutor(threads, thread_name_prefix=name)
-
-    async def run(self, work: Callable[[], T]) -> T:
-        """The result of `work`, done in a thread."""
-        if self._here >= self._most:
-            raise Overloaded("Too many logins at once", headers={"Retry-After": "2"})
-        self._here += 1
-        future = asyncio.get_running_loop().run_in_executor(self._threads, work)
-        future.add_done_callback(self._leave)
-        return await asyncio.shield(future)
-
-    def _leave(self, future: "asyncio.Future[T]") -> None:
-        self._here -= 1
-        if not future.cancelled():
-            future.exception()  # Seen, also when the client has gone meanwhile.
-
-    def close(self) -> None:
-        """Let the threads end when they are done."""
-        self._threads.shutdown(wait=False, cancel_futures=True)
 
 
 class Passwords:

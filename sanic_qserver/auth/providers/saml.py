@@ -18,11 +18,11 @@ from saml2 import BINDING_HTTP_POST, BINDING_HTTP_REDIRECT
 from saml2.client import Saml2Client
 from saml2.config import SPConfig
 
-from sanic_qserver.auth.providers.passwords import BoundedPool
 from sanic_qserver.auth.providers.saml_message import BadResponse, check_assertion, opened, principal_of
 from sanic_qserver.config.logins import Saml
 from sanic_qserver.errors import ConfigError, GatewayError, LoginRefused
 from sanic_qserver.structs.identity import Principal
+from sanic_qserver.threads import BoundedPool
 
 log = logging.getLogger("sanic_qserver.auth")
 

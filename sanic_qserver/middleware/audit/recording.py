@@ -53,7 +53,8 @@ def audited(_: Endpoint, serve: Serve) -> Serve:
         except BaseException:
             record_abandoned(audit, call.endpoint, call)
             raise
-        record_served(audit, call.endpoint, call, answer)
+        if audit.has_sinks:  # Else the reply need not be decoded.
+            record_served(audit, call.endpoint, call, answer)
         return answer
 
     return serve_audited

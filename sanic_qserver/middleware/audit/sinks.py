@@ -53,6 +53,11 @@ class Audit:
         self._budget = DenialBudget()
         self._teller: asyncio.TimerHandle | None = None
 
+    @property
+    def has_sinks(self) -> bool:
+        """Whether an entry goes anywhere."""
+        return self.table is not None or self._file is not None or (self._to_log and log.isEnabledFor(logging.INFO))
+
     def record(self, entry: AuditEntry) -> None:
         """Write an entry. Never raises for what an entry holds."""
         if entry.outcome == "denied" and not self._is_within_budget(entry):

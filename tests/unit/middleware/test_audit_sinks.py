@@ -1,0 +1,43 @@
+"""When the audit trail looks at a reply."""
+
+import logging
+
+import pytest
+
+from sanic_qserver.api.call import Call
+from sanic_qserver.api.endpoint import Endpoint
+from sanic_qserver.config.settings import AuditConfig
+from sanic_qserver.middleware.audit import recording
+from sanic_qserver.middleware.audit.sinks import Audit
+from sanic_qserver.structs.identity import PUBLIC, Access
+from sanic_qserver.structs.requests import NoParams
+
+
+class Services:
+    """What a layer needs of the services."""
+
+    def __init__(self, audit):
+        self.audit = audit
+
+
+@pytest.mark.parametrize(
+    ("config", "level", "is_decoded"),
+    [
+        (AuditConfig(log=False), logging.INFO, False),
+        (AuditConfig(), logging.WARNING, False),
+        (AuditConfig(), logging.INFO, True),
+    ],
+)
+async def test_a_reply_is_decoded_only_when_an_entry_goes_somewhere(config, level, is_decoded, monkeypatch, caplog):
+    caplog.set_level(level, "sanic_qserver.audit")
+    decoded = []
+    monkeypatch.setattr(recording, "_decode_reply", lambda reply: decoded.append(reply) or recording._Reply())
+
+    async def serve(_):
+        return b'{"success": true}'
+
+    row = Endpoint("POST", "/queue/start", None, "queue_start", serve=serve, changes=True)
+    access = Access(principal=PUBLIC, roles=(), scopes=frozenset(), user="x", user_group="y")
+    call = Call(row, NoParams(), access, "id", Services(Audit(config)), {}, {})
+    assert await recording.audited(row, serve)(call) == b'{"success": true}'
+    assert bool(decoded) is is_decoded
