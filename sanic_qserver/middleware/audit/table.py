@@ -14,12 +14,10 @@ from typing import Any
 
 import msgspec
 from sqlalchemy import Column, Float, Integer, MetaData, String, Table, Text, delete, insert, select
-from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError, DataError, DBAPIError, SQLAlchemyError, StatementError
-from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.exc import DataError, DBAPIError, SQLAlchemyError, StatementError
 
-from sanic_qserver.config.private_files import make_private
 from sanic_qserver.errors import ConfigError, Overloaded
+from sanic_qserver.sql import Migrations, build_engine, find_file, read_url
 from sanic_qserver.structs.audit import AuditEntry, AuditGet, KeptEntry
 
 log = logging.getLogger("sanic_qserver.audit")
@@ -28,7 +26,10 @@ WAITING = 50_000
 BATCH = 500
 PERIOD_S = 0.5
 _DAY_S = 86_400.0
-_DRIVERS = {"sqlite": "sqlite+aiosqlite", "postgresql": "postgresql+asyncpg", "postgres": "postgresql+asyncpg"}
+
+SETTING = "[audit] database"
+VERSION_TABLE = "qserver_audit_version"
+MIGRATIONS = Migrations(Path(__file__).parent / "migrations", "0001", VERSION_TABLE, lock=7_350_212)
 
 TABLE = Table(
     "qserver_audit",
@@ -59,7 +60,10 @@ class SqlTable:
 
     def __init__(self, url: str, keep_days: int, folder: Path) -> None:
         """Raises ConfigError for a URL that is none, or a database that needs something that is not installed."""
-        self._engine = _engine(url, folder)
+        parsed = read_url(url, SETTING)
+        if file := find_file(parsed):
+            parsed = parsed.set(database=str(folder / file))
+        self._engine = build_engine(parsed, SETTING)
         self._keep_s = keep_days * _DAY_S
         self._waiting: deque[AuditEntry] = deque()
         self._task: asyncio.Task[None] | None = None
@@ -121,18 +125,15 @@ class SqlTable:
                 await self._write()
                 await self._clean()
                 told = False
-            except (SQLAlchemyError, OSError) as error:
+            except (SQLAlchemyError, OSError, ConfigError) as error:
                 if not told:
-                    log.error("The audit table cannot be written: %s", type(error).__name__)  # noqa: TRY400
+                    what = error if isinstance(error, ConfigError) else type(error).__name__
+                    log.error("The audit table cannot be written: %s", what)  # noqa: TRY400
                 told = True
 
     async def _write(self) -> None:
         if not self._is_made:
-            file = self._engine.url.database or ""
-            if self._engine.url.get_backend_name() == "sqlite" and file != ":memory:":
-                make_private(file)
-            async with self._engine.begin() as connection:
-                await connection.run_sync(TABLE.metadata.create_all)
+            await MIGRATIONS.upgrade(self._engine, SETTING)
             self._is_made = True
         while self._waiting:
             batch = [self._waiting.popleft() for _ in range(min(BATCH, len(self._waiting)))]
@@ -180,14 +181,3 @@ def _fitting(name: str, text: str) -> str:
 
 def _entry(row: dict[str, Any]) -> KeptEntry:
     return msgspec.convert({**row, **{name: msgspec.json.decode(row[name]) for name in _JSON}}, KeptEntry)
-
-
-def _engine(url: str, folder: Path) -> AsyncEngine:
-    try:
-        parsed = make_url(url)
-        if parsed.get_backend_name() == "sqlite" and parsed.database and parsed.database != ":memory:":
-            parsed = parsed.set(database=str(folder / parsed.database))
-        return create_async_engine(parsed.set(drivername=_DRIVERS.get(parsed.drivername, parsed.drivername)))
-    except (ArgumentError, ImportError) as error:
-        # The text of the error may hold the URL, and that a password.
-        raise ConfigError(f"[audit] database: not a database that can be used ({type(error).__name__})") from None

@@ -138,7 +138,10 @@ async def names_after_start(folder, **claims):
     way = OidcLogin(Oidc(name="sso", issuer="https://sso.example", client_id="us", claims=ClaimNames(**claims)))
     config = load(environment={}, overrides={})
     await accounts.close()
-    logins = Logins(config, {"sso": way}, [], accounts, None, Now())
+    logins = Logins(
+        config=config, ways={"sso": way}, recognisers=[], optional_accounts=accounts, single_user=None,
+        one_time=accounts.one_time, access_of=None, closers=(), async_closers=(), clock=Now(),
+    )  # fmt: skip
     await logins.open()
     await logins.close()
     token = {"sub": "0815", "preferred_username": "jane"}

@@ -5,10 +5,15 @@ import dataclasses
 import hashlib
 import json
 import os
+import sqlite3
 
 import pytest
 from conftest import app_of, until_connected
 from policy_people import as_, let_people_in
+from sqlalchemy import create_engine
+
+from sanic_qserver.middleware.audit.table import TABLE, SqlTable
+from sanic_qserver.structs.audit import AuditGet
 
 PLAN = {"name": "count", "args": [["det1"]], "item_type": "plan"}
 POLICY = """
@@ -232,7 +237,6 @@ async def test_one_address_does_not_use_up_what_is_recorded_of_another(audited):
 
 async def test_what_was_left_out_is_in_the_table_after_the_end_too(audited, tmp_path):
     from sanic_qserver.middleware.audit.sinks import Audit
-    from sanic_qserver.middleware.audit.table import SqlTable
     from sanic_qserver.structs.audit import AuditEntry, AuditGet
 
     table = SqlTable(f"sqlite:///{tmp_path}/audit.db", 1, tmp_path)
@@ -244,3 +248,16 @@ async def test_what_was_left_out_is_in_the_table_after_the_end_too(audited, tmp_
     assert newest.code == "suppressed"
     assert newest.more["suppressed"] > 0
     await table.stop()
+
+
+async def test_a_table_of_before_the_migrations_is_taken_over(tmp_path):
+    url = f"sqlite:///{tmp_path}/audit.db"
+    engine = create_engine(url)
+    TABLE.metadata.create_all(engine)
+    engine.dispose()
+    table = SqlTable(url, 1, tmp_path)
+    assert await table.find(AuditGet()) == []
+    await table.stop()
+    found = sqlite3.connect(tmp_path / "audit.db")
+    assert found.execute("SELECT version_num FROM qserver_audit_version").fetchall() == [("0001",)]
+    found.close()

@@ -1,4 +1,4 @@
-"""Runs migrations on the connection that `auth.database` hands over; never opens one by itself."""
+"""Runs migrations on the connection that `sanic_qserver.sql` hands over; never opens one by itself."""
 
 from alembic import context
 
