@@ -85,6 +85,10 @@ class Connection(Protocol):
         """Write without waiting. False when the client is slow or gone."""
         ...
 
+    async def until_writable(self) -> None:
+        """Wait until the client has read enough. Raises RequestCancelled when it has left."""
+        ...
+
 
 class Wire(Http):
     """One connection's requests and responses."""
