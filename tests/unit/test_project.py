@@ -56,3 +56,17 @@ def test_the_hooks_before_a_commit_are_checks_of_ci():
         assert repository["repo"] == "local", "hooks of other hosts cannot be fetched everywhere"
         for hook in repository["hooks"]:
             assert f".venv/bin/{hook['entry']}" in checks
+
+
+@pytest.mark.parametrize("document", ["CONTRIBUTING.md", "SECURITY.md", "docs/architecture.md"])
+def test_every_file_that_is_named_is_there(document):
+    text = (ROOT / document).read_text("utf-8")
+    named = set(re.findall(r"`((?:sanic_qserver|docs|tests|plugins|policies|benchmarks|\.ci)/[^` ]*)`", text))
+    named |= {target for target in re.findall(r"\]\(((?!http)[^)#]+)\)", text) if document != "docs/architecture.md"}
+    assert [name for name in sorted(named) if not (ROOT / name).exists()] == []
+
+
+def test_every_chapter_is_in_the_contents_of_the_site():
+    index = (ROOT / "docs" / "index.md").read_text("utf-8").splitlines()
+    chapters = {str(file.relative_to(ROOT / "docs").with_suffix("")) for file in (ROOT / "docs").rglob("*.md")}
+    assert chapters - set(index) == {"index"}, "docs/index.md lists each chapter in a toctree"
