@@ -50,7 +50,9 @@ def create_app(config: Config, *, name: str = "sanic_qserver") -> App:
 
     Raises ConfigError when the configuration or a policy holds a mistake.
     """
-    warnings: list[str] = []
+    warnings: list[str] = [f"not carried over: {note}" for note in config.notes]
+    for note in warnings:
+        log.warning("%s", note)
     policies = Policies(config, warnings)
     request_class = FormRequest if config.server.proxies_count else DirectRequest
     app = Sanic(name, error_handler=ProblemHandler(), request_class=request_class, configure_logging=False)

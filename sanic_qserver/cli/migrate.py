@@ -9,6 +9,7 @@ import tomli_w
 import typer
 import yaml
 
+from sanic_qserver.config.leftovers import SECTIONS, left_over
 from sanic_qserver.config.legacy import read_legacy, translate
 from sanic_qserver.errors import ConfigError
 
@@ -17,8 +18,13 @@ def migrate(
     old: Annotated[Path, typer.Argument(help="A configuration of bluesky-httpserver: a YAML file or a folder.")],
     folder: Annotated[Path, typer.Argument(help="Where to write config.toml and policies/; made if it is not there.")],
 ) -> None:
-    """Write the same configuration as config.toml and policies/permissions.yaml. `${NAME}` is kept as it is."""
-    sections = translate(read_legacy(old), str(old))
+    """Write the same configuration as config.toml and policies/permissions.yaml. `${NAME}` is kept as it is.
+
+    Ends with 0 when all of it was carried over, with 1 after listing what was not.
+    """
+    content = read_legacy(old)
+    lost = list(left_over(content))
+    sections = translate({name: content[name] for name in content if name in (*SECTIONS, "allow_origins")}, str(old))
     policy = folder / "policies" / "permissions.yaml"
     for file in (folder / "config.toml", policy):
         if file.exists():
@@ -27,13 +33,15 @@ def migrate(
     if access := sections.get("policy", {}).pop("access", None):
         policy.write_text(f"# From {old.name}.\n{yaml.safe_dump(access, sort_keys=False)}", "utf-8")
         sections["policy"]["permissions"] = "policies/permissions.yaml"
-    notes = list(_hashed(sections))
+    notes = [*(f"Not carried over: {note}" for note in lost), *_hashed(sections)]
     head = f"# From {old.name}, by sanic-qserver migrate.\n" + "".join(f"# {note}\n" for note in notes)
     with os.fdopen(os.open(folder / "config.toml", os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as writer:
         writer.write(head + tomli_w.dumps(sections))
     print(f"Wrote {folder / 'config.toml'}" + (f" and {policy}" if access else ""))
     for note in notes:
-        print(f"Note: {note}")
+        print(note if note.startswith("Not carried over") else f"Note: {note}")
+    if lost:
+        raise typer.Exit(1)
 
 
 def _hashed(sections: dict[str, Any]) -> Iterator[str]:

@@ -1,7 +1,7 @@
 """Configurations of bluesky-httpserver, read as they are: YAML sections in, sections of `config.toml` out.
 
-Rules: what has a counterpart here is translated; what has none and matters is refused by name, never dropped in
-silence; what means nothing here (its web server's own settings) is dropped. Passwords may stand in plain text and
+Rules: what has a counterpart here is translated; logins and policies that have none are refused by name; all else that
+is not carried over is told by `leftovers`. Passwords may stand in plain text and
 certificates of directories are not checked, as there; `migrate` says so in what it writes.
 """
 
@@ -11,6 +11,7 @@ from typing import Any
 
 import yaml
 
+from sanic_qserver.config.leftovers import EXAMPLE_DN, SECTIONS, names_nobody
 from sanic_qserver.errors import ConfigError
 from sanic_qserver.scopes import Scope
 
@@ -18,10 +19,7 @@ Json = dict[str, Any]
 SUFFIXES = (".yml", ".yaml")
 _SCOPES = frozenset(map(str, Scope))
 DEFAULT_DATABASE = "sqlite:///./bluesky-httpserver.sqlite"
-_SECTIONS = {
-    "authentication", "database", "allow_origins", "qserver_zmq_configuration", "server_configuration", "api_access",
-    "resource_access", "uvicorn", "metrics",
-}  # fmt: skip
+_SECTIONS = {*SECTIONS, "allow_origins"}
 
 
 def is_legacy(path: Path) -> bool:
@@ -139,6 +137,8 @@ def _ldap(args: Json, where: str) -> Json:  # noqa: ARG001  # the table's form
             del args[name]
         elif name in args and isinstance(args[name], str) and name != "bind_dn_template":
             args[name] = [args[name]]
+    if names_nobody(args):
+        args["bind_dn_template"] = EXAMPLE_DN
     given = {key: value for key, value in args.items() if value is not None}
     # There, the directory's certificate is not checked; nobody should find logins shut after a change of servers.
     return {"kind": "ldap", "verify_certificate": False, **given}
@@ -224,7 +224,8 @@ def _role(old: Mapping[str, Any] | None) -> Json:
     """A role that is null has no scopes there. Scopes unknown here are reported and grant nothing."""
     if old is None:
         return {"scopes_set": []}
-    made = {key: [one for one in _words(value) if one in _SCOPES] for key, value in old.items()}
+    kept = ("scopes_set", "scopes_add", "scopes_remove")
+    made = {key: [one for one in _words(old[key]) if one in _SCOPES] for key in kept if key in old}
     given = {one for key in ("scopes_set", "scopes_add") for one in _words(old.get(key))}
     if unknown := sorted(given - _SCOPES - set(_words(old.get("scopes_remove")))):
         made["unknown_scopes"] = unknown

@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta, field
 
+from sanic_qserver.config.leftovers import left_over
 from sanic_qserver.config.legacy import is_legacy, read_legacy, translate
 from sanic_qserver.config.logins import AuthConfig, DatabaseConfig
 from sanic_qserver.errors import ConfigError
@@ -184,7 +185,7 @@ class AuditConfig(Section, frozen=True, kw_only=True):
 
 
 class Config(Section, frozen=True, kw_only=True):
-    """The whole configuration. `source` is the file it came from."""
+    """The whole configuration. `source` is the file it came from; `notes` say what of it is not carried over."""
 
     server: ServerConfig = ServerConfig()
     manager: ManagerConfig = field(default_factory=ManagerConfig)
@@ -201,6 +202,7 @@ class Config(Section, frozen=True, kw_only=True):
     spreadsheets: SpreadsheetsConfig = SpreadsheetsConfig()
     extensions: ExtensionsConfig = field(default_factory=ExtensionsConfig)
     source: str = ""
+    notes: tuple[str, ...] = ()
 
     @property
     def folder(self) -> Path:
@@ -256,6 +258,11 @@ def load(
             is_anonymous_allowed = settings.get("auth", {}).get("allow_anonymous_access", "0") not in ("0", "false")
             old = _expand(read_legacy(file), env, str(file))
             content = translate(old, str(file), allow_anonymous_access=is_anonymous_allowed)
+            settings["notes"] = [f"{file}: {note}" for note in left_over(old)]
+            if any(": uvicorn.ssl_" in note for note in settings["notes"]):
+                raise ConfigError(
+                    f"{file}: uvicorn.ssl_…: TLS is not served here; put a proxy in front, and remove them"
+                )
         else:
             content = _read_toml(file)
             _refuse_plain_passwords(content, file)

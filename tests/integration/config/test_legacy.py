@@ -280,6 +280,61 @@ def test_migrate_writes_the_same_configuration(old, folder, run):
     assert "left as it is" in again.stderr
 
 
+DROPPED = """
+uvicorn: {host: 127.0.0.1, ssl_keyfile: k.pem, ssl_certfile: c.pem, root_path: /qs, workers: 4}
+server_configuration: {custom_module: [x], allow_origins: ["https://a.example"]}
+authentication: {single_user_api_key: abc123, allow_anonymous_acces: true}
+api_access:
+  policy: bluesky_httpserver.authorization:BasicAPIAccessControl
+  args: {roles: {user: {scope_add: [read:lock]}}}
+metric: {prometheus: true}
+"""
+
+
+def test_migrate_lists_everything_that_it_could_not_carry_over(folder, run):
+    (folder / "old.yml").write_text(DROPPED)
+    done = run("migrate", folder / "old.yml", folder / "new")
+    assert done.returncode == 1, done.stderr
+    lost = {line.split(": ")[1] for line in done.stdout.splitlines() if line.startswith("Not carried over")}
+    assert lost == {
+        "uvicorn.ssl_keyfile", "uvicorn.ssl_certfile", "uvicorn.root_path", "uvicorn.workers",
+        "server_configuration.custom_module", "server_configuration.allow_origins",
+        "authentication.allow_anonymous_acces", "api_access.args.roles.user.scope_add", "metric",
+    }  # fmt: skip
+    assert run("check", "--config", folder / "new" / "config.toml").returncode == 0
+
+
+def test_what_is_not_carried_over_is_a_warning_of_the_old_file_too_and_tls_stops_the_start(folder, run):
+    (folder / "old.yml").write_text("uvicorn: {workers: 4}")
+    done = run("check", "--config", folder / "old.yml")
+    assert done.returncode == 1
+    assert "uvicorn.workers" in done.stdout
+    (folder / "tls.yml").write_text("uvicorn: {ssl_certfile: c.pem}")
+    with pytest.raises(ConfigError, match="TLS is not served here"):
+        load(folder / "tls.yml", environment={})
+
+
+MANUAL_LDAP = """
+authentication:
+  providers:
+    - provider: ldap
+      authenticator: bluesky_httpserver.authenticators:LDAPAuthenticator
+      args: {server_address: localhost, server_port: 1389, use_tls: false, use_ssl: false}
+api_access:
+  policy: bluesky_httpserver.authorization:DictionaryAPIAccessControl
+  args: {users: {user01: {roles: [admin, expert]}, user02: {roles: user}}}
+"""
+
+
+def test_the_ldap_example_of_the_reference_manual_migrates_to_what_check_accepts(folder, run):
+    (folder / "old.yml").write_text(MANUAL_LDAP)
+    done = run("migrate", folder / "old.yml", folder / "new")
+    assert done.returncode == 1
+    assert "neither bind_dn_template nor lookup_dn" in done.stdout
+    checked = run("check", "--config", folder / "new" / "config.toml")
+    assert checked.returncode == 0, checked.stdout + checked.stderr
+
+
 def test_the_command_line_makes_lists_and_deletes_keys(folder, run):
     (folder / "config.toml").write_text(f'[database]\nurl = "sqlite:///{folder}/k.sqlite"\n')
     config = ("--config", folder / "config.toml")
