@@ -4,6 +4,7 @@ In `config.toml`:
 
     [extensions]
     modules = ["motor_range"]
+    paths = ["plugins"]
     [extensions.options.motor_range.ranges]
     motor = [-10, 10]
 """

@@ -1,14 +1,30 @@
 """The command line. Each module of this folder owns some commands; this file lists them."""
 
 import sys
+from typing import Annotated
 
 import typer
 
+from sanic_qserver import __version__
 from sanic_qserver.cli import auth, configuration, demo, extensions, migrate, policy, serve
 from sanic_qserver.errors import ConfigError
 
 _MODULES = (serve, demo, configuration, policy, extensions, auth, migrate)
 COMMANDS = tuple(command for module in _MODULES for command in module.COMMANDS)
+
+
+def _asked(is_asked: bool) -> None:
+    if is_asked:
+        print(f"sanic-qserver {__version__}")
+        raise typer.Exit
+
+
+def _options(
+    version: Annotated[  # typer calls back
+        bool, typer.Option("--version", help="Print the version and end.", callback=_asked, is_eager=True)
+    ] = False,
+) -> None:
+    """The HTTP face of the Bluesky Queue Server's RE Manager."""
 
 
 def main() -> None:
@@ -17,9 +33,10 @@ def main() -> None:
         name="sanic-qserver",
         help="The HTTP face of the Bluesky Queue Server's RE Manager.",
         no_args_is_help=True,
-        add_completion=False,
         pretty_exceptions_enable=False,
+        rich_markup_mode=None,  # Square brackets in a text are no style.
     )
+    app.callback()(_options)
     for command in COMMANDS:
         app.command()(command)
     try:

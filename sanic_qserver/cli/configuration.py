@@ -75,7 +75,9 @@ def routes(
     table = Table(*heads, box=None)
     for row in endpoints:
         for verb, path in ((row.verb, row.path), *row.aliases):
-            cells = [verb, "/api" + path, str(row.scope or "public"), row.method, row.summary]
+            is_alias = (verb, path) != (row.verb, row.path)
+            does = f"The same as {row.verb} /api{row.path}" if is_alias else row.summary
+            cells = [verb, "/api" + path, str(row.scope or "public"), row.method, does]
             table.add_row(*cells[:-1], *([_say_around(row)] if verbose else []), cells[-1])
     for stream in streams:
         verb = "WS" if stream.is_websocket else "GET"

@@ -254,20 +254,8 @@ def load(
     file = Path(path or env.get("QSERVER_HTTP_SERVER_CONFIG", "") or "")
     settings: dict[str, Any] = from_environment(env)
     if path or env.get("QSERVER_HTTP_SERVER_CONFIG"):
-        if is_legacy(file):
-            is_anonymous_allowed = settings.get("auth", {}).get("allow_anonymous_access", "0") not in ("0", "false")
-            old = _expand(read_legacy(file), env, str(file))
-            content = translate(old, str(file), allow_anonymous_access=is_anonymous_allowed)
-            settings["notes"] = [f"{file}: {note}" for note in left_over(old)]
-            if any(": uvicorn.ssl_" in note for note in settings["notes"]):
-                raise ConfigError(
-                    f"{file}: uvicorn.ssl_…: TLS is not served here; put a proxy in front, and remove them"
-                )
-        else:
-            content = _read_toml(file)
-            _refuse_plain_passwords(content, file)
-            content = _expand(content, env, str(file))
-        _merge(settings, content)
+        is_public = (overrides or {}).get("auth", {}).get("allow_anonymous_access", False)
+        _merge(settings, _translated(file, env, is_public=is_public) if is_legacy(file) else _own(file, env))
         settings["source"] = str(file / "config.yml" if file.is_dir() else file)
     _merge(settings, overrides or {})
     try:
@@ -285,6 +273,29 @@ def from_environment(env: Mapping[str, str]) -> dict[str, Any]:
             words = [word for word in re.split(separator, value) if word] if separator else value
             settings.setdefault(section, {})[key] = words
     return settings
+
+
+def _translated(file: Path, env: Mapping[str, str], *, is_public: bool) -> dict[str, Any]:
+    """The sections of a configuration of bluesky-httpserver. `is_public`: the command line allows the anonymous."""
+    old = _expand(read_legacy(file), env, str(file))
+    if is_public:
+        old["authentication"] = {**(old.get("authentication") or {}), "allow_anonymous_access": True}
+    said = env.get("QSERVER_HTTP_SERVER_ALLOW_ANONYMOUS_ACCESS") or "0"
+    content = translate(old, str(file), allow_anonymous_access=said.lower() not in ("0", "false"))
+    notes = [f"{file}: {note}" for note in left_over(old)]
+    if any(": uvicorn.ssl_" in note for note in notes):
+        raise ConfigError(f"{file}: uvicorn.ssl_…: TLS is not served here; put a proxy in front, and remove them")
+    return {**content, "notes": notes}
+
+
+def _own(file: Path, env: Mapping[str, str]) -> dict[str, Any]:
+    written = _read_toml(file)
+    _refuse_plain_passwords(written, file)
+    content: dict[str, Any] = _expand(written, env, str(file))
+    named = content.get("extensions")
+    if isinstance(named, dict) and (named.get("modules") or named.get("blueprints")):
+        named.setdefault("required", True)  # It may be the rule that keeps a motor in its range.
+    return content
 
 
 def _read_toml(file: Path) -> dict[str, Any]:

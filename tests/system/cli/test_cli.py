@@ -233,3 +233,54 @@ def test_the_server_starts_without_what_it_does_not_use():
     program = f"import sys, sanic_qserver.cli; print([name for name in {heavy!r} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_the_version_is_told():
+    from sanic_qserver import __version__
+
+    assert run("--version").stdout.strip() == f"sanic-qserver {__version__}"
+
+
+def test_a_shell_can_complete_commands():
+    assert "--install-completion" in run("--help").stdout
+
+
+def test_brackets_in_a_help_text_are_no_style():
+    assert "[auth.providers.users]" in " ".join(run("hash-password", "--help").stdout.split())
+
+
+def test_aliases_are_called_so():
+    lines = [line for line in run("routes").stdout.splitlines() if "/api/plans/allowed" in line]
+    assert sum("The same as GET /api/plans/allowed" in line for line in lines) == 1
+    assert len(lines) == 2
+
+
+def test_the_command_of_the_reference_takes_its_options(folder):
+    import subprocess
+    import sys
+    import time
+
+    import httpx
+
+    from sanic_qserver.demo import free_port
+
+    (folder / "old.yml").write_text("authentication: {single_user_api_key: abc123}")
+    port = free_port()
+    command = "from sanic_qserver.cli.reference import start_server; start_server()"
+    given = ["--host", "127.0.0.1", "--port", str(port), "--public", "--config_path", str(folder / "old.yml")]
+    server = subprocess.Popen([sys.executable, "-c", command, *given])
+    try:
+        until = time.monotonic() + 60
+        while True:
+            try:
+                held = httpx.get(f"http://127.0.0.1:{port}/api/auth/scopes").json()
+                break
+            except httpx.HTTPError:
+                assert time.monotonic() < until
+                time.sleep(0.1)
+        assert held == {"roles": ["unauthenticated_public"], "scopes": ["read:status"]}
+        key = {"Authorization": "ApiKey abc123"}
+        assert len(httpx.get(f"http://127.0.0.1:{port}/api/auth/scopes", headers=key).json()["scopes"]) > 10
+    finally:
+        server.terminate()
+        server.wait(20)

@@ -97,8 +97,28 @@ def test_check_ends_with_a_failure_for_a_module_that_fails(tmp_path):
         [sys.executable, "-m", "sanic_qserver", "check", "--config", "config.toml"],
         check=False, cwd=tmp_path, env=ENVIRONMENT, capture_output=True, text=True,
     )  # fmt: skip
+    assert done.returncode == 2
+    assert "ext_that_fails" in done.stderr
+    with (tmp_path / "config.toml").open("a") as file:
+        file.write("required = false\n")
+    done = subprocess.run(
+        [sys.executable, "-m", "sanic_qserver", "check", "--config", "config.toml"],
+        check=False, cwd=tmp_path, env=ENVIRONMENT, capture_output=True, text=True,
+    )  # fmt: skip
     assert done.returncode == 1
     assert "ext_that_fails" in done.stdout
+
+
+def test_a_rule_that_is_named_and_not_found_stops_the_start(tmp_path):
+    (tmp_path / "config.toml").write_text(
+        '[extensions]\nmodules = ["motor_range"]\n[extensions.options.motor_range.ranges]\nmotor = [-10, 10]\n'
+    )
+    done = subprocess.run(
+        [sys.executable, "-m", "sanic_qserver", "serve", "--config", "config.toml", "--port", str(free_port())],
+        check=False, cwd=tmp_path, env=ENVIRONMENT, capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert "motor_range" in done.stderr
 
 
 @pytest.mark.slow
