@@ -9,7 +9,7 @@ The rules:
 4. Adds with the same mark that stand next to each other in a lane go as one batch, at most `max_batch`, and at
    most `CROWDED_BATCH` while others wait or read: a batch holds everybody up.
 5. While a batch is under way nothing else of its lane goes: it may have to be sent again without its bad items.
-   While a single add is under way only adds wait, and thereby gather; nobody waits for company otherwise.
+   While a single add is under way only adds wait, and thereby gather; adds are never delayed to form batches otherwise.
 6. When there is no room, the principal with most calls waiting gives up its newest one: a flood displaces itself.
 """
 

@@ -93,7 +93,7 @@ def words(value: Words | UnsetType) -> tuple[str, ...]:
 
 
 def stated(name: str, field: str, roles: Mapping[str, Role | None]) -> Any:
-    """What a role, or the first it inherits that speaks of it, says in a field; None when nobody does."""
+    """What a role, or the first it inherits that states it, says in a field; None when nobody does."""
     role = roles.get(name)
     if role is None:
         return None

@@ -85,7 +85,7 @@ class WatchedFile(Generic[P]):
         if more := new.widens(self.current):
             raise ConfigError(
                 f"{self.file}: it is the beginning of the file in force, and gives more than that: {more}. "
-                "It looks cut off; if it is meant, send SIGHUP or add a line"
+                "A truncated file applies only if it grants nothing new; SIGHUP forces it"
             )
 
     def _warn(self, text: str) -> None:
