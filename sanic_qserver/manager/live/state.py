@@ -1,7 +1,7 @@
 """Changes of RE Manager's state, told as events, while somebody watches.
 
 The status says that something changed (each part has a uid); the part is then read and compared with the last look.
-What came and went between two looks is not reported, except that an item which ran is always reported as started and finished:
+What came and went between two looks is not reported; an item which ran always is, as started and finished:
 the history remembers it.
 
 A watcher gets an event of a topic only on a base: the topic's snapshot, or a continuation that is sure to be complete.
