@@ -7,6 +7,7 @@ from sanic import Sanic
 
 from sanic_qserver.api.bulk.state import Bulks
 from sanic_qserver.api.items.verdicts import Validation
+from sanic_qserver.api.proposals.desk import Proposals
 from sanic_qserver.api.services import Services
 from sanic_qserver.api.spreadsheets.readers import SheetReaders, sheet_limits
 from sanic_qserver.api.table import ENDPOINTS, STREAMS
@@ -69,6 +70,7 @@ def create_app(config: Config, *, name: str = "sanic_qserver") -> App:
     reads = Reads(manager, config.reads)
     metrics = Metrics(manager, reads)
     access = extensions.access_policy(policies.access)
+    live = Live(config.live, publications, reads)
     services = Services(
         config=config,
         logins=build_logins(config, access.access_of, extensions.providers()),
@@ -76,8 +78,9 @@ def create_app(config: Config, *, name: str = "sanic_qserver") -> App:
         reads=reads,
         publications=publications,
         console=Console(config.console),
-        live=Live(config.live, publications, reads),
+        live=live,
         validation=Validation(manager),
+        proposals=Proposals(config, manager, hooks, live.events),
         metrics=metrics.text,
         warnings=warnings,
         audit=build_audit(config),
@@ -149,11 +152,13 @@ def _open_and_close(app: App, services: Services, running: Running) -> None:
         services.manager.open()
         services.publications.open()
         services.live.open()
+        await services.proposals.start()
         services.warnings.extend(await running.start(services.live.status))
 
     @app.after_server_stop
     async def close_all(_: App) -> None:
         await running.stop()
+        await services.proposals.close()
         services.live.close()
         await services.logins.close()
         services.publications.close()

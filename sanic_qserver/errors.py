@@ -123,6 +123,24 @@ class Conflict(GatewayError):
     status, code, title = 409, "conflict", "Conflict"
 
 
+class ReviewRequired(GatewayError):
+    """What this caller submits is reviewed first; the detail says how to propose it."""
+
+    status, code, title = 403, "review_required", "Not enough permissions"
+
+
+class PreconditionFailed(GatewayError):
+    """`If-Match` names another version than the one that is there."""
+
+    status, code, title = 412, "precondition_failed", "Precondition failed"
+
+
+class PreconditionRequired(GatewayError):
+    """The call needs an `If-Match`: nobody decides on what they have not seen."""
+
+    status, code, title = 428, "precondition_required", "Precondition required"
+
+
 class BodyTooLarge(GatewayError):
     """The body is over the configured size."""
 

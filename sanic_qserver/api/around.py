@@ -14,27 +14,29 @@ from enum import Enum
 class Around(Enum):
     """One layer around the function that serves a row, in the only order that there is: outermost first.
 
-    AUDITED: recorded in the audit trail. IDEMPOTENT: an `Idempotency-Key` is honoured. HOOKED: the submission hooks
-    see, change or refuse the items. QUOTA: the caller's quotas and the cost of batches. OWNED: what is added belongs
-    to the caller, and who may edit own items only edits no others. STAMPED: the site's metadata goes into the items.
+    AUDITED: recorded in the audit trail. IDEMPOTENT: an `Idempotency-Key` is honoured. REVIEWED: items of roles that
+    are reviewed become proposals. HOOKED: the submission hooks see, change or refuse the items. QUOTA: the caller's
+    quotas and the cost of batches. OWNED: what is added belongs to the caller, and who may edit own items only edits
+    no others. STAMPED: the site's metadata goes into the items.
     """
 
     AUDITED = "audited"
     IDEMPOTENT = "idempotent"
+    REVIEWED = "reviewed"
     HOOKED = "hooked"
     QUOTA = "quota"
     OWNED = "owned"
     STAMPED = "stamped"
 
 
-AUDITED, IDEMPOTENT, HOOKED, QUOTA, OWNED, STAMPED = Around
+AUDITED, IDEMPOTENT, REVIEWED, HOOKED, QUOTA, OWNED, STAMPED = Around
 
-ADDS = (HOOKED, QUOTA, OWNED, STAMPED)
+ADDS = (REVIEWED, HOOKED, QUOTA, OWNED, STAMPED)
 NEEDED: Mapping[str, tuple[Around, ...]] = {
     "queue_item_add": ADDS,
     "queue_item_add_batch": ADDS,
     "queue_item_execute": (HOOKED, OWNED, STAMPED),
-    "queue_item_update": (HOOKED, OWNED, STAMPED),
+    "queue_item_update": (REVIEWED, HOOKED, OWNED, STAMPED),
     "function_execute": (HOOKED, OWNED),
     "queue_item_remove": (OWNED,),
     "queue_item_remove_batch": (OWNED,),

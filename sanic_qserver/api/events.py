@@ -1,5 +1,6 @@
 """The stream of events: topics, the scope that each asks for, and where a watcher begins."""
 
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import cast
 
@@ -7,7 +8,7 @@ from sanic_qserver.api.call import Call
 from sanic_qserver.api.endpoint import Stream
 from sanic_qserver.errors import BadArguments, NotAuthenticated, ScopeMissing
 from sanic_qserver.manager.live.broadcaster import Marker, Message, Outlet
-from sanic_qserver.manager.live.event_log import STATE_TOPICS, STREAM, TOPICS, Continued
+from sanic_qserver.manager.live.event_log import STATE_TOPICS, STREAM, TOPICS, Continued, private_topic, public_topic
 from sanic_qserver.manager.live.live import Live
 from sanic_qserver.scopes import Scope
 from sanic_qserver.structs.identity import PUBLIC, Access
@@ -23,10 +24,28 @@ SCOPES: dict[str, Scope] = {
     "plans": Scope.READ_RESOURCES,
     "devices": Scope.READ_RESOURCES,
     "info": Scope.READ_MONITOR,
+    "proposals": Scope.WRITE_PROPOSALS,
 }
 """What each topic asks for."""
 
-ANY_SCOPE = tuple(dict.fromkeys(SCOPES.values()))
+DECIDES = (Scope.WRITE_PROPOSALS_DECIDE, Scope.WRITE_QUEUE_EDIT)
+INSTEAD: dict[str, tuple[Scope, ...]] = {"proposals": DECIDES}
+"""Scopes that open a topic as well."""
+
+ANY_SCOPE = tuple(dict.fromkeys((*SCOPES.values(), *DECIDES)))
+
+
+def scope_held(access: Access, topic: str) -> Scope | None:
+    """The scope by which somebody may watch a topic; None for who may not."""
+    return next((scope for scope in (SCOPES[topic], *INSTEAD.get(topic, ())) if access.holds(scope)), None)
+
+
+def routes_of(topics: Iterable[str], access: Access) -> frozenset[str]:
+    """The topics as they are told to somebody: who does not decide on proposals hears of their own only."""
+    principal = access.principal
+    own = private_topic("proposals", f"{principal.provider}/{principal.name}")
+    decides = any(access.holds(scope) for scope in DECIDES)
+    return frozenset(own if topic == "proposals" and not decides else topic for topic in topics)
 
 
 def narrowed(row: Stream, params: Params) -> Stream:
@@ -36,7 +55,7 @@ def narrowed(row: Stream, params: Params) -> Stream:
     by `topics_of`.
     """
     named = sorted(topics_named(cast("EventsWatch", params)), key=lambda topic: topic == "status")
-    return replace(row, scope=SCOPES[named[0]], any_scope=()) if named else row
+    return replace(row, scope=SCOPES[named[0]], any_scope=INSTEAD.get(named[0], ())) if named else row
 
 
 def topics_named(params: EventsWatch) -> list[str]:
@@ -51,25 +70,27 @@ def topics_of(params: EventsWatch, access: Access) -> frozenset[str]:
     """The topics to watch: those asked for, or all that the caller may. Raises ScopeMissing or NotAuthenticated."""
     named = topics_named(params)
     for topic in named:
-        if not access.holds(SCOPES[topic]):
+        if scope_held(access, topic) is None:
             detail = f"Not enough permissions. Topic '{topic}' requires scopes ['{SCOPES[topic]}']"
             if access.principal == PUBLIC:
                 raise NotAuthenticated(detail)
             raise ScopeMissing(detail, extra={"missing_scope": str(SCOPES[topic])})
-    return frozenset(named or (topic for topic in TOPICS if access.holds(SCOPES[topic])))
+    return frozenset(named or (topic for topic in TOPICS if scope_held(access, topic) is not None))
 
 
 async def events(call: Call) -> Outlet:
     """Stream everything that changes, as numbered events that one can continue from."""
     params = cast("EventsWatch", call.params)
-    topics = topics_of(params, call.access)
+    watched = topics_of(params, call.access)
+    topics = routes_of(watched, call.access)
     live = call.services.live
-    end = await live.state.want(topics)
+    end = await live.state.want(watched - {"proposals"})  # Proposals are told whether or not somebody watches.
     # From here on nothing waits: what is collected joins what is streamed without a gap.
     first, later = _first(live, topics, call.headers.get("last-event-id") or params.since, params)
     outlet = Outlet(live.events.channel, (topics - later) | {STREAM}, _dropped(live), live.config.max_behind)
     outlet.on_close(end)
-    outlet.scopes = frozenset(SCOPES[topic] for topic in topics)
+    held = (scope_held(call.access, topic) for topic in watched)
+    outlet.scopes = frozenset(scope for scope in held if scope is not None)
     outlet.collect(first)
     live.state.begin_later(outlet, later)
     return outlet
@@ -84,7 +105,7 @@ def _first(live: Live, topics: frozenset[str], event_id: str, params: EventsWatc
     missed = log.since(event_id, topics, live.state.unsure) if event_id else Continued([], topics, "")
     snapshots, later = _snapshots(live, missed.lost_topics) if params.snapshot else ([], set())
     greeting = {
-        "topics": sorted(topics),
+        "topics": sorted(map(public_topic, topics)),
         "epoch": log.epoch,
         "last_id": log.last_id,
         "continued": not missed.lost_topics,
@@ -93,7 +114,7 @@ def _first(live: Live, topics: frozenset[str], event_id: str, params: EventsWatc
     # With a continuation it has no id of its own: who leaves while it catches up continues from the last event it got.
     first = [log.message(STREAM, "hello", greeting, "" if event_id else log.last_id), *missed.messages]
     if event_id and missed.lost_topics:
-        gap = {"topics": sorted(missed.lost_topics), "reason": missed.reason}
+        gap = {"topics": sorted(map(public_topic, missed.lost_topics)), "reason": missed.reason}
         first.append(log.message(STREAM, "gap", gap, log.last_id))
     return [*first, *snapshots], later
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from sanic_qserver.api.bulk.state import Bulks
 from sanic_qserver.api.endpoint import Endpoint
 from sanic_qserver.api.items.verdicts import Validation
+from sanic_qserver.api.proposals.desk import Proposals
 from sanic_qserver.api.spreadsheets.readers import SheetReaders
 from sanic_qserver.auth.logins import Logins
 from sanic_qserver.config.settings import Config
@@ -38,6 +39,7 @@ class Services:
     console: Console
     live: Live
     validation: Validation
+    proposals: Proposals
     metrics: Callable[[], bytes]
     warnings: list[str]
     hooks: Hooks

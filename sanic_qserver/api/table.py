@@ -1,7 +1,7 @@
 """THE list of what is served, and who may call it. Grep a path and you land on its row."""
 
 from sanic_qserver.api.about import about
-from sanic_qserver.api.around import AUDITED, HOOKED, IDEMPOTENT, OWNED, QUOTA, STAMPED
+from sanic_qserver.api.around import AUDITED, HOOKED, IDEMPOTENT, OWNED, QUOTA, REVIEWED, STAMPED
 from sanic_qserver.api.audit import audit_get
 from sanic_qserver.api.auth.table import AUTH_ENDPOINTS
 from sanic_qserver.api.bulk.submission import add_lines
@@ -20,6 +20,7 @@ from sanic_qserver.api.lists import listed, queue_item
 from sanic_qserver.api.metrics import metrics
 from sanic_qserver.api.monitor import info_messages, status_messages
 from sanic_qserver.api.plans import plans
+from sanic_qserver.api.proposals.table import PROPOSAL_ENDPOINTS
 from sanic_qserver.api.queue import queue_mode_set
 from sanic_qserver.api.runs import re_runs_fixed, read, status
 from sanic_qserver.api.spreadsheets.upload import upload_spreadsheet
@@ -34,8 +35,9 @@ from sanic_qserver.structs.auth_requests import About
 
 CALLER = Stamp.CALLER
 CHANGES = (AUDITED, IDEMPOTENT)
-ADDS = (AUDITED, IDEMPOTENT, HOOKED, QUOTA, OWNED, STAMPED)
+ADDS = (AUDITED, IDEMPOTENT, REVIEWED, HOOKED, QUOTA, OWNED, STAMPED)
 SUBMITS = (AUDITED, IDEMPOTENT, HOOKED, OWNED, STAMPED)
+UPDATES = (AUDITED, IDEMPOTENT, REVIEWED, HOOKED, OWNED, STAMPED)
 EDITS = (AUDITED, IDEMPOTENT, OWNED)
 OWN_ITEMS = (Scope.WRITE_QUEUE_EDIT_OWN,)
 
@@ -78,11 +80,12 @@ ENDPOINTS: tuple[Endpoint, ...] = (
              serve=validate_batch, any_scope=SUBMITTERS, reply=replies.VerdictsReply, max_body_bytes=ANY_BODY),
     LinesEndpoint("POST", "/queue/item/add/stream", Scope.WRITE_QUEUE_EDIT, "queue_item_add_batch",
                   requests.QueueItemAddStream, serve_lines=add_lines, any_scope=OWN_ITEMS, around=(IDEMPOTENT,),
-                  inside=(AUDITED, HOOKED, QUOTA, OWNED, STAMPED)),  # Every batch of lines is a call of the row above.
+                  # Every batch of lines is a call of the row above.
+                  inside=(AUDITED, REVIEWED, HOOKED, QUOTA, OWNED, STAMPED)),
     Endpoint("POST", "/queue/item/execute", Scope.WRITE_EXECUTE, "queue_item_execute", requests.QueueItemExecute,
              CALLER, around=SUBMITS, reply=replies.ItemSizeReply, max_body_bytes=ANY_BODY),
     Endpoint("POST", "/queue/item/update", Scope.WRITE_QUEUE_EDIT, "queue_item_update", requests.QueueItemUpdate,
-             CALLER, any_scope=OWN_ITEMS, around=SUBMITS, reply=replies.ItemSizeReply, max_body_bytes=ANY_BODY),
+             CALLER, any_scope=OWN_ITEMS, around=UPDATES, reply=replies.ItemSizeReply, max_body_bytes=ANY_BODY),
     Endpoint("GET", "/queue/item/get", Scope.READ_QUEUE, "queue_item_get", requests.QueueItemGet,
              serve=read, aliases=(("POST", "/queue/item/get"),), reply=replies.ItemReply),
     Endpoint("GET", "/queue/item/<uid>", Scope.READ_QUEUE, "queue_get", requests.QueueItemRead, serve=queue_item,
@@ -99,7 +102,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
              max_body_bytes=ANY_BODY),
     Endpoint("POST", "/queue/upload/spreadsheet", Scope.WRITE_QUEUE_EDIT, "queue_item_add_batch",
              requests.QueueUploadSpreadsheet, serve=upload_spreadsheet, any_scope=OWN_ITEMS, reads_form=True,
-             around=CHANGES, inside=(HOOKED, QUOTA, OWNED, STAMPED), reply=replies.SpreadsheetReply,
+             around=CHANGES, inside=(REVIEWED, HOOKED, QUOTA, OWNED, STAMPED), reply=replies.SpreadsheetReply,
              max_body_bytes=ANY_BODY),
     # History
     Endpoint("GET", "/history/get", Scope.READ_HISTORY, "history_get", requests.HistoryGet, serve=listed,
@@ -193,6 +196,8 @@ ENDPOINTS: tuple[Endpoint, ...] = (
              serve=console_output_uid, reply=replies.ConsoleUidReply),
     Endpoint("GET", "/console_output_update", Scope.READ_CONSOLE, "", requests.ConsoleOutputUpdate,
              serve=console_output_update, reply=replies.ConsoleUpdateReply),
+    # Proposals: see proposals/table
+    *PROPOSAL_ENDPOINTS,
     # Logins, sessions, API keys: see auth_table
     *AUTH_ENDPOINTS,
 )

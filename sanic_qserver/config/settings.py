@@ -81,6 +81,14 @@ class ItemsConfig(Section, frozen=True, kw_only=True):
     stamp: bool = False
 
 
+class ProposalsConfig(Section, frozen=True, kw_only=True):
+    """Reviewed submissions: whether one may approve one's own, how long they stay open, and how large they may be."""
+
+    own_approval: bool = False
+    keep_open_days: Seconds = 30.0
+    max_items: Count = 500
+
+
 class IdempotencyConfig(Section, frozen=True, kw_only=True):
     """How long and where answers to calls with an `Idempotency-Key` are kept. `store`: "memory" or a Redis URL."""
 
@@ -192,6 +200,7 @@ class Config(Section, frozen=True, kw_only=True):
     reads: ReadsConfig = ReadsConfig()
     submissions: SubmissionsConfig = SubmissionsConfig()
     items: ItemsConfig = ItemsConfig()
+    proposals: ProposalsConfig = ProposalsConfig()
     idempotency: IdempotencyConfig = IdempotencyConfig()
     console: ConsoleConfig = ConsoleConfig()
     live: LiveConfig = LiveConfig()

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from functools import partial
 
-from sanic_qserver.api.around import AUDITED, HOOKED, IDEMPOTENT, NEEDED, OWNED, QUOTA, STAMPED, Around
+from sanic_qserver.api.around import AUDITED, HOOKED, IDEMPOTENT, NEEDED, OWNED, QUOTA, REVIEWED, STAMPED, Around
 from sanic_qserver.api.endpoint import Endpoint, LinesEndpoint, Serve
 from sanic_qserver.errors import ConfigError
 from sanic_qserver.middleware.audit.recording import audited, denials_audited
@@ -16,11 +16,14 @@ from sanic_qserver.middleware.idempotency.stored import KeptAnswers
 from sanic_qserver.middleware.metadata import stamped
 from sanic_qserver.middleware.ownership import owned
 from sanic_qserver.middleware.quotas import within_quota
+from sanic_qserver.middleware.review import reviewed
 
 Layer = Callable[[Endpoint, Serve], Serve]
 
 _ADDRESS = ("pos", "uid")
 _FIELDS: Mapping[tuple[str, Around], tuple[str, ...]] = {
+    ("queue_item_add", REVIEWED): ("item",),
+    ("queue_item_add_batch", REVIEWED): ("items",),
     ("queue_item_add", HOOKED): ("item",),
     ("queue_item_add_batch", HOOKED): ("items",),
     ("queue_item_execute", HOOKED): ("item",),
@@ -48,6 +51,7 @@ class Middleware:
         self._layers: Mapping[Around, Layer] = {
             AUDITED: audited,
             IDEMPOTENT: partial(idempotent, answers),
+            REVIEWED: reviewed,
             HOOKED: partial(hooked, hooks),
             QUOTA: within_quota,
             OWNED: owned,

@@ -88,6 +88,7 @@ class Access(Struct, frozen=True, kw_only=True):
     user_group: str
     quota: Quota = Quota()
     metadata: Mapping[str, Any] = field(default_factory=dict)
+    review: str = ""
     expires_at: float | None = None
 
     def holds(self, scope: Scope) -> bool:

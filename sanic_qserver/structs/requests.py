@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 Position = Annotated[int | str, Meta(description='A number (from the back when negative), "front" or "back".')]
+Offset = Annotated[int, Meta(ge=0)]
 NonEmpty = Annotated[str, Meta(min_length=1)]
 
 
@@ -80,8 +81,8 @@ class ConfigGet(Params, frozen=True, kw_only=True):
 class Part(Reloadable, frozen=True, kw_only=True):
     """Base of reads of long lists: from `offset` on, at most `limit` items, of each only the named `fields`."""
 
-    offset: Annotated[int, Meta(ge=0)] | UnsetType = UNSET
-    limit: Annotated[int, Meta(ge=0)] | UnsetType = UNSET
+    offset: Offset | UnsetType = UNSET
+    limit: Offset | UnsetType = UNSET
     fields: list[str] | UnsetType = UNSET
 
 
@@ -165,8 +166,8 @@ class ItemsGet(Params, frozen=True, kw_only=True):
 
     user: str | UnsetType = UNSET
     state: tuple[str, ...] | UnsetType = UNSET
-    offset: Annotated[int, Meta(ge=0)] | UnsetType = UNSET
-    limit: Annotated[int, Meta(ge=0)] | UnsetType = UNSET
+    offset: Offset | UnsetType = UNSET
+    limit: Offset | UnsetType = UNSET
 
 
 class QueueItemAddStream(Params, frozen=True, kw_only=True):
@@ -177,7 +178,7 @@ class QueueItemAddStream(Params, frozen=True, kw_only=True):
     """
 
     resume: str | UnsetType = UNSET
-    next: Annotated[int, Meta(ge=0)] | UnsetType = UNSET
+    next: Offset | UnsetType = UNSET
     results: Literal["all", "failed"] = "all"
 
 

@@ -27,6 +27,7 @@ from sanic_qserver.api.endpoint import Endpoint, bytes_of
 from sanic_qserver.errors import BadArguments, GatewayError, ManagerTimeout, ScopeMissing
 from sanic_qserver.manager.outcomes import Verdict, judge, read_batch
 from sanic_qserver.middleware.ownership import NO_INSTRUCTIONS, is_instruction, may_instruct
+from sanic_qserver.middleware.review import read_proposal_id
 from sanic_qserver.structs.requests import QueueItemAddBatch, QueueItemAddStream
 
 BATCH_PATH = "/queue/item/add/batch"
@@ -113,13 +114,17 @@ async def _decide(call: Call, bulk: Bulk, first: int, lines: Sequence[bytes]) ->
 async def _batch(call: Call, items: list[dict[str, Any]]) -> list[Result | None]:
     """One result an item; None for the good ones of a batch that had a bad one: they are to be sent again."""
     try:
-        reply = read_batch(await _patiently(call, items))
+        answer = await _patiently(call, items)
     except ManagerTimeout as error:
         return [{"success": None, "msg": error.detail, "code": error.code, "outcome": "unknown"}] * len(items)
     except GatewayError as error:
         if error.status >= 500 and error.status != 503:  # No answer that can be read.
             return [{"success": None, "msg": error.detail, "code": error.code, "outcome": "unknown"}] * len(items)
         return [{"success": False, "msg": error.detail, "code": error.code}] * len(items)
+    if call.access.review and (proposal := read_proposal_id(answer)):
+        msg = "Proposed for review"
+        return [{"success": True, "msg": msg, "code": "proposed", "proposal": proposal}] * len(items)
+    reply = read_batch(answer)
     verdict = judge(reply, len(items))
     if reply is None or verdict is Verdict.UNKNOWN:
         msg = "RE Manager's answer cannot be read" if reply is None else reply.msg

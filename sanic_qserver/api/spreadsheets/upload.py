@@ -10,38 +10,35 @@ from collections.abc import Sequence
 from typing import Any, cast
 
 import msgspec
-from msgspec import UNSET
 
-from sanic_qserver.api.call import Call, UploadedFile
+from sanic_qserver.api.call import Call
+from sanic_qserver.api.endpoint import Answer
 from sanic_qserver.api.items.verdicts import Submitter
 from sanic_qserver.api.spreadsheets.batches import Batches
+from sanic_qserver.api.spreadsheets.form_part import PART, read_sheet
 from sanic_qserver.api.spreadsheets.grid import BadSheet
-from sanic_qserver.api.spreadsheets.readers import Item, SheetContent, SpreadsheetFile
-from sanic_qserver.errors import BadArguments, BodyTooLarge
+from sanic_qserver.api.spreadsheets.readers import Item, SheetContent
 from sanic_qserver.middleware.hooks import Refused, Submission
 from sanic_qserver.middleware.metadata import build_metadata, stamp_items
 from sanic_qserver.middleware.ownership import refuse_instructions
 from sanic_qserver.middleware.quotas import room_for
+from sanic_qserver.middleware.review import propose_instead
 from sanic_qserver.structs.requests import QueueUploadSpreadsheet
 
 METHOD = "queue_item_add_batch"
 
 
-async def upload_spreadsheet(call: Call) -> bytes:
+async def upload_spreadsheet(call: Call) -> bytes | Answer:
     """Add the plans of the form part `spreadsheet`, or with `dry_run` only show what would be added."""
     params = cast("QueueUploadSpreadsheet", call.params)
-    part = call.files.get("spreadsheet")
-    if part is None:
-        raise BadArguments("spreadsheet: the form part with the file is missing", extra={"field": "spreadsheet"})
-    limit = call.services.config.spreadsheets.max_bytes
-    if len(part.body) > limit:
-        raise BodyTooLarge(f"spreadsheet: the file has {len(part.body)} bytes; at most {limit} are read")
     try:
-        content = await call.services.sheet_readers.read(_file(call, part, params))
+        content = await read_sheet(call, params.data_type, params.sheet)
     except BadSheet as error:
         told = {"reader": error.reader} if error.reader else {}
         return _reply(success=False, msg=str(error), items=[], results=[], rows=[], file=part.name or "", **told)
     items = [{"item_type": "plan", **item} for item in content.items]
+    if call.access.review and not params.dry_run:
+        return await propose_instead(call, items)
     submission = Submission(METHOD, call.access, call.request_id, len(items), is_validation=params.dry_run is True)
     prepared = await call.services.hooks.prepare(items, submission)
     if isinstance(prepared, Refused):
@@ -51,15 +48,13 @@ async def upload_spreadsheet(call: Call) -> bytes:
     if params.dry_run:
         return await _shown(call, params, prepared, content)
     # It goes on when the client leaves, as a call that RE Manager has got does: half a sheet is nobody's wish.
-    return await asyncio.shield(asyncio.ensure_future(_add(call, params, prepared, content, part.name or "")))
+    return await asyncio.shield(asyncio.ensure_future(_add(call, params, prepared, content)))
 
 
-async def _add(
-    call: Call, params: QueueUploadSpreadsheet, items: list[Item], content: SheetContent, file_name: str
-) -> bytes:
+async def _add(call: Call, params: QueueUploadSpreadsheet, items: list[Item], content: SheetContent) -> bytes:
     refuse_instructions(call, items)
     async with room_for(call, len(items)):
-        outcome = await Batches(call, params, file_name).add(items)
+        outcome = await Batches(call, params, call.files[PART].name or "").add(items)
     rows = _rows(content, outcome.results, outcome.items)
     reply = _reply(
         success=outcome.success,
@@ -74,17 +69,6 @@ async def _add(
     if outcome.success:
         await call.services.hooks.report(reply, Submission(METHOD, call.access, call.request_id, len(items)))
     return reply
-
-
-def _file(call: Call, part: UploadedFile, params: QueueUploadSpreadsheet) -> SpreadsheetFile:
-    return SpreadsheetFile(
-        name=part.name or "",
-        body=part.body,
-        data_type="" if params.data_type is UNSET else params.data_type,
-        user=call.access.principal.name,
-        sheet="" if params.sheet is UNSET else params.sheet,
-        isolation=call.services.sheet_readers.isolation,
-    )
 
 
 async def _shown(call: Call, params: QueueUploadSpreadsheet, items: list[Item], content: SheetContent) -> bytes:

@@ -13,7 +13,7 @@ from sanic_qserver.config.logins import DatabaseConfig
 from sanic_qserver.errors import ConfigError, GatewayError
 from sanic_qserver.sql import Migrations, build_engine, find_file, is_sqlite, read_url
 
-HEAD = "0002"
+HEAD = "0003"
 MIGRATIONS = Migrations(Path(__file__).parent / "migrations", HEAD, VERSION_TABLE, lock=7_350_211)
 SETTING = "[database] url"
 

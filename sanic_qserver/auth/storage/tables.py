@@ -113,3 +113,54 @@ epoch = Table(
 
 # What is so for this database, by name. Migrations write it, so that servers that were there stay as they were.
 facts = Table("qserver_facts", metadata, Column("name", String(64), primary_key=True))
+
+proposals = Table(
+    "qserver_proposals",
+    metadata,
+    Column("id", String(36), primary_key=True),
+    Column("version", Integer, nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("title", Text, nullable=False),
+    Column("note", Text, nullable=False),
+    Column("items", JSON, nullable=False),
+    Column("verdicts", JSON, nullable=False),
+    Column("provider", String(64), nullable=False),
+    Column("proposer", String(255), nullable=False),
+    Column("proposer_user", Text, nullable=False),
+    Column("user_group", Text, nullable=False),
+    Column("created_at", Double, nullable=False),
+    Column("changed_at", Double, nullable=False),
+    Column("expires_at", Double, nullable=False),
+    Column("decided_by", Text),
+    Column("decided_at", Double),
+    Column("reason", Text, nullable=False),
+    Column("item_uids", JSON, nullable=False),
+    # The approval under way: where the items go, its own id, and until when its worker answers for it.
+    Column("pos", JSON),
+    Column("attempt", String(36), nullable=False),
+    Column("claimed_until", Double, nullable=False),
+    Index("ix_qserver_proposals_state", "state"),
+    Index("ix_qserver_proposals_proposer", "provider", "proposer"),
+)
+
+proposal_versions = Table(
+    "qserver_proposal_versions",
+    metadata,
+    Column("proposal_id", String(36), ForeignKey("qserver_proposals.id", ondelete="CASCADE"), primary_key=True),
+    Column("version", Integer, primary_key=True),
+    Column("title", Text, nullable=False),
+    Column("note", Text, nullable=False),
+    Column("items", JSON, nullable=False),
+    Column("changed_at", Double, nullable=False),
+)
+
+proposal_comments = Table(
+    "qserver_proposal_comments",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=True),
+    Column("proposal_id", String(36), ForeignKey("qserver_proposals.id", ondelete="CASCADE"), nullable=False),
+    Column("author", Text, nullable=False),
+    Column("written_at", Double, nullable=False),
+    Column("text", Text, nullable=False),
+    Index("ix_qserver_proposal_comments_proposal_id", "proposal_id"),
+)

@@ -17,13 +17,23 @@ import msgspec
 from sanic_qserver.config.settings import LiveConfig
 from sanic_qserver.manager.live.broadcaster import Channel, Message
 
-TOPICS = ("status", "queue", "history", "console", "runs", "lock", "plans", "devices", "info")
-STATE_TOPICS = frozenset(TOPICS) - {"console", "info"}
+TOPICS = ("status", "queue", "history", "console", "runs", "lock", "plans", "devices", "info", "proposals")
+STATE_TOPICS = frozenset(TOPICS) - {"console", "info", "proposals"}
 """Topics that tell changes of a state, and are meaningless without it."""
 STREAM = "stream"  # The topic of what is told about the stream itself; every watcher gets it.
 
 _encode = msgspec.json.encode
 _Numbered = tuple[int, Message]
+
+
+def private_topic(topic: str, name: str) -> str:
+    """The part of a topic that concerns one principal only."""
+    return f"{topic}@{name}"
+
+
+def public_topic(topic: str) -> str:
+    """The topic that a private one is part of; any other as it is."""
+    return topic.partition("@")[0]
 
 
 class Continued(NamedTuple):
@@ -50,15 +60,22 @@ class Events:
         """The id of the newest event."""
         return f"{self.epoch}-{self._number}"
 
-    def publish(self, topic: str, kind: str, data: Any, at: float | None = None) -> None:
-        """Tell everybody who watches the topic. `at` is when it happened, POSIX time; now by default."""
+    def publish(
+        self, topic: str, kind: str, data: Any, at: float | None = None, audience: tuple[str, ...] = ()
+    ) -> None:
+        """Tell everybody who watches the topic. `at` is when it happened, POSIX time; now by default.
+
+        Each of the `audience` is told too, who watches only what concerns them (`private_topic`).
+        """
         self._number += 1
         message = self.message(topic, kind, data, self.last_id, at)
+        messages = (message, *(message._replace(topic=private_topic(topic, name)) for name in audience))
         kept = self._kept[topic]
-        if len(kept) == kept.maxlen:
-            self._lost[topic] = kept[0][0]
-        kept.append((self._number, message))
-        self.channel.publish((message,))
+        for one in messages:
+            if len(kept) == kept.maxlen:
+                self._lost[topic] = kept[0][0]
+            kept.append((self._number, one))
+        self.channel.publish(messages)
 
     def message(self, topic: str, kind: str, data: Any, event_id: str = "", at: float | None = None) -> Message:
         """An event that is not kept: for one watcher, or about the stream. With an id, one can continue from it."""
@@ -75,10 +92,13 @@ class Events:
     def since(self, event_id: str, topics: Iterable[str], unsure: frozenset[str] = frozenset()) -> Continued:
         """What came after the event with this id. Topics that are `unsure` count as lost."""
         epoch, _, number = event_id.rpartition("-")
-        wanted = frozenset(topics)
+        wanted = frozenset(topics)  # Private ones among them are kept with the topic that they are part of.
         if epoch != self.epoch or not number.isascii() or not number.isdigit() or int(number) > self._number:
             return Continued([], wanted, "the id is not of this run of the server")
-        lost = frozenset(topic for topic in wanted if topic in unsure or int(number) < self._lost[topic])
-        rows = [[row for row in self._kept[topic] if row[0] > int(number)] for topic in wanted - lost]
+        lost = frozenset(topic for topic in wanted if topic in unsure or int(number) < self._lost[public_topic(topic)])
+        rows = [
+            [row for row in self._kept[public_topic(topic)] if row[0] > int(number) and row[1].topic == topic]
+            for topic in wanted - lost
+        ]
         reason = "too much happened since, or nobody watched" if lost else ""
         return Continued([message for _, message in merge(*rows)], lost, reason)

@@ -113,6 +113,7 @@ class Permissions:
             user=displayed_name(principal, entry.grant if entry else None),
             user_group=self._user_group(roles, applied),
             quota=self._quota(roles, applied),
+            review=self._review(roles),
             metadata=self._metadata(principal, roles, applied),
             expires_at=None if expires_at == float("inf") else expires_at,
         )
@@ -180,6 +181,16 @@ class Permissions:
         by_role = [self.file.roles[name] for name in self._with_inherited(roles)]
         entries = [*(one.grant.metadata for one in applied), *(role.metadata for role in by_role if role is not None)]
         return merge_metadata((*entries, self.file.default.metadata), principal.claims)
+
+    def _review(self, roles: tuple[str, ...]) -> str:
+        """How submissions are reviewed: not at all when one of the roles that may submit says nothing of it."""
+        submits = {Scope.WRITE_QUEUE_EDIT, Scope.WRITE_QUEUE_EDIT_OWN}
+        said = [
+            stated(name, "review", self.file.roles) for name in roles if self.scopes.get(name, frozenset()) & submits
+        ]
+        if not said or any(one in (None, "", "none") for one in said):
+            return ""
+        return "automatic" if "automatic" in said else "required"
 
     def _with_inherited(self, roles: tuple[str, ...]) -> Iterator[str]:
         """The roles that the file describes, each before those that it inherits."""

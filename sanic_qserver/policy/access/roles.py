@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from functools import lru_cache
-from typing import Any
+from typing import Any, Literal
 
 from msgspec import UNSET, Struct, UnsetType
 
@@ -56,7 +56,7 @@ class Role(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     `unknown_scopes` are names from a configuration of the reference server that mean nothing here: they are reported
     among the scopes of whoever has the role, and grant nothing.
 
-    A role that names no user group, or no quota, has that of the first role it inherits that does.
+    A role that names no user group, quota or review has that of the first role it inherits that does.
     """
 
     scopes: Words | UnsetType = UNSET
@@ -68,6 +68,7 @@ class Role(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     user_group: str = ""
     quota: Quota | None = None
     metadata: dict[str, Any] = {}
+    review: Literal["", "none", "required", "automatic"] = ""
 
 
 NO_ROLE = Role(scopes_set=())

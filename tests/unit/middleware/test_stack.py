@@ -2,7 +2,7 @@
 
 import pytest
 
-from sanic_qserver.api.around import AUDITED, HOOKED, IDEMPOTENT, NEEDED, OWNED, QUOTA, STAMPED
+from sanic_qserver.api.around import AUDITED, HOOKED, IDEMPOTENT, NEEDED, OWNED, QUOTA, REVIEWED, STAMPED
 from sanic_qserver.api.endpoint import Endpoint, LinesEndpoint, Stamp
 from sanic_qserver.api.table import ENDPOINTS
 from sanic_qserver.errors import ConfigError
@@ -31,7 +31,7 @@ def test_every_row_declares_what_its_method_needs(row):
 
 def test_the_single_add_declares_all_layers_in_their_order():
     add = next(row for row in ENDPOINTS if row.path == "/queue/item/add")
-    assert add.around == (AUDITED, IDEMPOTENT, HOOKED, QUOTA, OWNED, STAMPED)
+    assert add.around == (AUDITED, IDEMPOTENT, REVIEWED, HOOKED, QUOTA, OWNED, STAMPED)
 
 
 @pytest.mark.parametrize("method", NEEDED)
@@ -42,7 +42,7 @@ def test_a_row_that_takes_items_without_the_layers_of_its_method_does_not_start(
 
 
 def test_a_row_that_declares_nothing_gets_what_its_method_needs():
-    assert row().around == (AUDITED, IDEMPOTENT, HOOKED, QUOTA, OWNED, STAMPED)
+    assert row().around == (AUDITED, IDEMPOTENT, REVIEWED, HOOKED, QUOTA, OWNED, STAMPED)
     assert row("queue_start", stamp=Stamp.NOTHING, changes=True).around == (AUDITED, IDEMPOTENT)
     assert Endpoint("GET", "/x", None, "status").around == ()
 
@@ -50,7 +50,7 @@ def test_a_row_that_declares_nothing_gets_what_its_method_needs():
 @pytest.mark.parametrize(
     ("bad", "text"),
     [
-        (row(around=(IDEMPOTENT, AUDITED, HOOKED, QUOTA, OWNED, STAMPED)), "order"),
+        (row(around=(IDEMPOTENT, AUDITED, REVIEWED, HOOKED, QUOTA, OWNED, STAMPED)), "order"),
         (row(params=Own), "no 'item'"),
         (row(stamp=Stamp.NOTHING), "Stamp.CALLER"),
         (row(changes=True, method="", around=(IDEMPOTENT,)), "audited"),
@@ -69,7 +69,7 @@ def test_lines_cannot_be_surrounded_by_what_sees_items():
         async for _ in chunks:
             yield b""
 
-    layers = (AUDITED, IDEMPOTENT, HOOKED, QUOTA, OWNED, STAMPED)
+    layers = (AUDITED, IDEMPOTENT, REVIEWED, HOOKED, QUOTA, OWNED, STAMPED)
     lines = LinesEndpoint("POST", "/x", None, "queue_item_add_batch", serve_lines=serve, around=layers)
     with pytest.raises(ConfigError, match="inside"):
         check_around(lines)

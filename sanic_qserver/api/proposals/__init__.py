@@ -1,0 +1,1 @@
+"""Reviewed submissions: people or agents who may not add propose, others decide."""

@@ -1,0 +1,71 @@
+"""A server on which people propose and decide."""
+
+from pathlib import Path
+
+import pytest
+from conftest import app_of, until_connected
+from policy_people import as_, let_people_in
+
+PLAN = {"name": "count", "args": [["det1"]], "item_type": "plan"}
+OTHER = {"name": "scan", "args": [["det2"], "motor1", -1, 1, 3], "item_type": "plan"}
+BAD = {"name": "no_such_plan", "item_type": "plan"}
+POLICY = """
+roles:
+  proposer: {inherits: observer, scopes_add: ["write:proposals"]}
+  decider: {inherits: observer, scopes_add: ["write:proposals:decide"]}
+  reviewed: {inherits: user, review: required}
+  turned: {inherits: user, review: automatic}
+  tight: {inherits: proposer, quota: {queue_items: 3}}
+users:
+  ann: {roles: proposer, displayed_name: Ann}
+  bob: {roles: proposer}
+  tim: {roles: tight}
+  dora: {roles: decider}
+  reva: {roles: reviewed}
+  auto: {roles: turned}
+  both: {roles: [reviewed, user]}
+  staff: {roles: expert}
+  eve: {roles: observer}
+"""
+
+
+@pytest.fixture
+def proposing(sanic_client, make_config, tmp_path: Path):
+    """Start a server; keywords are further sections of the configuration."""
+
+    async def start(**sections):
+        file = tmp_path / "permissions.yaml"
+        file.write_text(POLICY)
+        database = {"url": f"sqlite:///{tmp_path / 'proposals.sqlite'}"}
+        config = make_config(**{"policy": {"permissions": str(file)}, "database": database, **sections})
+        client = await sanic_client(app_of(config))
+        let_people_in(client.app)
+        await until_connected(client)
+        assert (await client.post("/api/queue/clear", headers=as_("staff"))).json()["success"]
+        return client
+
+    return start
+
+
+@pytest.fixture
+async def server(proposing):
+    """The server with its defaults."""
+    return await proposing()
+
+
+async def propose(server, *items, who="ann", **more):
+    """A new proposal."""
+    reply = await server.post("/api/proposals", json={"items": list(items) or [PLAN], **more}, headers=as_(who))
+    assert reply.status_code == 201, reply.text
+    return reply.json()["proposal"]
+
+
+async def decide(server, proposal, what, who="dora", version=None, **body):
+    """The reply to an approval or a denial of the version seen."""
+    headers = {**as_(who), "If-Match": f'"{version or proposal["version"]}"'}
+    return await server.post(f"/api/proposals/{proposal['id']}/{what}", json=body, headers=headers)
+
+
+async def queue(server):
+    """The items of the queue."""
+    return (await server.get("/api/queue/get", headers=as_("staff"))).json()["items"]
