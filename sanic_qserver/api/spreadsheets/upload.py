@@ -35,7 +35,9 @@ async def upload_spreadsheet(call: Call) -> bytes | Answer:
         content = await read_sheet(call, params.data_type, params.sheet)
     except BadSheet as error:
         told = {"reader": error.reader} if error.reader else {}
-        return _reply(success=False, msg=str(error), items=[], results=[], rows=[], file=part.name or "", **told)
+        return _reply(
+            success=False, msg=str(error), items=[], results=[], rows=[], file=call.files[PART].name or "", **told
+        )
     items = [{"item_type": "plan", **item} for item in content.items]
     if call.access.review and not params.dry_run:
         return await propose_instead(call, items)
