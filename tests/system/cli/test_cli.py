@@ -75,7 +75,7 @@ def test_routes_prints_every_row():
 
 def test_routes_prints_what_surrounds_each_row():
     line = next(line for line in run("routes", "--verbose").stdout.splitlines() if " /api/queue/item/add " in line)
-    assert "audited, idempotent, hooked, quota, owned" in line
+    assert "audited, idempotent, reviewed, hooked, quota, owned, stamped" in line
 
 
 def test_serve_says_that_a_port_is_taken():
