@@ -10,7 +10,7 @@ from sanic_qserver.policy.access.roles import Step, matching, steps_of
 from sanic_qserver.policy.access.windows import Clock
 from sanic_qserver.policy.protocols import Attempt
 from sanic_qserver.policy.rates.limiter import RateRules
-from sanic_qserver.policy.rates.rules import described
+from sanic_qserver.policy.rates.rules import describe_rule
 from sanic_qserver.scopes import Scope
 from sanic_qserver.structs.identity import Access, Principal
 
@@ -53,10 +53,10 @@ def explain(
 
 def explain_limits(rules: RateRules, attempt: Attempt) -> Iterator[str]:
     """The rules that count such a request, with their lines."""
-    for part, found in (("rates", rules.matching(attempt)), ("concurrency", rules.places.matching(attempt))):
+    for part, found in (("rates", rules.matching(attempt)), ("concurrency", rules.concurrency.matching(attempt))):
         every = list(getattr(rules.file, part))
         for rule in found:
-            yield f"{rule.name}: {described(rule)} ({rules.document.place((part, every.index(rule)))})"
+            yield f"{rule.name}: {describe_rule(rule)} ({rules.document.place((part, every.index(rule)))})"
 
 
 def trace(permissions: Permissions, role: str, scope: Scope) -> tuple[bool, list[Step]]:

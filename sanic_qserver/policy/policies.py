@@ -1,4 +1,4 @@
-"""The policies of one server: made from the configuration, started, stopped and reloaded together."""
+"""The policies of one server: built from the configuration; started, stopped and reloaded together."""
 
 import importlib
 import logging
@@ -12,7 +12,7 @@ from sanic_qserver.policy.access.permissions import Permissions
 from sanic_qserver.policy.access.roles import ANONYMOUS_BUILT_IN, BUILT_IN
 from sanic_qserver.policy.access.sources import ConfigPermissions, FilePermissions
 from sanic_qserver.policy.access.windows import Clock
-from sanic_qserver.policy.files.hot_reload import WatchedFile, Watcher
+from sanic_qserver.policy.files.hot_reload import HotReloader, ReloadedFile
 from sanic_qserver.policy.protocols import AccessPolicy, Background, RatePolicy
 from sanic_qserver.policy.rates.limiter import RateLimits, RateRules
 from sanic_qserver.policy.rates.redis_counters import RedisCounters
@@ -21,43 +21,43 @@ log = logging.getLogger("sanic_qserver.policy")
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 JUMP_S = 60.0
-_JUMPED = "The system clock was set since the start: windows of access hold by both times; SIGHUP believes the new one"
+_JUMPED = "The system clock was set: until SIGHUP accepts it, validity windows must hold by the old and the new time"
 
 
 class Policies:
-    """Who may do what, and how often. A custom policy may take the place of either before the start."""
+    """The access policy and the rate policy."""
 
     def __init__(self, config: Config, warnings: list[str]) -> None:
-        """Raises ConfigError. `warnings` is where mistakes in changed files are told of, and taken back."""
+        """Raises ConfigError. Mistakes in reloaded files are put into `warnings`, and removed once they are fixed."""
         self.access: AccessPolicy = _access_policy(config, warnings)
         self.rates: RatePolicy = _rate_policy(config, warnings)
-        self._watcher = Watcher([])
+        self._reloader = HotReloader([])
         self._warnings = warnings
 
     async def start(self) -> None:
-        """Begin what policies do by themselves, on the running loop."""
+        """Start background work, on the running loop."""
         for part in self._parts():
             await part.start()
-        self._watcher = Watcher(self._files(), also=self._look_at_clock)
-        await self._watcher.start()
+        self._reloader = HotReloader(self._files(), also=self._look_at_clock)
+        await self._reloader.start()
 
     async def stop(self) -> None:
-        """End it."""
-        await self._watcher.stop()
+        """Stop it."""
+        await self._reloader.stop()
         for part in self._parts():
             await part.stop()
 
     async def reload(self) -> None:
-        """Read everything anew, and believe the system clock from now on."""
+        """Reload everything, and trust the system clock again."""
         for policy in (self.access, self.rates):
             if (clock := getattr(policy, "clock", None)) is not None:
                 clock.anchor()
-        await self._watcher.reload()
+        await self._reloader.reload()
         for part in self._parts():
             await part.reload()
 
     def _look_at_clock(self) -> None:
-        """Say so while the system clock has jumped: windows of access are narrower then."""
+        """Warn while the system clock has jumped: validity windows are narrower then."""
         clock = getattr(self.access, "clock", None)
         has_jumped = isinstance(clock, Clock) and abs(clock.jumped_s) > JUMP_S
         if has_jumped and _JUMPED not in self._warnings:
@@ -66,9 +66,9 @@ class Policies:
         elif not has_jumped and _JUMPED in self._warnings:
             self._warnings.remove(_JUMPED)
 
-    def _files(self) -> list[WatchedFile[Any]]:
+    def _files(self) -> list[ReloadedFile[Any]]:
         watched = (getattr(policy, "watched", None) for policy in (self.access, self.rates))
-        return [file for file in watched if isinstance(file, WatchedFile)]
+        return [file for file in watched if isinstance(file, ReloadedFile)]
 
     def _parts(self) -> list[Background]:
         return [policy for policy in (self.access, self.rates) if isinstance(policy, Background)]
@@ -129,21 +129,21 @@ def _rate_policy(config: Config, warnings: list[str]) -> RatePolicy:
         return made
     file = resolve(config, policy.rate_limits, "policies/rate_limits.yaml")
     is_counted_here = policy.counters == "memory"
-    # The shipped rules are nobody's choice: each worker gets its share of them.
+    # Nobody chose the shipped rules: each worker gets its share of them.
     share = workers if is_counted_here and not policy.rate_limits else 1
-    watched = WatchedFile(file, partial(RateRules, workers=workers, share=share), warnings)
+    watched = ReloadedFile(file, partial(RateRules, workers=workers, share=share), warnings)
     if is_counted_here:
         if workers > share and watched.current.file.rates:
             raise ConfigError(
                 f'[server] workers = {workers}, and {file} has rates: with [policy] counters = "memory" every worker '
-                "would let the whole limit pass. Set [policy] counters to the URL of a Redis, or workers to 1"
+                "would admit the whole limit. Set [policy] counters to the URL of a Redis, or workers to 1"
             )
         return RateLimits(watched)
     return RateLimits(watched, RedisCounters(policy.counters), warnings)
 
 
 def imported(path: str, setting: str) -> Any:
-    """The class or function that `package.module:name` stands for. Raises ConfigError, naming the setting."""
+    """The class or function that `package.module:name` names. Raises ConfigError, naming the setting."""
     module, _, name = path.partition(":")
     try:
         return getattr(importlib.import_module(module), name)

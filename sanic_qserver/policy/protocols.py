@@ -1,4 +1,4 @@
-"""The two protocols of policy: what a principal may do, and how often. Plus their "off" forms."""
+"""The interfaces of policies: what a principal may do, and how often; and the rate policy that limits nothing."""
 
 from collections.abc import Mapping
 from typing import Protocol, runtime_checkable
@@ -12,7 +12,7 @@ from sanic_qserver.structs.identity import Access, Principal
 class AccessPolicy(Protocol):
     """Decides roles, scopes, user group and quotas of a principal.
 
-    `version` changes whenever an answer may: the gate keeps decisions only as long as it stands.
+    The gate caches decisions for as long as `version` stays the same.
     """
 
     @property
@@ -21,12 +21,12 @@ class AccessPolicy(Protocol):
         ...
 
     def access_of(self, principal: Principal) -> Access:
-        """What the principal may do now. Raises NotAuthenticated for one who may not enter at all."""
+        """What the principal may do now. Raises NotAuthenticated for one who has no access at all."""
         ...
 
 
 class Attempt(Struct, frozen=True, kw_only=True):
-    """One try to do something, as the rate policy sees it. `cost` counts items of a batch, else 1.
+    """A request, as the rate policy sees it. `cost`: the items of a batch, else 1.
 
     `is_stream`: it stays open, as websockets and streams do.
     """
@@ -40,7 +40,7 @@ class Attempt(Struct, frozen=True, kw_only=True):
 
 
 class Verdict(Struct, frozen=True, kw_only=True):
-    """The rate policy's answer to an attempt that may pass: headers to send with the response."""
+    """The rate policy's answer to an admitted request: headers for the response."""
 
     headers: Mapping[str, str] = {}
 
@@ -49,9 +49,9 @@ PASS = Verdict()
 
 
 class RatePolicy(Protocol):
-    """Decides how often. Raises TooManyRequests (with `Retry-After` and the rule's name) to refuse.
+    """Limits rates. Raises TooManyRequests (with `Retry-After` and the rule's name) to refuse.
 
-    `admit` counts an attempt; `enter` and `leave` bracket what counts as concurrent (requests, open streams).
+    `admit` charges a request; `enter` and `leave` hold concurrency slots (requests in flight, open streams).
     """
 
     @property
@@ -60,62 +60,62 @@ class RatePolicy(Protocol):
         ...
 
     async def admit(self, attempt: Attempt) -> Verdict:
-        """Count the attempt against every rule that matches it. A counter that cannot be reached lets it pass."""
+        """Charge every matching rule. Fails open: it admits when the counters are unavailable."""
         ...
 
     async def admit_items(self, attempt: Attempt) -> None:
-        """Count `attempt.cost` further items of a batch. A counter that cannot be reached lets them pass."""
+        """Charge `attempt.cost` further items of a batch. Fails open."""
         ...
 
     async def admit_login(self, attempt: Attempt) -> Verdict:
-        """Count a try to log in. A counter that cannot be reached refuses: Overloaded."""
+        """Charge a login attempt. Fails closed: Overloaded when the counters are unavailable."""
         ...
 
     async def enter(self, attempt: Attempt) -> object:
-        """Take a place under the concurrency rules; the returned ticket is handed to `leave`."""
+        """Take a concurrency slot; the returned ticket is passed to `leave`."""
         ...
 
     def leave(self, ticket: object) -> None:
-        """Give the place back."""
+        """Release the slot."""
         ...
 
 
 @runtime_checkable
 class Background(Protocol):
-    """A policy that does something by itself: fetches, watches. Started and stopped with the server."""
+    """A policy with work of its own (fetching, polling). Started and stopped with the server."""
 
     async def start(self) -> None:
-        """Begin, on the running loop. What cannot be had yet is tried for again later."""
+        """Start, on the running loop. What is not available yet is tried again later."""
         ...
 
     async def stop(self) -> None:
-        """End, and wait for the end."""
+        """Stop, and wait until it has stopped."""
         ...
 
     async def reload(self) -> None:
-        """Somebody asked for what is in force to be read anew (SIGHUP)."""
+        """Reload: an operator asked for it (SIGHUP)."""
         ...
 
 
 class NoRateLimits:
-    """Lets everything pass. A custom policy may start from it."""
+    """Admits everything. A custom policy may build on it."""
 
     counts_requests = False
 
     async def admit(self, attempt: Attempt) -> Verdict:  # noqa: ARG002  # the protocol's name
-        """Pass."""
+        """Admit."""
         return PASS
 
     async def admit_items(self, attempt: Attempt) -> None:
-        """Pass."""
+        """Admit."""
 
     async def admit_login(self, attempt: Attempt) -> Verdict:
-        """Pass, as any other attempt."""
+        """Admit, as any other request."""
         return await self.admit(attempt)
 
     async def enter(self, attempt: Attempt) -> object:  # noqa: ARG002  # the protocol's name
-        """No place is counted."""
+        """Nothing is counted."""
         return None
 
     def leave(self, ticket: object) -> None:
-        """Nothing to give back."""
+        """Nothing to release."""

@@ -26,7 +26,7 @@ from sanic_qserver.policy.access.permissions import NOT_AUTHORIZED, Permissions
 from sanic_qserver.policy.access.permissions_file import User
 from sanic_qserver.policy.access.sources import ConfigPermissions, FilePermissions
 from sanic_qserver.policy.access.windows import Clock, uptime
-from sanic_qserver.policy.files.hot_reload import WatchedFile
+from sanic_qserver.policy.files.hot_reload import ReloadedFile
 from sanic_qserver.structs.identity import PUBLIC, Access, Principal
 
 log = logging.getLogger("sanic_qserver.policy")
@@ -91,7 +91,7 @@ class AccessServer:
         return self._base.clock
 
     @property
-    def watched(self) -> WatchedFile[Permissions] | None:
+    def watched(self) -> ReloadedFile[Permissions] | None:
         """The file of roles, if they come from a file."""
         return self._base.watched
 

@@ -214,7 +214,7 @@ class Permissions:
                 raise ConfigError(f"{place}: {'.'.join(map(str, path))}.roles: there is no role '{role}'")
         return roles
 
-    def widens(self, old: "Permissions") -> str:
+    def describe_added_grants(self, old: "Permissions") -> str:
         """What somebody may do here and might not under `old`; empty when nobody gets more."""
         for role, scopes in self.scopes.items():
             if more := scopes - old.scopes.get(role, frozenset()):

@@ -1,4 +1,4 @@
-"""Where an access policy comes from: a watched file, or the configuration itself."""
+"""Where an access policy comes from: a hot-reloaded file, or the configuration itself."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -8,14 +8,14 @@ from sanic_qserver.policy.access.permissions import Permissions
 from sanic_qserver.policy.access.roles import BUILT_IN
 from sanic_qserver.policy.access.windows import Clock
 from sanic_qserver.policy.files.documents import Document
-from sanic_qserver.policy.files.hot_reload import WatchedFile
+from sanic_qserver.policy.files.hot_reload import ReloadedFile
 from sanic_qserver.structs.identity import Access, Principal
 
 
 class FilePermissions:
-    """The access policy of a file that may change while the server runs. Raises ConfigError at the start.
+    """The access policy of a file that is hot reloaded. Raises ConfigError at the start.
 
-    `check` may refuse what the file comes to, at the start and later, by raising ConfigError.
+    `check` may refuse a new policy, at the start and later, by raising ConfigError.
     """
 
     def __init__(
@@ -32,7 +32,7 @@ class FilePermissions:
             check(permissions)
             return permissions
 
-        self.watched = WatchedFile(file, parse, warnings)
+        self.watched = ReloadedFile(file, parse, warnings)
         self.clock = clock or Clock()
 
     @property
@@ -46,12 +46,12 @@ class FilePermissions:
         return self.watched.current
 
     def access_of(self, principal: Principal) -> Access:
-        """What the principal may do now. Raises NotAuthenticated for one who may not enter."""
+        """What the principal may do now. Raises NotAuthenticated for one who has no access."""
         return self.watched.current.access_of(principal, self.clock)
 
 
 class ConfigPermissions:
-    """The access policy of `[policy.access]` in the configuration: the same form as the file. It never changes."""
+    """The access policy of `[policy.access]` in the configuration: the same format as the file. It never changes."""
 
     def __init__(
         self,
@@ -68,5 +68,5 @@ class ConfigPermissions:
         self.clock = clock or Clock()
 
     def access_of(self, principal: Principal) -> Access:
-        """What the principal may do now. Raises NotAuthenticated for one who may not enter."""
+        """What the principal may do now. Raises NotAuthenticated for one who has no access."""
         return self.permissions.access_of(principal, self.clock)

@@ -1,4 +1,4 @@
-"""Policy files as text: read, parsed, with the line of every entry. What they mean is the business of others."""
+"""Policy files as YAML: read and parsed, with the line of every entry. Their meaning is defined elsewhere."""
 
 import contextlib
 import gc
@@ -18,7 +18,7 @@ _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 class Document(Struct, frozen=True, kw_only=True):
-    """One policy file: where it came from, its text, and what the text says."""
+    """One policy file: its source, text and parsed values."""
 
     source: str
     text: str
@@ -42,7 +42,7 @@ class Document(Struct, frozen=True, kw_only=True):
 
 
 def read_document(file: Path) -> Document:
-    """Read a YAML file. Raises ConfigError when it cannot be read, is empty, or says one thing twice."""
+    """Read a YAML file. Raises ConfigError when it cannot be read, is empty, or has a duplicate key."""
     try:
         text = file.read_text("utf-8")
     except (OSError, UnicodeDecodeError) as error:
@@ -58,7 +58,7 @@ def parse_document(text: str, source: str) -> Document:
 
 @contextlib.contextmanager
 def _without_collector() -> Iterator[None]:
-    """Parsing makes hundreds of thousands of objects and no circles: the collector would double the time."""
+    """Parsing makes hundreds of thousands of objects and no cycles: garbage collection would double the time."""
     was_on = gc.isenabled()
     gc.disable()
     try:
@@ -83,15 +83,15 @@ def _parsed(text: str, source: str) -> Document:
 
 
 class _Reading:
-    """Nodes -> values. The library does the same, three times slower, and lets the last of two equal keys win."""
+    """Nodes -> values. PyYAML's own constructor is three times slower and lets the last of two equal keys win."""
 
     def __init__(self, loader: Any, source: str) -> None:
         self._loader = loader
         self._source = source
-        self._known: dict[int, Any] = {}  # Aliases: the same node stands in several places.
+        self._known: dict[int, Any] = {}  # Aliases: one node in several places.
 
     def value(self, node: yaml.Node) -> Any:
-        """What a node says. Raises ConfigError for a key that stands twice, yaml.YAMLError for a tag of programs."""
+        """The value of a node. Raises ConfigError for a duplicate key, yaml.YAMLError for a tag that names code."""
         if node.tag == "tag:yaml.org,2002:str" and isinstance(node, yaml.ScalarNode):
             return node.value
         if id(node) not in self._known:
@@ -105,7 +105,7 @@ class _Reading:
 
     def _mapping(self, node: yaml.MappingNode) -> dict[Any, Any]:
         if any(key.value == "<<" for key, _ in node.value):
-            self._loader.flatten_mapping(node)  # `<<: *other` takes over the entries of another mapping.
+            self._loader.flatten_mapping(node)  # `<<: *other` merges another mapping.
         values: dict[Any, Any] = {}
         for key, value in node.value:
             name = self.value(key)

@@ -1,10 +1,10 @@
-"""Policy files that change while the server runs: seen, checked, and only then put in force.
+"""Hot reload of policy files: a change is noticed, checked, and only then put in force.
 
 The rules:
-1. A file is read anew when it has changed and then stood still for one look (editors write in pieces).
-2. A file with a mistake, an empty one or one that cannot be read leaves what was in force in force, and says so.
-3. A file that is the beginning of the one in force was perhaps cut off: it comes into force only when it
-   gives nobody more than before. SIGHUP (or a restart) says that it is meant.
+1. A file is reloaded when it has changed and was then unchanged for one polling period (editors write in pieces).
+2. A file that is invalid, empty or unreadable is not applied: the old policy stays in force, and a warning says so.
+3. A file that is a prefix of the one in force may be truncated: it is applied only when it grants nobody more than
+   before. SIGHUP, or a restart, applies it in any case.
 """
 
 import asyncio
@@ -20,28 +20,28 @@ from sanic_qserver.policy.files.documents import Document, read_document
 log = logging.getLogger("sanic_qserver.policy")
 
 PERIOD_S = 0.25
-"""Seconds between two looks. Files are asked rather than the kernel: that works on network file systems too."""
+"""The polling period. Polling works on network file systems too, where the kernel sends no notifications."""
 
 Seen = tuple[int, int, int] | None
 
 
 class Parsed(Protocol):
-    """What a policy file comes to."""
+    """A parsed policy file."""
 
     document: Document
 
-    def widens(self, old: Self) -> str:
-        """What somebody gets here and did not get under `old`; empty when nobody gets more."""
+    def describe_added_grants(self, old: Self) -> str:
+        """What this grants that `old` did not; "" for nothing."""
         ...
 
 
 P = TypeVar("P", bound=Parsed)
 
 
-class WatchedFile(Generic[P]):
-    """A policy file and what it comes to. `version` grows with each change; `warnings` says what is wrong with it.
+class ReloadedFile(Generic[P]):
+    """A policy file that is hot reloaded. `version` grows with each change; `warnings` say what is wrong with the file.
 
-    The constructor raises ConfigError: a server does not start with a mistake in a policy.
+    The constructor raises ConfigError: a server does not start with an invalid policy.
     """
 
     def __init__(self, file: Path, parse: Callable[[Document], P], warnings: list[str]) -> None:
@@ -51,25 +51,25 @@ class WatchedFile(Generic[P]):
         self._parse = parse
         self._warnings = warnings
         self._warning = ""
-        self._in_force = self._last_look = _look(file)
+        self._in_force = self._last_seen = _stat(file)
 
-    async def look(self) -> None:
-        """Read the file if it has changed. Never raises for what is in the file."""
-        seen = await asyncio.to_thread(_look, self.file)
-        if seen != self._last_look:
-            self._last_look = seen
+    async def poll(self) -> None:
+        """Reload the file if it has changed. Never raises for its contents."""
+        seen = await asyncio.to_thread(_stat, self.file)
+        if seen != self._last_seen:
+            self._last_seen = seen
         elif seen != self._in_force:
             self._in_force = seen
             await self.reload()
 
     async def reload(self, *, is_meant: bool = False) -> bool:
-        """Read the file now. `is_meant`: somebody asked for it. Returns whether it came into force."""
+        """Reload the file now. `is_meant`: an operator asked for it. Returns whether it was applied."""
         try:
-            # In a thread: a large file takes a noticeable part of a second to parse.
+            # In a thread: parsing a large file takes a noticeable part of a second.
             new = await asyncio.to_thread(lambda: self._parse(read_document(self.file)))
             self._refuse_cut_off(new, is_meant=is_meant)
         except ConfigError as error:
-            self._warn(f"{error} (what was in force before stays in force)")
+            self._warn(f"{error} (the old policy stays in force)")
             return False
         if new.document.text != self.current.document.text:
             self.current = new
@@ -82,9 +82,9 @@ class WatchedFile(Generic[P]):
         old_text, new_text = self.current.document.text, new.document.text
         if is_meant or len(new_text) >= len(old_text) or not old_text.startswith(new_text.rstrip("\n")):
             return
-        if more := new.widens(self.current):
+        if more := new.describe_added_grants(self.current):
             raise ConfigError(
-                f"{self.file}: it is the beginning of the file in force, and gives more than that: {more}. "
+                f"{self.file}: it is a prefix of the file in force, and grants more: {more}. "
                 "A truncated file applies only if it grants nothing new; SIGHUP forces it"
             )
 
@@ -98,7 +98,7 @@ class WatchedFile(Generic[P]):
         self._warning = text
 
 
-def _look(file: Path) -> Seen:
+def _stat(file: Path) -> Seen:
     try:
         status = file.stat()
     except OSError:
@@ -106,12 +106,12 @@ def _look(file: Path) -> Seen:
     return status.st_mtime_ns, status.st_size, status.st_ino
 
 
-class Watcher:
-    """Looks at several files, one after the other, again and again; and at whatever else is to be looked at."""
+class HotReloader:
+    """Polls policy files, and calls `also` each time."""
 
     def __init__(
         self,
-        files: Sequence[WatchedFile[Any]],
+        files: Sequence[ReloadedFile[Any]],
         period_s: float = PERIOD_S,
         also: Callable[[], None] = lambda: None,
     ) -> None:
@@ -121,11 +121,11 @@ class Watcher:
         self._task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        """Begin, on the running loop."""
+        """Start, on the running loop."""
         self._task = asyncio.create_task(self._run(), name="policy files")
 
     async def stop(self) -> None:
-        """End."""
+        """Stop."""
         if self._task is not None:
             self._task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
@@ -133,7 +133,7 @@ class Watcher:
             self._task = None
 
     async def reload(self) -> None:
-        """Read all files now."""
+        """Reload all files now."""
         for file in self._files:
             await file.reload(is_meant=True)
 
@@ -142,4 +142,4 @@ class Watcher:
             await asyncio.sleep(self._period_s)
             self._also()
             for file in self._files:
-                await file.look()
+                await file.poll()

@@ -1,48 +1,49 @@
-"""How many at once: open streams and requests in flight, by rule and by whom they count.
+"""Concurrency limits: how many streams may be open, and how many requests in flight, by rule and by caller.
 
-Counted in this process. With several workers each gets its share of `most`, so that all together never exceed it.
+Slots are counted in this process. Each of several workers gets its share of `most`, so that together they never
+exceed it.
 """
 
 from collections.abc import Iterable
 
 from sanic_qserver.errors import ConfigError, TooManyRequests
 from sanic_qserver.policy.protocols import Attempt
-from sanic_qserver.policy.rates.rules import Matcher, PlaceRule, RateFile, subject
+from sanic_qserver.policy.rates.rules import ConcurrencyRule, Matcher, RateFile, subject
 
 Key = tuple[str, str]
 
 
-class Ticket:
-    """The places that one request or stream holds. Given back once; twice is harmless."""
+class Slots:
+    """The concurrency slots that one request or stream holds. Releasing them twice is harmless."""
 
-    __slots__ = ("_keys", "_taken")
+    __slots__ = ("_counts", "_keys")
 
-    def __init__(self, taken: dict[Key, int], keys: list[Key]) -> None:
-        self._taken = taken
+    def __init__(self, counts: dict[Key, int], keys: list[Key]) -> None:
+        self._counts = counts
         self._keys = keys
 
-    def give_back(self) -> None:
-        """Give the places back."""
+    def release(self) -> None:
+        """Release the slots."""
         for key in self._keys:
-            count = self._taken.get(key, 0) - 1
+            count = self._counts.get(key, 0) - 1
             if count > 0:
-                self._taken[key] = count
+                self._counts[key] = count
             else:
-                self._taken.pop(key, None)
+                self._counts.pop(key, None)
         self._keys = []
 
 
-NO_TICKET = Ticket({}, [])
+NO_SLOTS = Slots({}, [])
 
 
-class Places:
-    """The concurrency rules of a file, and the places taken under them."""
+class ConcurrencyLimits:
+    """The concurrency rules of a file, and the slots taken under them."""
 
     def __init__(self, file: RateFile, source: str, workers: int) -> None:
         """Raises ConfigError."""
         self._workers = workers
-        self._taken: dict[Key, int] = {}
-        self._rules: list[tuple[PlaceRule, Matcher]] = []
+        self._counts: dict[Key, int] = {}
+        self._rules: list[tuple[ConcurrencyRule, Matcher]] = []
         for number, rule in enumerate(file.concurrency):
             where = f"{source}: concurrency.{number} ({rule.name})"
             if rule.most < workers:
@@ -50,18 +51,18 @@ class Places:
             self._rules.append((rule, Matcher(rule, file.exempt, where)))
         self.counts_requests = any(rule.of == "requests" for rule, _ in self._rules)
 
-    def inherit(self, old: "Places") -> None:
-        """Go on counting where another left off: what is open stays open when the rules change."""
-        self._taken = old._taken  # noqa: SLF001  # another of the same class
+    def inherit(self, old: "ConcurrencyLimits") -> None:
+        """Take over the counts of the rules before a change: what is open stays counted."""
+        self._counts = old._counts  # noqa: SLF001  # another of the same class
 
-    def enter(self, attempt: Attempt) -> Ticket:
-        """Take a place under every rule that matches. Raises TooManyRequests, and takes none then."""
+    def enter(self, attempt: Attempt) -> Slots:
+        """Take a slot under every matching rule, or none at all. Raises TooManyRequests."""
         kind = "streams" if attempt.is_stream else "requests"
         keys: list[Key] = []
         for rule in self._matching(attempt, kind):
             key = (rule.name, subject(rule.by, attempt))
             most = rule.most // self._workers
-            if self._taken.get(key, 0) >= most:
+            if self._counts.get(key, 0) >= most:
                 raise TooManyRequests(
                     f"Rule '{rule.name}' allows {rule.most} {kind} at once",
                     headers={"Retry-After": "1"},
@@ -69,12 +70,12 @@ class Places:
                 )
             keys.append(key)
         for key in keys:
-            self._taken[key] = self._taken.get(key, 0) + 1
-        return Ticket(self._taken, keys) if keys else NO_TICKET
+            self._counts[key] = self._counts.get(key, 0) + 1
+        return Slots(self._counts, keys) if keys else NO_SLOTS
 
-    def matching(self, attempt: Attempt) -> list[PlaceRule]:
+    def matching(self, attempt: Attempt) -> list[ConcurrencyRule]:
         """The rules that apply, for `explain`."""
         return list(self._matching(attempt, "streams" if attempt.is_stream else "requests"))
 
-    def _matching(self, attempt: Attempt, kind: str) -> Iterable[PlaceRule]:
+    def _matching(self, attempt: Attempt, kind: str) -> Iterable[ConcurrencyRule]:
         return (rule for rule, matcher in self._rules if rule.of == kind and matcher.matches(attempt))

@@ -1,10 +1,8 @@
-"""Counting under limits, in this process's memory.
+"""Rate counters in this process's memory: a moving window that may over-count and never admits more than the limit.
 
-The strategy is the moving window, exact in one direction: in no stretch of a window's length does more pass than
-the limit. A window is cut into 64 slots, and a place comes free when the whole slot is older than the window: at
-most 1/64 of a window later than with single time stamps, for a bounded amount of memory.
-
-The clock is monotonic: setting the system clock neither empties a window nor fills it.
+A window is cut into 64 slots. A slot's units become free once the whole slot is older than the window: at most 1/64 of
+a window later than with one time stamp a request, in bounded memory. The clock is monotonic, so that setting the
+system clock neither empties a window nor fills it.
 """
 
 import math
@@ -18,8 +16,8 @@ _RING = SLOTS + 2  # The window, the slot that is being filled, and one for the 
 _NOTHING_TAKEN = bytes(8 * _RING)
 
 
-class Taking(NamedTuple):
-    """`cost` places to take under one limit: `limit` places within `window_s` seconds, counted under `key`."""
+class Charge(NamedTuple):
+    """`cost` units to charge against one limit of `limit` units in `window_s` seconds, counted under `key`."""
 
     key: tuple[str, str]
     limit: int
@@ -27,41 +25,41 @@ class Taking(NamedTuple):
     cost: int
 
 
-class Left(NamedTuple):
-    """What one limit leaves: places, and the seconds until the oldest taken one comes free."""
+class LimitState(NamedTuple):
+    """What is left of one limit, and the seconds until its oldest unit becomes free again."""
 
     remaining: int
     reset_s: float
 
 
-class Refused(NamedTuple):
-    """A limit that has no room: which of the asked, and in how many seconds it has (inf: never, for such a cost)."""
+class LimitExceeded(NamedTuple):
+    """The limit that is exhausted: its index, and the seconds until the charge would fit (inf: it never will)."""
 
     which: int
     retry_s: float
 
 
 class Counters(Protocol):
-    """Counts under several limits at once."""
+    """Charges several limits at once."""
 
-    async def take(self, asked: Sequence[Taking]) -> Refused | list[Left]:
-        """Take the places if there is room under every limit. Raises CountersUnavailable."""
+    async def take(self, asked: Sequence[Charge]) -> LimitExceeded | list[LimitState]:
+        """Charge every limit, if none is exhausted. Raises CountersUnavailable."""
         ...
 
     async def close(self) -> None:
-        """Let go of connections."""
+        """Close the connections."""
         ...
 
 
 class CountersUnavailable(Exception):
-    """The counters cannot be reached: nothing is known, and nothing was counted."""
+    """The counters cannot be reached; nothing was charged."""
 
 
 class _Window:
-    """One limit for one subject: how much was taken in which slot. `resets_at`: when the oldest slot comes free.
+    """One limit for one caller: the units charged in each slot. `resets_at`: when the oldest slot becomes free.
 
-    The slots are one array, made once: an object a slot would be strewn over the memory of the process, and keep all
-    of it from going back to the system when a crowd has left.
+    The slots are one array, allocated once. An object for each slot would fragment the heap, which then could not
+    shrink after a burst of callers.
     """
 
     __slots__ = ("_at", "_newest", "_oldest", "_slot_ends_at", "_slot_s", "_taken", "resets_at", "total")
@@ -75,7 +73,7 @@ class _Window:
         self.total = 0
 
     def forget(self, now: float) -> None:
-        """Let go of what is older than the window."""
+        """Drop what is older than the window."""
         while self.total and (free_at := (self._oldest + SLOTS + 1) * self._slot_s) <= now:
             self.total -= self._taken[self._oldest % _RING]
             self._taken[self._oldest % _RING] = 0
@@ -85,7 +83,7 @@ class _Window:
         self.resets_at = free_at if self.total else math.inf
 
     def add(self, now: float, cost: int) -> None:
-        """Count."""
+        """Charge."""
         if now >= self._slot_ends_at:
             self._newest = int(now / self._slot_s)
             self._at = self._newest % _RING
@@ -96,17 +94,17 @@ class _Window:
         self._taken[self._at] += cost
         self.total += cost
 
-    def free_in_s(self, now: float, places: int) -> float:
-        """Seconds until so many places have come free."""
+    def free_in_s(self, now: float, units: int) -> float:
+        """Seconds until so many units are free."""
         for index in range(self._oldest, self._newest + 1):
-            places -= self._taken[index % _RING]
-            if places <= 0:
+            units -= self._taken[index % _RING]
+            if units <= 0:
                 return max(0.0, (index + SLOTS + 1) * self._slot_s - now)
         return float("inf")
 
 
-class _Generation:
-    """The windows of one length, by key. What nobody touched for a whole length is dropped without being looked for."""
+class _WindowGenerations:
+    """The windows of one length, by key, in two generations: a window that is unused for its length is dropped."""
 
     def __init__(self, window_s: float) -> None:
         self._window_s = window_s
@@ -116,7 +114,7 @@ class _Generation:
 
     def get(self, key: tuple[str, str], now: float) -> _Window:
         if now >= self._turns_at:
-            # Twice a length went by: what is in `_young` may be empty as well.
+            # After two lengths the young generation is stale as well.
             self._old = self._young if now < self._turns_at + self._window_s else {}
             self._young = {}
             self._turns_at = now + self._window_s * (1 + 2 / SLOTS)
@@ -132,41 +130,41 @@ class _Generation:
 
 
 class MemoryCounters:
-    """Counters of one process. Several workers would each let the whole limit pass: they need shared ones."""
+    """Counters of one process. Several workers need shared ones: each would admit the whole limit."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._generations: dict[float, _Generation] = {}
+        self._generations: dict[float, _WindowGenerations] = {}
 
     def __len__(self) -> int:
         return sum(len(generation) for generation in self._generations.values())
 
-    def take_now(self, asked: Sequence[Taking]) -> Refused | list[Left]:
-        """Take the places if there is room under every limit; else none is taken."""
+    def charge_now(self, asked: Sequence[Charge]) -> LimitExceeded | list[LimitState]:
+        """Charge every limit, or none when one is exhausted."""
         now = self._clock()
         windows = []
         for number, (key, limit, window_s, cost) in enumerate(asked):
             window = self._window(key, window_s, now)
             if window.total + cost > limit:
-                return _no_room(number, window, limit, cost, now)
+                return _exceeded(number, window, limit, cost, now)
             windows.append(window)
         left = []
         for window, (_, limit, _, cost) in zip(windows, asked, strict=True):
             window.add(now, cost)
-            left.append(Left(limit - window.total, window.resets_at - now))
+            left.append(LimitState(limit - window.total, window.resets_at - now))
         return left
 
-    def look(self, asked: Sequence[Taking]) -> Refused | None:
-        """The first limit that has no room; None when all have. Nothing is counted."""
+    def look(self, asked: Sequence[Charge]) -> LimitExceeded | None:
+        """The first exhausted limit, or None. Nothing is charged."""
         now = self._clock()
         for number, (key, limit, window_s, cost) in enumerate(asked):
             window = self._window(key, window_s, now)
             if window.total + cost > limit:
-                return _no_room(number, window, limit, cost, now)
+                return _exceeded(number, window, limit, cost, now)
         return None
 
-    def add(self, asked: Sequence[Taking]) -> None:
-        """Count, whether there is room or not."""
+    def add(self, asked: Sequence[Charge]) -> None:
+        """Charge every limit, exhausted or not."""
         now = self._clock()
         for key, _, window_s, cost in asked:
             self._window(key, window_s, now).add(now, cost)
@@ -175,11 +173,11 @@ class MemoryCounters:
         try:
             generation = self._generations[window_s]
         except KeyError:
-            generation = self._generations[window_s] = _Generation(window_s)
+            generation = self._generations[window_s] = _WindowGenerations(window_s)
         return generation.get(key, now)
 
 
-def _no_room(number: int, window: _Window, limit: int, cost: int, now: float) -> Refused:
+def _exceeded(number: int, window: _Window, limit: int, cost: int, now: float) -> LimitExceeded:
     if cost > limit:
-        return Refused(number, float("inf"))
-    return Refused(number, window.free_in_s(now, window.total + cost - limit))
+        return LimitExceeded(number, float("inf"))
+    return LimitExceeded(number, window.free_in_s(now, window.total + cost - limit))

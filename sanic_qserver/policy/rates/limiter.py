@@ -1,9 +1,8 @@
-"""How often: the rate policy of a file. Which rules meet a kind of request is worked out once and kept.
+"""The rate limiter: the rate policy of a file. Which rules apply to a kind of request is computed once and cached.
 
-What happens when shared counters are away stands on each call: `admit` lets requests continue under this worker's
-own counters, counted and logged; `admit_login` refuses, since a password guesser would like nothing better.
-A worker counts what it lets through itself as well: no worker ever lets more than a limit through, whatever the shared
-counters do or forget.
+Each method says what happens when shared counters are unavailable: `admit` fails over to this worker's own counters,
+and logs it; `admit_login` fails closed, because an outage must not help who guesses passwords. Each worker also counts
+what it admitted itself, so that it never exceeds a limit even when the shared counters lose their data.
 """
 
 import logging
@@ -18,71 +17,78 @@ from msgspec import Struct
 from sanic_qserver.errors import ConfigError, Overloaded, TooManyRequests
 from sanic_qserver.policy.access.roles import words
 from sanic_qserver.policy.files.documents import Document
-from sanic_qserver.policy.files.hot_reload import WatchedFile
+from sanic_qserver.policy.files.hot_reload import ReloadedFile
 from sanic_qserver.policy.protocols import PASS, Attempt, Verdict
-from sanic_qserver.policy.rates.concurrency import Places, Ticket
-from sanic_qserver.policy.rates.counters import Counters, CountersUnavailable, Left, MemoryCounters, Refused, Taking
-from sanic_qserver.policy.rates.rules import By, Limit, Matcher, RateRule, limits_of, rate_file, subject
+from sanic_qserver.policy.rates.concurrency import ConcurrencyLimits, Slots
+from sanic_qserver.policy.rates.counters import (
+    Charge,
+    Counters,
+    CountersUnavailable,
+    LimitExceeded,
+    LimitState,
+    MemoryCounters,
+)
+from sanic_qserver.policy.rates.rules import By, Limit, Matcher, RateRule, parse_limits, parse_rate_file, subject
 from sanic_qserver.structs.identity import PUBLIC
 
 log = logging.getLogger("sanic_qserver.policy")
 
-_KEPT = 50_000  # Kinds of requests whose rules are remembered.
-_KEPT_CALLERS = 5_000  # Those who call now, from their addresses: 0.7 kB each, and 4 µs to work out again.
+_MOST_KINDS = 50_000  # Cached: kinds of requests and the limits that apply to them.
+_MOST_CALLERS = 5_000  # Cached: 0.7 kB for each caller and address; a miss costs 4 µs.
 
 
-class Bound(Struct, frozen=True):
-    """One limit as a kind of request meets it."""
+class BoundLimit(Struct, frozen=True):
+    """One limit, and the rule that it comes from."""
 
     rule: str
     by: By
     limit: Limit
 
 
-class Met(Struct, frozen=True):
-    """The limits that a kind of request meets: by requests, by items, and the header that describes them."""
+class AppliedLimits(Struct, frozen=True):
+    """The limits that apply to a kind of request: by requests, by items, and the header that describes them."""
 
-    requests: tuple[Bound, ...]
-    items: tuple[Bound, ...]
-    every: tuple[Bound, ...]
+    requests: tuple[BoundLimit, ...]
+    items: tuple[BoundLimit, ...]
+    every: tuple[BoundLimit, ...]
     policy: str
 
 
-class Counted(Struct, frozen=True):
-    """What one attempt of a caller takes: worked out once for each caller and endpoint."""
+class CallerCharges(Struct, frozen=True):
+    """What one attempt of a caller costs under each limit."""
 
-    met: Met
-    asked: tuple[Taking, ...]
+    met: AppliedLimits
+    asked: tuple[Charge, ...]
 
 
 class RateRules:
-    """A rate-limit file worked out. Immutable: a change makes a new one.
+    """A rate-limit file, compiled. Immutable: a change of the file makes a new one.
 
-    `share`: of every limit, this process lets one part in so many through. Raises ConfigError.
+    This process admits one part in `share` of every limit. Raises ConfigError.
     """
 
     def __init__(self, document: Document, workers: int = 1, share: int = 1) -> None:
         self.document = document
-        self.file = rate_file(document)
+        self.file = parse_rate_file(document)
         self._rules: list[tuple[RateRule, Matcher, tuple[Limit, ...]]] = []
         for number, rule in enumerate(self.file.rates):
             where = f"{document.source}: rates.{number} ({rule.name})"
-            self._rules.append((rule, Matcher(rule, self.file.exempt, where), limits_of(rule, where, share)))
-        self.places = Places(self.file, document.source, workers)
+            self._rules.append((rule, Matcher(rule, self.file.exempt, where), parse_limits(rule, where, share)))
+        self.concurrency = ConcurrencyLimits(self.file, document.source, workers)
         self._by_address = any(matcher.asks_address for _, matcher, _ in self._rules)
-        # Most rules name nobody: only those who are named have kinds of their own.
+        # Only users whom a rule names need a cache entry of their own.
         self._named = frozenset(name for _, matcher, _ in self._rules for name in matcher.names)
         self._of_users: dict[str, list[int]] = {}
         for number, (rule, _, _) in enumerate(self._rules):
             for name in words(rule.users) or ("",):
                 self._of_users.setdefault(name, []).append(number)
-        self._met: FIFOCache[tuple[object, ...], Met] = FIFOCache(_KEPT)
-        self._counted: FIFOCache[tuple[object, ...], Counted] = FIFOCache(_KEPT_CALLERS)
+        self._met: FIFOCache[tuple[object, ...], AppliedLimits] = FIFOCache(_MOST_KINDS)
+        self._counted: FIFOCache[tuple[object, ...], CallerCharges] = FIFOCache(_MOST_CALLERS)
         names = Counter(rule.name for rule in (*self.file.rates, *self.file.concurrency))
         if names and names.most_common(1)[0][1] > 1:
             raise ConfigError(f"{document.source}: two rules are named '{names.most_common(1)[0][0]}'")
 
-    def met_by(self, attempt: Attempt) -> Met:
+    def find_limits(self, attempt: Attempt) -> AppliedLimits:
         """The limits that apply to an attempt of this kind."""
         access = attempt.access
         principal = access.principal
@@ -97,63 +103,63 @@ class RateRules:
         )
         met = self._met.get(key)
         if met is None:
-            met = self._met[key] = self._work_out(attempt)
+            met = self._met[key] = self._compile(attempt)
         return met
 
-    def counted(self, attempt: Attempt) -> Counted:
-        """What an attempt takes under each of its limits."""
+    def find_charges(self, attempt: Attempt) -> CallerCharges:
+        """What an attempt costs under each limit that applies."""
         principal = attempt.access.principal
         key = (principal.provider, principal.name, principal.key_id, principal.is_service, attempt.access.roles,
                attempt.path, attempt.scope, attempt.address, attempt.cost)  # fmt: skip
         counted = self._counted.get(key)
         if counted is None:
-            met = self.met_by(attempt)
-            asked = [_taking(one, attempt, 1) for one in met.requests]
-            asked += [_taking(one, attempt, attempt.cost) for one in met.items]
-            counted = self._counted[key] = Counted(met, tuple(asked))
+            met = self.find_limits(attempt)
+            asked = [_charge(one, attempt, 1) for one in met.requests]
+            asked += [_charge(one, attempt, attempt.cost) for one in met.items]
+            counted = self._counted[key] = CallerCharges(met, tuple(asked))
         return counted
 
     def matching(self, attempt: Attempt) -> list[RateRule]:
         """The rules that apply, for `explain`."""
         return [rule for rule, _ in self._found(attempt)]
 
-    def widens(self, old: "RateRules") -> str:
-        """What is allowed here and was not under `old`: a rule that is missing or changed, a new exemption."""
+    def describe_added_grants(self, old: "RateRules") -> str:
+        """What is allowed here and was not under `old`; "" for nothing. A missing or changed rule, a new exemption."""
         for part in ("rates", "concurrency"):
             if missing := [rule.name for rule in getattr(old.file, part) if rule not in getattr(self.file, part)]:
                 return f"rule '{missing[0]}' is missing or changed"
         return "" if self.file.exempt == old.file.exempt else "the exemptions are not the same"
 
     def _found(self, attempt: Attempt) -> list[tuple[RateRule, tuple[Limit, ...]]]:
-        """The rules that count an attempt, in the order of the file."""
+        """The rules that match an attempt, in the order of the file."""
         candidates = sorted({*self._of_users.get("", ()), *self._of_users.get(attempt.access.principal.name, ())})
         every = (self._rules[number] for number in candidates)
         return [(rule, limits) for rule, matcher, limits in every if matcher.matches(attempt)]
 
-    def _work_out(self, attempt: Attempt) -> Met:
+    def _compile(self, attempt: Attempt) -> AppliedLimits:
         found = self._found(attempt)
 
-        def bound(cost: str) -> tuple[Bound, ...]:
-            return tuple(Bound(r.name, r.by, limit) for r, limits in found if r.cost == cost for limit in limits)
+        def bound(cost: str) -> tuple[BoundLimit, ...]:
+            return tuple(BoundLimit(r.name, r.by, limit) for r, limits in found if r.cost == cost for limit in limits)
 
         requests, items = bound("requests"), bound("items")
         every = [(one.limit, "") for one in requests] + [(one.limit, ';qu="items"') for one in items]
         policy = ", ".join(f'"{limit.name}";q={limit.amount};w={limit.window_s:.0f}{unit}' for limit, unit in every)
-        return Met(requests, items, (*requests, *items), policy)
+        return AppliedLimits(requests, items, (*requests, *items), policy)
 
 
 class RateLimits:
-    """The rate policy: counts what is attempted under the rules in force."""
+    """The rate policy: charges attempts against the rules in force."""
 
     def __init__(
         self,
-        rules: RateRules | WatchedFile[RateRules],
+        rules: RateRules | ReloadedFile[RateRules],
         counters: Counters | None = None,
         warnings: list[str] | None = None,
     ) -> None:
-        """`counters`: shared ones; None counts in this process. `warnings` is told while shared ones are away."""
-        self.watched = rules if isinstance(rules, WatchedFile) else None
-        self._rules = rules.current if isinstance(rules, WatchedFile) else rules
+        """`counters`: shared ones; None counts in this process. `warnings` say when shared ones are unavailable."""
+        self.watched = rules if isinstance(rules, ReloadedFile) else None
+        self._rules = rules.current if isinstance(rules, ReloadedFile) else rules
         self._own = MemoryCounters()
         self._shared = counters
         self._warnings = [] if warnings is None else warnings
@@ -165,77 +171,79 @@ class RateLimits:
         """What is in force now."""
         if self.watched is not None and self.watched.current is not self._rules:
             new = self.watched.current
-            new.places.inherit(self._rules.places)
+            new.concurrency.inherit(self._rules.concurrency)
             self._rules = new
         return self._rules
 
     @property
     def counts_requests(self) -> bool:
         """Whether any rule counts requests in flight."""
-        return self.rules.places.counts_requests
+        return self.rules.concurrency.counts_requests
 
     async def admit(self, attempt: Attempt) -> Verdict:
-        """Count the attempt. Raises TooManyRequests. When shared counters are away, this worker's own count."""
-        counted = self.rules.counted(attempt)
+        """Charge the attempt. Raises TooManyRequests. Falls back to this worker's counters."""
+        counted = self.rules.find_charges(attempt)
         met = counted.met
         if not met.policy:
             return PASS
         asked = counted.asked
-        left = self._own.take_now(asked) if self._shared is None else await self._count(asked)
+        left = self._own.charge_now(asked) if self._shared is None else await self._count(asked)
         return _verdict(left, met.every, met)
 
     async def admit_items(self, attempt: Attempt) -> None:
-        """Count the further items of a batch: `attempt.cost` of them. The request itself was counted before.
+        """Charge `attempt.cost` further items of a batch; the request itself was charged before.
 
-        Raises TooManyRequests. When shared counters are away, this worker's own count.
+        Raises TooManyRequests. Falls back to this worker's counters.
         """
-        met = self.rules.met_by(attempt)
+        met = self.rules.find_limits(attempt)
         if met.items and attempt.cost > 0:
-            _verdict(await self._count([_taking(one, attempt, attempt.cost) for one in met.items]), met.items, met)
+            _verdict(await self._count([_charge(one, attempt, attempt.cost) for one in met.items]), met.items, met)
 
     async def admit_login(self, attempt: Attempt) -> Verdict:
-        """Count a try to log in. Raises TooManyRequests; and Overloaded (503) when shared counters are away."""
-        met = self.rules.met_by(attempt)
-        asked = [_taking(one, attempt, 1) for one in met.requests]
+        """Charge a login attempt. Raises TooManyRequests, and Overloaded (503) when shared counters are unavailable."""
+        met = self.rules.find_limits(attempt)
+        asked = [_charge(one, attempt, 1) for one in met.requests]
         if self._shared is None:
-            return _verdict(self._own.take_now(asked), met.requests, met)
+            return _verdict(self._own.charge_now(asked), met.requests, met)
         try:
             return _verdict(await self._shared.take(asked), met.requests, met)
         except CountersUnavailable as error:
             self._tell(error)
-            raise Overloaded("Logins cannot be counted now, so that none is let in", headers=_RETRY) from None
+            raise Overloaded(
+                "Login attempts cannot be counted now, so that nobody can log in", headers=_RETRY
+            ) from None
 
-    async def enter(self, attempt: Attempt) -> Ticket:
-        """Take a place under the concurrency rules. Raises TooManyRequests. Counted in this process, always."""
-        return self.rules.places.enter(attempt)
+    async def enter(self, attempt: Attempt) -> Slots:
+        """Take a slot under the concurrency rules. Raises TooManyRequests. Always counted in this process."""
+        return self.rules.concurrency.enter(attempt)
 
     def leave(self, ticket: object) -> None:
-        """Give the place back."""
-        if isinstance(ticket, Ticket):
-            ticket.give_back()
+        """Release the slot."""
+        if isinstance(ticket, Slots):
+            ticket.release()
 
     async def start(self) -> None:
-        """Nothing to begin: shared counters connect at their first use."""
+        """Nothing to start: shared counters connect on first use."""
 
     async def reload(self) -> None:
-        """Nothing but the file, which is looked at elsewhere."""
+        """Nothing to do: the file is reloaded elsewhere."""
 
     async def stop(self) -> None:
         """Close the connections to shared counters."""
         if self._shared is not None:
             await self._shared.close()
 
-    async def _count(self, asked: Sequence[Taking]) -> Refused | list[Left]:
+    async def _count(self, asked: Sequence[Charge]) -> LimitExceeded | list[LimitState]:
         if self._shared is None:
-            return self._own.take_now(asked)
-        if (refused := self._own.look(asked)) is not None:  # Shared counters that forgot do not open the door again.
+            return self._own.charge_now(asked)
+        if (refused := self._own.look(asked)) is not None:  # Shared counters that lost their data must not admit more.
             return refused
         try:
             left = await self._shared.take(asked)
         except CountersUnavailable as error:
             self._tell(error)
-            return self._own.take_now(asked)
-        if not isinstance(left, Refused):
+            return self._own.charge_now(asked)
+        if not isinstance(left, LimitExceeded):
             self._own.add(asked)
         if _AWAY in self._warnings:
             self._warnings.remove(_AWAY)
@@ -250,13 +258,13 @@ class RateLimits:
             log.error("%s (%s); %d requests so far", _AWAY, error, self.failure_count)
 
 
-_AWAY = "The shared counters of rate limits are away: each worker counts for itself, and nobody can log in"
+_AWAY = "The shared rate counters are unavailable: each worker counts for itself, and nobody can log in"
 _RETRY: Mapping[str, str] = {"Retry-After": "2"}
 
 
-def _verdict(left: Refused | list[Left], bounds: tuple[Bound, ...], met: Met) -> Verdict:
-    """Headers about the tightest limit, or the refusal."""
-    if isinstance(left, Refused):
+def _verdict(left: LimitExceeded | list[LimitState], bounds: tuple[BoundLimit, ...], met: AppliedLimits) -> Verdict:
+    """Headers for the limit with least left. Raises the refusal."""
+    if isinstance(left, LimitExceeded):
         raise refusal(bounds[left.which], left.retry_s, met.policy)
     if not left:
         return PASS
@@ -269,8 +277,8 @@ def _verdict(left: Refused | list[Left], bounds: tuple[Bound, ...], met: Met) ->
     return Verdict(headers={"RateLimit-Policy": met.policy, "RateLimit": told})
 
 
-def refusal(bound: Bound, retry_s: float, policy: str) -> TooManyRequests:
-    """The error that names the rule, and when to try again (never, for a batch that is larger than the limit)."""
+def refusal(bound: BoundLimit, retry_s: float, policy: str) -> TooManyRequests:
+    """The error that names the rule and when to retry (never, when a batch is larger than the limit)."""
     limit = bound.limit
     allowed = f"{limit.amount} in {limit.window_s:g} s"
     if math.isinf(retry_s):
@@ -288,5 +296,5 @@ def refusal(bound: Bound, retry_s: float, policy: str) -> TooManyRequests:
     )
 
 
-def _taking(bound: Bound, attempt: Attempt, cost: int) -> Taking:
-    return Taking((bound.rule, subject(bound.by, attempt)), bound.limit.amount, bound.limit.window_s, cost)
+def _charge(bound: BoundLimit, attempt: Attempt, cost: int) -> Charge:
+    return Charge((bound.rule, subject(bound.by, attempt)), bound.limit.amount, bound.limit.window_s, cost)

@@ -1,12 +1,12 @@
-"""Counting under limits in Redis, for several workers and machines: the moving window of the `limits` library.
+"""Rate counters in Redis, shared by workers and machines: the moving window of the `limits` library.
 
 The rules:
-1. One limit is counted exactly, in one atomic step. With several limits the earlier ones have counted an attempt
-   that a later one refuses: what is let through is never more.
-2. The time is that of the worker: machines that share a Redis need clocks that agree (NTP).
-3. Redis that does not answer within `TIMEOUT_S` (long enough for a busy machine) is away: CountersUnavailable. It is
-   left alone for `PAUSE_S` then, so that not every request waits.
-4. Redis that restarted without its data has forgotten what was counted. Each worker remembers what it let through.
+1. One limit is charged in one atomic step. With several limits an attempt that a later one refuses was charged against
+   the earlier ones: the counters may over-count, and never admit more than a limit.
+2. The time is the worker's: machines that share a Redis need synchronised clocks (NTP).
+3. A Redis that does not answer within `TIMEOUT_S` is unavailable (CountersUnavailable), and is not asked again for
+   `PAUSE_S`, so that not every request waits for it.
+4. A Redis that lost its data has forgotten the counts. Each worker also counts what it admitted itself.
 """
 
 import asyncio
@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from sanic_qserver.errors import ConfigError
-from sanic_qserver.policy.rates.counters import CountersUnavailable, Left, Refused, Taking
+from sanic_qserver.policy.rates.counters import Charge, CountersUnavailable, LimitExceeded, LimitState
 
 TIMEOUT_S = 1.0
 PAUSE_S = 3.0
@@ -23,7 +23,7 @@ CONNECTIONS = 64
 
 
 class RedisCounters:
-    """Counters in a Redis. Connects at the first use."""
+    """Counters in Redis. Connects on first use."""
 
     def __init__(self, url: str) -> None:
         """Raises ConfigError for a URL that is none, or when the library is not installed."""
@@ -32,14 +32,14 @@ class RedisCounters:
         self._away_until = 0.0
         self.failure_count = 0
 
-    async def take(self, asked: Sequence[Taking]) -> Refused | list[Left]:
-        """Take the places if there is room. Raises CountersUnavailable."""
+    async def take(self, asked: Sequence[Charge]) -> LimitExceeded | list[LimitState]:
+        """Charge every limit, if none is exhausted. Raises CountersUnavailable."""
         if time.monotonic() < self._away_until:
             raise CountersUnavailable
         try:
             async with asyncio.timeout(3 * TIMEOUT_S):
                 return await self._take(asked)
-        except Exception as error:  # The library's errors have no common base: whatever it is, nothing is known.
+        except Exception as error:  # The library's errors have no common base class.
             self.failure_count += 1
             self._away_until = time.monotonic() + PAUSE_S
             raise CountersUnavailable(type(error).__name__) from error
@@ -48,16 +48,16 @@ class RedisCounters:
         """Close the connections."""
         await self._pool.aclose()
 
-    async def _take(self, asked: Sequence[Taking]) -> Refused | list[Left]:
+    async def _take(self, asked: Sequence[Charge]) -> LimitExceeded | list[LimitState]:
         left = []
-        for number, taking in enumerate(asked):
-            key, window_s = "/".join(("qserver", *taking.key, f"{taking.window_s:g}")), int(taking.window_s)
-            has_room = await self._storage.acquire_entry(key, taking.limit, window_s, taking.cost)
-            oldest_at, count = await self._storage.get_moving_window(key, taking.limit, window_s)
+        for number, charge in enumerate(asked):
+            key, window_s = "/".join(("qserver", *charge.key, f"{charge.window_s:g}")), int(charge.window_s)
+            is_charged = await self._storage.acquire_entry(key, charge.limit, window_s, charge.cost)
+            oldest_at, count = await self._storage.get_moving_window(key, charge.limit, window_s)
             reset_s = max(0.0, oldest_at + window_s - time.time())
-            if not has_room:
-                return Refused(number, float("inf") if taking.cost > taking.limit else reset_s)
-            left.append(Left(max(0, taking.limit - int(count)), reset_s))
+            if not is_charged:
+                return LimitExceeded(number, float("inf") if charge.cost > charge.limit else reset_s)
+            left.append(LimitState(max(0, charge.limit - int(count)), reset_s))
         return left
 
 

@@ -1,4 +1,4 @@
-"""The form of `policies/rate_limits.yaml`: rules, which requests they match, and what they allow."""
+"""The format of `policies/rate_limits.yaml`: rules, the requests they match, and what they allow."""
 
 import math
 import re
@@ -24,7 +24,7 @@ Network = IPv4Network | IPv6Network
 
 
 class Exempt(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Whom rules do not touch. `services`: programs that are known as such."""
+    """Whom rules exempt. `services`: service accounts."""
 
     roles: Words = ()
     users: Words = ()
@@ -33,7 +33,7 @@ class Exempt(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class Rule(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Whom and what a rule matches, and under whom it counts. What is not said matches everything.
+    """Whom and what a rule matches, and under whom it counts. A condition that is left out matches everything.
 
     `scopes` and `endpoints` are patterns; endpoints are paths as in the documentation, without `/api`.
     """
@@ -50,9 +50,9 @@ class Rule(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class RateRule(Rule, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How often. `limits`: `20/second; 600/minute`. `cost: items` counts the items of a batch, not its requests.
+    """A rate limit. `limits`: `20/second; 600/minute`. `cost: items` charges the items of a batch, not its requests.
 
-    `burst` lets so many through at once at the same mean rate: the window grows with it.
+    `burst` admits so many at once at the same mean rate: the window grows with it.
     """
 
     limits: str
@@ -60,8 +60,8 @@ class RateRule(Rule, frozen=True, kw_only=True, forbid_unknown_fields=True):
     burst: Count | None = None
 
 
-class PlaceRule(Rule, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How many at once: open streams and websockets, or requests in flight."""
+class ConcurrencyRule(Rule, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A concurrency limit: open streams and websockets, or requests in flight."""
 
     most: Count
     of: Literal["streams", "requests"]
@@ -71,19 +71,19 @@ class RateFile(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The whole file."""
 
     rates: tuple[RateRule, ...] = ()
-    concurrency: tuple[PlaceRule, ...] = ()
+    concurrency: tuple[ConcurrencyRule, ...] = ()
     exempt: Exempt = Exempt()
 
 
 class Limit(Struct, frozen=True):
-    """So many within so many seconds, under the name that a header carries."""
+    """`amount` units in `window_s` seconds, under the name that response headers carry."""
 
     name: str
     amount: int
     window_s: float
 
 
-def rate_file(document: Document) -> RateFile:
+def parse_rate_file(document: Document) -> RateFile:
     """The document as structs. Raises ConfigError, naming the line and the rule."""
     try:
         return msgspec.convert(document.values, RateFile)
@@ -93,8 +93,8 @@ def rate_file(document: Document) -> RateFile:
         raise ConfigError(f"{document.place(path)}: {error}") from None
 
 
-def limits_of(rule: RateRule, where: str, share: int = 1) -> tuple[Limit, ...]:
-    """The limits that the rule's text means, or one part in `share` of them. Raises ConfigError, naming `where`."""
+def parse_limits(rule: RateRule, where: str, share: int = 1) -> tuple[Limit, ...]:
+    """The limits of a rule's text, divided by `share`. Raises ConfigError, naming `where`."""
     try:
         items = limits.parse_many(rule.limits)
     except ValueError:
@@ -103,9 +103,9 @@ def limits_of(rule: RateRule, where: str, share: int = 1) -> tuple[Limit, ...]:
     for item in items:
         amount, window_s = item.amount, float(item.get_expiry())
         if amount < 1:
-            raise ConfigError(f"{where}: limits: '{rule.limits}' lets nothing through; take the scope away instead")
+            raise ConfigError(f"{where}: limits: '{rule.limits}' admits nothing; take the scope away instead")
         if rule.burst is not None and rule.burst > amount:
-            # Rounded up: the mean rate is never more than what is written.
+            # Rounded up: the mean rate never exceeds the configured one.
             amount, window_s = rule.burst, float(math.ceil(window_s * rule.burst / amount))
         name = rule.name if len(items) == 1 else f"{rule.name}-{window_s:g}s"
         result.append(Limit(name, max(1, amount // share), window_s))
@@ -113,18 +113,18 @@ def limits_of(rule: RateRule, where: str, share: int = 1) -> tuple[Limit, ...]:
 
 
 class Matcher:
-    """A rule's conditions, ready to be asked."""
+    """A rule's conditions, compiled."""
 
     def __init__(self, rule: Rule, overall: Exempt, where: str) -> None:
-        """Raises ConfigError for an address that is none."""
+        """Raises ConfigError for an invalid address."""
         self._rule = rule
         self._roles, self._users = frozenset(words(rule.roles)), frozenset(words(rule.users))
         self._scopes, self._endpoints = words(rule.scopes), words(rule.endpoints)
-        self._networks = networks(rule.addresses, f"{where}: addresses")
+        self._networks = parse_networks(rule.addresses, f"{where}: addresses")
         both = (rule.exempt, overall)
         self._exempt_roles = frozenset(name for one in both for name in words(one.roles))
         self._exempt_users = frozenset(name for one in both for name in words(one.users))
-        self._exempt_networks = [n for one in both for n in networks(one.addresses, f"{where}: except")]
+        self._exempt_networks = [n for one in both for n in parse_networks(one.addresses, f"{where}: except")]
         self._spares_services = any(one.services for one in both)
 
     @property
@@ -134,11 +134,11 @@ class Matcher:
 
     @property
     def names(self) -> frozenset[str]:
-        """The users that are named: for others the answer depends on their roles only."""
+        """The users that the rule names. For others the result depends on their roles only."""
         return self._users | self._exempt_users
 
     def matches(self, attempt: Attempt) -> bool:
-        """Whether the rule counts this."""
+        """Whether the rule applies to an attempt."""
         access, rule = attempt.access, self._rule
         principal = access.principal
         if self._exempt_roles.intersection(access.roles) or principal.name in self._exempt_users:
@@ -156,7 +156,7 @@ class Matcher:
 
 
 def subject(by: By, attempt: Attempt) -> str:
-    """Under whom an attempt counts. The anonymous count by address: they would share one counter otherwise."""
+    """The key under which an attempt counts. Anonymous callers count by address, or all would share one counter."""
     principal = attempt.access.principal
     if by == "everybody":
         return "*"
@@ -172,8 +172,8 @@ def is_anonymous(principal: Principal) -> bool:
     return principal.provider == PUBLIC.provider and principal.name == PUBLIC.name
 
 
-def networks(addresses: Words, where: str) -> list[Network]:
-    """The networks that texts like `10.0.0.0/8` mean. Raises ConfigError."""
+def parse_networks(addresses: Words, where: str) -> list[Network]:
+    """The networks of texts like `10.0.0.0/8`. Raises ConfigError."""
     try:
         return [ip_network(address, strict=False) for address in words(addresses)]
     except ValueError as error:
@@ -190,8 +190,8 @@ def _is_in(address: str, among: list[Network]) -> bool:
     return any(known in network for network in among)
 
 
-def described(rule: Rule) -> str:
-    """What a rule says, for people: only what is set."""
+def describe_rule(rule: Rule) -> str:
+    """A rule for people to read: only what is set."""
 
     def text(value: Any) -> str:
         if isinstance(value, Mapping):

@@ -75,7 +75,7 @@ async def test_a_file_that_was_cut_off_does_not_lift_the_limits(limited):
     server.file.write_text(text[: text.index("  - {name: slow")])
     await asyncio.sleep(1.5)
     assert (await server.get("/api/status")).status_code == 429
-    assert "cut off" in (await server.get("/readyz")).json()["warnings"][0]
+    assert "truncated" in (await server.get("/readyz")).json()["warnings"][0]
 
 
 async def test_requests_in_flight_are_limited(limited):
@@ -115,7 +115,7 @@ def test_several_workers_share_the_limits_that_are_shipped(make_config):
         app = app_of(make_config(server={"workers": workers}))
         access = app.ctx.gate.access.access_of(SINGLE_USER)
         attempt = Attempt(access=access, path=ENDPOINTS[0].path, scope=ENDPOINTS[0].scope, address="127.0.0.1")
-        return app.ctx.gate.rates.rules.met_by(attempt).policy
+        return app.ctx.gate.rates.rules.find_limits(attempt).policy
 
     assert policy_of(1) == '"everyone";q=50000;w=1'
     assert policy_of(2) == '"everyone";q=25000;w=1'

@@ -97,7 +97,7 @@ async def test_a_file_that_was_cut_off_does_not_widen_access(server):
     server.file.write_text(WIDE[: WIDE.index("    scopes_remove")])
 
     async def is_told():
-        return any("cut off" in warning for warning in await warnings(server))
+        return any("truncated" in warning for warning in await warnings(server))
 
     await until(is_told)
     assert await scopes(server) == before

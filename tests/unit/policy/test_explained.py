@@ -121,7 +121,7 @@ def test_the_facility_knows_programs_and_tokens():
     assert (agent.user_group, agent.quota.batch_items) == ("automation", 500)
     assert at("facility", "kim", claims={"groups": ["proposal-42"]}).user_group == "users"
     assert at("facility", "lee", claims={"realm_access": {"roles": ["controls-x"]}}).roles == ("expert", "admin")
-    assert RateRules(read_document(ROOT / "policies/examples/facility/rate_limits.yaml")).places.counts_requests
+    assert RateRules(read_document(ROOT / "policies/examples/facility/rate_limits.yaml")).concurrency.counts_requests
 
 
 # explain

@@ -8,7 +8,7 @@ from attempts import attempt, passes
 
 from sanic_qserver.errors import ConfigError, Overloaded, TooManyRequests
 from sanic_qserver.policy.files.documents import parse_document
-from sanic_qserver.policy.rates.counters import CountersUnavailable, MemoryCounters, Refused, Taking
+from sanic_qserver.policy.rates.counters import Charge, CountersUnavailable, LimitExceeded, MemoryCounters
 from sanic_qserver.policy.rates.limiter import RateLimits, RateRules
 from sanic_qserver.scopes import Scope
 from sanic_qserver.structs.identity import Principal
@@ -40,7 +40,7 @@ def test_no_stretch_of_a_windows_length_lets_more_than_the_limit_through(seed, l
     passed: list[float] = []
     for _ in range(3000):
         clock.now += random_.expovariate(3 * limit / window_s)
-        if not isinstance(counters.take_now([Taking(("rule", "me"), limit, window_s, 1)]), Refused):
+        if not isinstance(counters.charge_now([Charge(("rule", "me"), limit, window_s, 1)]), LimitExceeded):
             passed.append(clock.now)
     for first, last in zip(passed, passed[limit:], strict=False):
         assert last - first >= window_s
@@ -50,37 +50,37 @@ def test_no_stretch_of_a_windows_length_lets_more_than_the_limit_through(seed, l
 
 def test_a_refused_attempt_takes_nothing_under_other_limits():
     counters = MemoryCounters(Time())
-    wide, narrow = Taking(("a", "me"), 10, 60.0, 1), Taking(("b", "me"), 1, 60.0, 1)
-    assert not isinstance(counters.take_now([wide, narrow]), Refused)
+    wide, narrow = Charge(("a", "me"), 10, 60.0, 1), Charge(("b", "me"), 1, 60.0, 1)
+    assert not isinstance(counters.charge_now([wide, narrow]), LimitExceeded)
     for _ in range(5):
-        assert isinstance(counters.take_now([wide, narrow]), Refused)
-    left = counters.take_now([wide])
-    assert not isinstance(left, Refused)
+        assert isinstance(counters.charge_now([wide, narrow]), LimitExceeded)
+    left = counters.charge_now([wide])
+    assert not isinstance(left, LimitExceeded)
     assert left[0].remaining == 8
 
 
 def test_the_time_to_wait_is_true():
     clock = Time()
     counters = MemoryCounters(clock)
-    taking = Taking(("rule", "me"), 3, 10.0, 1)
+    taking = Charge(("rule", "me"), 3, 10.0, 1)
     for _ in range(3):
-        counters.take_now([taking])
+        counters.charge_now([taking])
         clock.now += 1
-    refused = counters.take_now([taking])
-    assert isinstance(refused, Refused)
+    refused = counters.charge_now([taking])
+    assert isinstance(refused, LimitExceeded)
     clock.now += refused.retry_s - 0.2
-    assert isinstance(counters.take_now([taking]), Refused)
+    assert isinstance(counters.charge_now([taking]), LimitExceeded)
     clock.now += 0.2001
-    assert not isinstance(counters.take_now([taking]), Refused)
+    assert not isinstance(counters.charge_now([taking]), LimitExceeded)
 
 
 def test_counters_of_those_who_left_are_forgotten():
     clock = Time()
     counters = MemoryCounters(clock)
     for number in range(10_000):
-        counters.take_now([Taking(("rule", f"user{number}"), 3, 1.0, 1)])
+        counters.charge_now([Charge(("rule", f"user{number}"), 3, 1.0, 1)])
     clock.now += 5
-    counters.take_now([Taking(("rule", "me"), 3, 1.0, 1)])
+    counters.charge_now([Charge(("rule", "me"), 3, 1.0, 1)])
     assert len(counters) == 1
 
 
@@ -156,7 +156,7 @@ async def test_every_window_of_a_rule_must_have_room():
 
 
 async def test_burst_lets_more_through_at_once_at_the_same_rate():
-    met = rules("rates: [{name: a, limits: 10/second, burst: 45}]").met_by(attempt())
+    met = rules("rates: [{name: a, limits: 10/second, burst: 45}]").find_limits(attempt())
     assert met.policy == '"a";q=45;w=5'
 
 
@@ -187,7 +187,7 @@ async def test_the_refusal_names_the_rule_and_when_to_come_back():
     ("text", "said"),
     [
         ("rates: [{name: a, limits: often}]", "is not like '20/second; 600/minute'"),
-        ("rates: [{name: a, limits: 0/second}]", "lets nothing through"),
+        ("rates: [{name: a, limits: 0/second}]", "admits nothing"),
         ("rates:\n  - {name: a, limits: 1/second}\n  - {name: b}", "rate_limits.yaml:3: Object missing required field"),
         ("rates: [{name: a, limits: 1/second}, {name: a, limits: 2/second}]", "two rules are named 'a'"),
         ("rates: [{name: a, limits: 1/second, addresses: [everywhere]}]", "does not appear to be"),
@@ -249,7 +249,7 @@ async def test_without_shared_counters_requests_continue_under_the_workers_own_c
 
 async def test_without_shared_counters_nobody_logs_in():
     limits = RateLimits(rules("rates: [{name: a, limits: 3/hour}]"), Away())
-    with pytest.raises(Overloaded, match="Logins cannot be counted"):
+    with pytest.raises(Overloaded, match="Login attempts cannot be counted"):
         await limits.admit_login(attempt(""))
 
 
@@ -274,8 +274,8 @@ def test_ten_thousand_people_and_a_thousand_rules_load_in_a_second_and_are_met_a
     loaded_s = perf_counter() - started
     print(f"loaded in {loaded_s:.2f} s")
     assert permissions.access_of(Principal(name="user9999", provider="ldap"), Clock()).roles == ("user",)
-    assert rated.met_by(attempt("user7")).policy == '"r7";q=5;w=1'
+    assert rated.find_limits(attempt("user7")).policy == '"r7";q=5;w=1'
     started = perf_counter()
     for _ in range(1000):
-        rated.met_by(attempt("user7"))
+        rated.find_limits(attempt("user7"))
     assert (perf_counter() - started) < 1
