@@ -119,6 +119,8 @@ def create_app(config: Config, *, name: str = "sanic_qserver") -> App:
 
 
 def _build_gate(config: Config, services: Services, access: AccessPolicy, extensions: Extensions) -> Gate:
+    ways = services.logins.ways.values()
+    services.warnings.extend(warning for way in ways for warning in getattr(way, "warnings", ()))
     providers = Providers([*services.logins.recognisers, *extensions.providers()])
     services.logins.on_revocation(providers.forget)
     browsers = Browsers(services.logins, config.server.allow_origins)

@@ -118,14 +118,19 @@ def database_url(config: Config) -> str:
     return config.database.url or f"sqlite:///{config.folder / 'sanic_qserver.sqlite'}"
 
 
+def secret_file(config: Config) -> Path:
+    """Where the secret of tokens is kept when none is configured: beside an SQLite database. Raises ConfigError."""
+    url = database_url(config)
+    if not url.startswith("sqlite") or ":memory:" in url:
+        raise ConfigError("[auth] secret_keys: give one (openssl rand -hex 32), so that all workers and replicas agree")
+    return Path(url.partition("///")[2].partition("?")[0] + ".secret")
+
+
 def _secrets(config: Config) -> tuple[str, ...]:
     """The configured keys of tokens, or one that is made once and kept beside an SQLite database."""
     if config.auth.secret_keys:
         return config.auth.secret_keys
-    url = database_url(config)
-    file = Path(url.partition("///")[2].partition("?")[0] + ".secret")
-    if not url.startswith("sqlite") or ":memory:" in url:
-        raise ConfigError("[auth] secret_keys: give one (openssl rand -hex 32), so that all workers and replicas agree")
+    file = secret_file(config)
     try:
         return (_kept_secret(file),)
     except OSError as error:

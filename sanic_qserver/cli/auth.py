@@ -4,6 +4,7 @@ import asyncio
 import getpass
 import sys
 import time
+from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
@@ -48,8 +49,31 @@ def apikey(
         raise ConfigError(f"'{owner}': write the owner as provider:name, such as staff:alice or service:robot")
     if unknown := set(scopes or ()) - {str(scope) for scope in Scope}:
         raise ConfigError(f"there is no scope {min(unknown)}")
+    if action == "delete" and not first_eight:
+        raise ConfigError(f"which key? Add --first-eight; 'apikey list {owner}' shows them")
     wanted = tuple(sorted(scopes)) if scopes else (INHERIT,)
-    asyncio.run(_apikey(load(config), action, Principal(name=name, provider=provider), wanted, note, days, first_eight))
+    asyncio.run(
+        _apikey(
+            _with_accounts(config), action, Principal(name=name, provider=provider), wanted, note, days, first_eight
+        )
+    )
+
+
+def _with_accounts(file: Path | None) -> Config:
+    """The configuration of a server that keeps accounts. Raises ConfigError: else a key would be made for nothing."""
+    config = load(file)
+    if config.auth.providers or config.database.url:
+        return config
+    if file is None:
+        raise ConfigError("which server's database? Add --config config.toml, or set QSERVER_HTTP_SERVER_CONFIG")
+    raise ConfigError(f"{file}: this server keeps no accounts: set [database] url, or [[auth.providers]]")
+
+
+def _check_provider(config: Config, owner: Principal) -> None:
+    """Raise ConfigError for a provider that could never let its owner in."""
+    names = ["service", *(one.name for one in config.auth.providers)]
+    if owner.provider not in names:
+        raise ConfigError(f"there is no provider '{owner.provider}' in the configuration; there are {', '.join(names)}")
 
 
 async def _apikey(
@@ -57,11 +81,15 @@ async def _apikey(
 ) -> None:
     from sanic_qserver.auth.accounts import Accounts  # noqa: PLC0415  # SQLAlchemy, for this command only
 
+    if action != "create" and not await _revision(config):
+        raise ConfigError("there is no database yet, and so nobody has a key")
     accounts = Accounts(config, time.time)
     await accounts.open()
     try:
         known = await accounts.store.known(owner)
         if action == "create":
+            if known is None:
+                _check_provider(config, owner)
             if known is None and owner.provider == "service":
                 known = await accounts.store.identity_of(await accounts.store.add_service(owner.name, note))
             known = known or await accounts.store.remember(owner)
@@ -86,23 +114,26 @@ def db(
     config: ConfigFile = None,
 ) -> None:
     """Bring the database of logins up to date, as the server does at its start; or see whether it is."""
-    from sanic_qserver.auth.accounts import database_url  # noqa: PLC0415  # SQLAlchemy, for this command only
-    from sanic_qserver.auth.storage.database import HEAD, Database  # noqa: PLC0415
+    from sanic_qserver.auth.storage.database import HEAD  # noqa: PLC0415  # SQLAlchemy, for this command only
 
-    loaded = load(config)
-
-    async def work() -> str:
-        database = Database(loaded.database, database_url(loaded))
-        try:
-            if action == "upgrade":
-                await database.upgrade()
-            return await database.checked_revision()
-        finally:
-            await database.close()
-
-    found = asyncio.run(work())
+    loaded = _with_accounts(config)
+    found = asyncio.run(_revision(loaded, upgrade=action == "upgrade"))
     print(f"{'OK' if found == HEAD else 'not up to date'}: revision {found or 'none'}, this version has {HEAD}")
     raise typer.Exit(0 if found == HEAD else 1)
+
+
+async def _revision(config: Config, *, upgrade: bool = False) -> str:
+    """The revision of the tables, perhaps after an upgrade; "" when there are none."""
+    from sanic_qserver.auth.accounts import database_url  # noqa: PLC0415
+    from sanic_qserver.auth.storage.database import Database  # noqa: PLC0415
+
+    database = Database(config.database, database_url(config))
+    try:
+        if upgrade:
+            await database.upgrade()
+        return await database.checked_revision()
+    finally:
+        await database.close()
 
 
 COMMANDS = (hash_password, apikey, db)

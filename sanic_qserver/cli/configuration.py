@@ -1,5 +1,6 @@
 """`sanic-qserver init`, `check` and `routes`: the configuration and what it gives."""
 
+import asyncio
 import re
 import shutil
 from pathlib import Path
@@ -9,10 +10,11 @@ import msgspec
 import typer
 
 from sanic_qserver.api.endpoint import Endpoint, Stream
+from sanic_qserver.api.services import Services
 from sanic_qserver.api.table import ENDPOINTS, STREAMS
-from sanic_qserver.app import create_app
+from sanic_qserver.cli.checking import app_to_look_at, warnings_of
 from sanic_qserver.cli.options import ConfigFile
-from sanic_qserver.config.settings import load, shipped
+from sanic_qserver.config.settings import Config, load, shipped
 from sanic_qserver.errors import ConfigError
 from sanic_qserver.http.openapi import document
 
@@ -35,22 +37,43 @@ def init(
     print(f"Start: sanic-qserver serve --config {folder / 'config.toml'}")
 
 
-def check(config: ConfigFile = None) -> None:
-    """Check a configuration with its policies. Ends with 0 when all is well, 1 for warnings, 2 for mistakes."""
+def check(
+    config: ConfigFile = None,
+    *,
+    online: Annotated[bool, typer.Option("--online", help="Ask RE Manager, directory, database … too.")] = False,
+    login: Annotated[str, typer.Option(help="With --online: a login to try, as provider:name.")] = "",
+) -> None:
+    """Check a configuration with its policies. Ends with 0 when all is well, 1 for warnings, 2 for mistakes.
+
+    Nothing is written. With --online everything that the configuration names is asked, and one login tried.
+    """
     loaded = load(config)
-    app = create_app(loaded, name="check")
-    warnings = app.ctx.services.warnings
+    app = app_to_look_at(loaded, "check")
+    warnings = list(warnings_of(loaded, app))
     for warning in warnings:
         print(f"warning: {warning}")
+    if online:
+        warnings += asyncio.run(_ask_all(loaded, app.ctx.services, login))
     print(f"{loaded.source or 'the defaults'}: {'usable, with warnings' if warnings else 'OK'}")
     raise typer.Exit(1 if warnings else 0)
+
+
+async def _ask_all(config: Config, services: Services, login: str) -> list[str]:
+    """What is not well."""
+    from sanic_qserver.cli.online import ask_all  # noqa: PLC0415  # for this option only
+
+    bad = []
+    async for what, said, is_well in ask_all(config, services, login):
+        print(f"{'ok' if is_well else 'FAILED'}: {what}: {said}")
+        bad += [] if is_well else [what]
+    return bad
 
 
 def _rows(config: Path | None) -> tuple[tuple[Endpoint, ...], tuple[Stream, ...]]:
     """What is served: with a configuration, its custom modules too."""
     if config is None:
         return ENDPOINTS, STREAMS
-    rows = create_app(load(config), name="rows").ctx.rows
+    rows = app_to_look_at(load(config), "rows").ctx.rows
     return (
         tuple(row for row in rows if isinstance(row, Endpoint)),
         tuple(row for row in rows if isinstance(row, Stream)),

@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator
 from datetime import datetime
 from typing import Annotated
+from zoneinfo import ZoneInfo
 
 import typer
 
@@ -32,7 +33,7 @@ def explain(  # noqa: PLR0913, PLR0917  # each is an option
     role: Annotated[list[str] | None, typer.Option(help="A role that the provider gives.")] = None,
     group: Annotated[list[str] | None, typer.Option(help="A group of the directory.")] = None,
     claim: Annotated[list[str] | None, typer.Option(help="A claim of the token: name=value")] = None,
-    at: Annotated[str, typer.Option(help="The time: 2026-06-01T08:00 (local) or with a zone.")] = "",
+    at: Annotated[str, typer.Option(help="The time: 2026-06-01T08:00 (the policy's time zone) or with a zone.")] = "",
     address: Annotated[str, typer.Option(help="Where the request comes from.")] = "",
     single_user: Annotated[bool, typer.Option("--single-user", help="The holder of the server's one API key.")] = False,
     config: ConfigFile = None,
@@ -44,13 +45,14 @@ def explain(  # noqa: PLR0913, PLR0917  # each is an option
     if not isinstance(permissions, Permissions):
         raise ConfigError(f"{type(policies.access).__name__}: only policies from files can be explained")
     principal = _principal(user, provider, role or [], group or [], claim or [], is_single_user=single_user)
-    clock = _clock(at)
+    zone = ZoneInfo(permissions.file.time_zone)
+    clock = _clock(at, zone)
     explanation = explained(permissions, principal, row.scope, row.any_scope, clock)
     print(f"{verb.upper()} /api{row.path} asks for {row.scope or 'nothing: it is public'}")
     for line in explanation.lines:
         print(line)
     if explanation.access is not None:
-        for line in _holdings(explanation.access, row, policies, address):
+        for line in _holdings(explanation.access, row, policies, address, zone):
             print(line)
     raise typer.Exit(0 if explanation.is_allowed else 1)
 
@@ -101,21 +103,24 @@ def _nested(claims: list[str]) -> dict[str, object]:
     return result
 
 
-def _clock(at: str) -> Clock:
+def _clock(at: str, zone: ZoneInfo) -> Clock:
     if not at:
         return Clock()
     try:
-        now = datetime.fromisoformat(at).timestamp()
+        said = datetime.fromisoformat(at)
     except ValueError:
         raise ConfigError(f"--at {at}: write a time like 2026-06-01T08:00") from None
+    now = (said if said.tzinfo else said.replace(tzinfo=zone)).timestamp()
     return Clock(lambda: now, lambda: 0.0)
 
 
-def _holdings(access: Access, row: Endpoint | Stream, policies: Policies, address: str) -> Iterator[str]:
+def _holdings(
+    access: Access, row: Endpoint | Stream, policies: Policies, address: str, zone: ZoneInfo
+) -> Iterator[str]:
     yield f"Scopes: {', '.join(listed(access.scopes)) or 'none'}"
     yield f"Submits as: {access.user}, user group {access.user_group}"
     if access.expires_at is not None:
-        yield f"Until: {datetime.fromtimestamp(access.expires_at).astimezone().isoformat(timespec='minutes')}"
+        yield f"Until: {datetime.fromtimestamp(access.expires_at, zone).isoformat(timespec='minutes')} ({zone.key})"
     quota = {"items in the queue": access.quota.queue_items, "items in a batch": access.quota.batch_items}
     stated = [f"{count} {what}" for what, count in quota.items() if count is not None]
     yield f"Quota: {', '.join(stated) or 'none'}"

@@ -18,6 +18,7 @@ from sanic_qserver.cli.options import ConfigFile
 from sanic_qserver.cli.ports import await_free_port
 from sanic_qserver.cli.reloading import serve_again_and_again
 from sanic_qserver.config.settings import Config, load
+from sanic_qserver.errors import ConfigError
 from sanic_qserver.http.server.connection import DeadlineProtocol
 
 log = logging.getLogger("sanic_qserver")
@@ -79,6 +80,12 @@ def start_logging() -> None:
     )
     for name in ("sanic.root", "sanic.server", "httpx"):
         logging.getLogger(name).setLevel(logging.WARNING)
+    logging.getLogger("sanic.error").addFilter(_is_no_mistake)
+
+
+def _is_no_mistake(record: logging.LogRecord) -> bool:
+    """Sanic prints the traceback of what ends the start; of a mistake in the configuration one line is enough."""
+    return not (record.exc_info and isinstance(record.exc_info[1], ConfigError))
 
 
 def _with_key(config: Config) -> Config:

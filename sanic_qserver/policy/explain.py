@@ -7,7 +7,7 @@ from msgspec import Struct
 from sanic_qserver.errors import NotAuthenticated
 from sanic_qserver.policy.access.permissions import Permissions
 from sanic_qserver.policy.access.roles import Step, matching, steps_of
-from sanic_qserver.policy.access.windows import Clock
+from sanic_qserver.policy.access.windows import ALWAYS, Clock, told
 from sanic_qserver.policy.protocols import Attempt
 from sanic_qserver.policy.rates.limiter import RateRules
 from sanic_qserver.policy.rates.rules import describe_rule
@@ -89,7 +89,11 @@ def _grants(permissions: Permissions, principal: Principal, clock: Clock) -> Ite
 
 
 def _entries(permissions: Permissions, principal: Principal) -> Iterator[str]:
-    if principal.name in permissions.file.users:
+    if (entry := permissions.entry_of(principal)) is not None:
+        yield f"  {'.'.join(map(str, entry.path))} ({_place(permissions, entry.path)})"
+        if entry.window is not ALWAYS:
+            yield f"  {told(entry.window, entry.grant.time_zone or permissions.file.time_zone)}"
+    elif principal.name in permissions.file.users:
         path = ("users", principal.name)
         yield f"  users.{principal.name} ({_place(permissions, path)})"
     else:

@@ -1,6 +1,6 @@
 """Logins of a small site: users and argon2id hashes in the configuration."""
 
-from sanic_qserver.auth.providers.passwords import HASH_PREFIX, Passwords
+from sanic_qserver.auth.providers.passwords import HASH_PREFIX, Passwords, is_whole
 from sanic_qserver.config.logins import Dictionary, DictionaryUser
 from sanic_qserver.errors import ConfigError
 from sanic_qserver.structs.identity import Principal
@@ -17,7 +17,13 @@ class DictionaryLogin:
             name: DictionaryUser(password=user) if isinstance(user, str) else user
             for name, user in config.users.items()
         }
+        self.warnings: list[str] = []
         for name, user in self._users.items():
+            if user.password.startswith(HASH_PREFIX) and not is_whole(user.password):
+                self.warnings.append(
+                    f"[[auth.providers]] {config.name}: the hash of '{name}' is an example, or cut off: nobody logs in "
+                    "with it (sanic-qserver hash-password makes one)"
+                )
             if not user.password:
                 raise ConfigError(f"[[auth.providers]] {config.name}: the password of '{name}' is empty")
 

@@ -56,6 +56,21 @@ class LdapLogin:
             return None
         return await self.pool.run(lambda: self._login(username, password))
 
+    async def probe(self) -> str:
+        """Ask the directory, and log in there with the server's own account if it has one. Raises DirectoryAway."""
+        return await self.pool.run(self._probe)
+
+    def _probe(self) -> str:
+        user, password = self._config.lookup_dn_search_user, self._config.lookup_dn_search_password
+        try:
+            connection = self._bound(user, password) if user else self._opened("", "")
+        except (LDAPException, OSError) as error:
+            raise DirectoryAway(_reason(error)) from None
+        if connection is None:
+            raise DirectoryAway("The directory refuses the server's own account (lookup_dn_search_user)")
+        connection.unbind()
+        return "the directory answers"
+
     def _login(self, username: str, password: str) -> Principal | None:
         try:
             resolved, names = self._names_of(username)
@@ -138,6 +153,18 @@ class LdapLogin:
 
     def _bound(self, dn: str, password: str) -> Connection | None:
         """A connection as `dn`; None when the directory says that name and password do not fit."""
+        connection = self._opened(dn, password)
+        try:
+            if connection.bind():
+                return connection
+        except (LDAPException, OSError):
+            _close(connection)
+            raise
+        connection.unbind()
+        return None
+
+    def _opened(self, dn: str, password: str) -> Connection:
+        """A connection to a server that answers, encrypted if it is to be, not yet bound."""
         config = self._config
         connection = Connection(
             self._servers,
@@ -151,13 +178,10 @@ class LdapLogin:
             connection.open()
             if config.use_tls and not config.use_ssl and not connection.start_tls():
                 raise LDAPSocketOpenError("STARTTLS was refused")
-            if connection.bind():
-                return connection
         except (LDAPException, OSError):
             _close(connection)
             raise
-        connection.unbind()
-        return None
+        return connection
 
 
 def _reason(error: BaseException) -> str:

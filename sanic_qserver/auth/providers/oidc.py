@@ -33,6 +33,10 @@ class OidcLogin:
         self._config = config
         self.provider = OpenIdProvider(config)
 
+    async def probe(self) -> str:
+        """Ask the provider whether it is there. Raises ProviderAway."""
+        return await self.provider.probe()
+
     async def authorize_url(self, *, redirect_uri: str, state: str, nonce: str, verifier: str) -> str:
         """Where the browser goes. Raises ProviderAway."""
         endpoint = str((await self.provider.document()).get("authorization_endpoint", ""))

@@ -33,6 +33,10 @@ class OidcTokens:
         self.provider = OpenIdProvider(config)
         self._verified: TLRUCache[str, Principal] = TLRUCache(_MOST, ttu=_good_until, timer=time.time)
 
+    async def probe(self) -> str:
+        """Ask the provider whether it is there. Raises ProviderAway."""
+        return await self.provider.probe()
+
     async def identify(self, credential: Credential) -> Principal | None:
         """Whom the token is about; None for another issuer's. Raises AccessTokenExpired or InvalidAccessToken."""
         token = credential.value

@@ -81,6 +81,11 @@ class OpenIdProvider:
         self._document, self._document_at = found, time.monotonic()
         return found
 
+    async def probe(self) -> str:
+        """Fetch the discovery document and the keys. Raises ProviderAway."""
+        await self._key_set(is_fresh=False)
+        return f"{self.issuer} answers"
+
     async def read(self, token: str, audience: str) -> dict[str, Any]:
         """The claims of a good token. Raises BadToken or ProviderAway."""
         claims = await self._verified(token)

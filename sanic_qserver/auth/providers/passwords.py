@@ -7,13 +7,14 @@ with `Retry-After`. argon2 releases the interpreter's lock.
 import hmac
 import secrets
 
-from argon2 import PasswordHasher, Type
+from argon2 import PasswordHasher, Type, extract_parameters
 from argon2.exceptions import InvalidHashError, VerificationError
 
 from sanic_qserver.config.logins import PasswordsConfig
 from sanic_qserver.threads import BoundedPool
 
 HASH_PREFIX = "$argon2id$"
+_SALT_BYTES, _HASH_BYTES = 8, (16, 24, 32, 48, 64)
 
 
 class Passwords:
@@ -37,7 +38,7 @@ class Passwords:
     def _matches(self, hash_: str, password: str) -> bool:
         try:
             return self._hasher.verify(hash_, password)
-        except (VerificationError, InvalidHashError):
+        except (VerificationError, InvalidHashError, UnicodeEncodeError):
             return False
 
     def close(self) -> None:
@@ -50,3 +51,13 @@ def hasher_of(config: PasswordsConfig) -> PasswordHasher:
     return PasswordHasher(
         time_cost=config.time_cost, memory_cost=config.memory_kib, parallelism=config.parallelism, type=Type.ID
     )
+
+
+def is_whole(hash_: str) -> bool:
+    """Whether a hash is one: neither an example with dots in it nor cut off."""
+    try:
+        parameters = extract_parameters(hash_)
+        hash_.encode("ascii")
+    except (InvalidHashError, ValueError):
+        return False
+    return parameters.salt_len >= _SALT_BYTES and parameters.hash_len in _HASH_BYTES

@@ -67,6 +67,11 @@ class SamlLogin:
         self._made_again_at = float("-inf")
         self.pool = BoundedPool(config.threads, 8 * config.threads, "saml")
 
+    async def probe(self) -> str:
+        """Read the provider's metadata. Raises IdentityProviderAway."""
+        await self.pool.run(self._client)
+        return "its metadata can be read"
+
     async def authorize_url(self, *, redirect_uri: str, state: str, nonce: str, verifier: str) -> str:  # noqa: ARG002
         """Where the browser goes. Raises IdentityProviderAway."""
         return await self._in_time(lambda: self._request(state, _id_of(nonce)))

@@ -83,6 +83,17 @@ def window(begin: Any, end: Any, zone: str, where: str) -> Window:
     return Window(opens_at, closes_at)
 
 
+def told(window: Window, zone: str) -> str:
+    """A window for people, in a time zone."""
+    opens_at, closes_at = (
+        "" if math.isinf(at) else datetime.fromtimestamp(at, ZoneInfo(zone)).isoformat(timespec="minutes")
+        for at in (window.opens_at, window.closes_at)
+    )
+    start = f" from {opens_at}" if opens_at else ""
+    end = f" until {closes_at}" if closes_at else ""
+    return f"the window is open{start}{end} ({zone})"
+
+
 def _instant(value: Any, zone: ZoneInfo, where: str, *, is_end: bool) -> float:
     if isinstance(value, str):
         try:
