@@ -107,6 +107,7 @@ def create_app(config: Config, *, name: str = "sanic_qserver") -> App:
         config.server.write_stall_s,
         config.live.stall_s,
     )
+    app.after_server_stop(lambda _: app.ctx.connections.settle())
     app.ctx.services = services
     app.ctx.gate = gate
     app.ctx.bodies = bodies

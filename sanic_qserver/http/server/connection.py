@@ -107,7 +107,7 @@ class DeadlineProtocol(WebSocketProtocol):
         """The connection has ended, by whoever."""
         if self._is_refused:
             return
-        self._registry.leave(self)
+        self._registry.leave(self, self._task)
         super().connection_lost(exc)  # type: ignore[no-untyped-call]
 
     def begin_request(self) -> None:
@@ -123,6 +123,10 @@ class DeadlineProtocol(WebSocketProtocol):
     def exempt(self) -> None:
         """The request was admitted to a stream that has deadlines of its own."""
         self._is_exempt = True
+
+    def may_drop(self, size: int) -> bool:
+        """Whether so many bytes may be read only to be dropped: all connections together have a rate for this."""
+        return self._registry.may_drop(size)
 
     async def receive_more(self) -> None:
         """Wait for more of what the client sends. A future: Sanic's event costs a request 3 % of its time."""

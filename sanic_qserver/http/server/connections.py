@@ -11,6 +11,7 @@ from time import monotonic
 from typing import Protocol
 
 LOOK_S = 1.0
+_DROPPED_PER_S = 32_000_000  # Bytes that are read only to be dropped: enough for an upload, too little for a flood.
 _V6_PREFIX = 64  # A household or an office holds this much, so it counts as one address.
 
 
@@ -35,6 +36,8 @@ class Connections:
         self._open: dict[Watched, str] = {}
         self._by_address: Counter[str] = Counter()
         self._timer: asyncio.TimerHandle | None = None
+        self._ending: set[asyncio.Task[None]] = set()
+        self._dropped, self._dropped_at = 0.0, 0.0
 
     def __len__(self) -> int:
         return len(self._open)
@@ -52,13 +55,31 @@ class Connections:
             self._by_address[network] += 1
         return True
 
-    def leave(self, connection: Watched) -> None:
-        """The connection has ended."""
+    async def settle(self) -> None:
+        """Wait, but not for long, until those who served connections that have ended have noticed."""
+        if self._ending:
+            await asyncio.wait(self._ending, timeout=LOOK_S)
+
+    def leave(self, connection: Watched, task: "asyncio.Task[None] | None") -> None:
+        """The connection has ended. `task`: what serves it, and ends soon."""
+        if task is not None:
+            self._ending.add(task)
+            task.add_done_callback(self._ending.discard)
         network = self._open.pop(connection, "")
         if network:
             self._by_address[network] -= 1
             if not self._by_address[network]:
                 del self._by_address[network]
+
+    def may_drop(self, size: int) -> bool:
+        """Whether so many bytes may be read from a client only to be dropped."""
+        now = monotonic()
+        self._dropped = max(0.0, self._dropped - (now - self._dropped_at) * _DROPPED_PER_S)
+        self._dropped_at = now
+        if self._dropped > _DROPPED_PER_S:
+            return False
+        self._dropped += size
+        return True
 
     def _look(self) -> None:
         now = monotonic()

@@ -64,6 +64,8 @@ class Connection(Protocol):
     access_log: Any
     is_unwatched: bool
 
+    request_timeout: Any
+
     @property
     def is_gone(self) -> bool:
         """Whether the client has left, or was cut off."""
@@ -83,6 +85,10 @@ class Connection(Protocol):
 
     def send_now(self, head: bytes, body: bytes) -> bool:
         """Write without waiting. False when the client is slow or gone."""
+        ...
+
+    def may_drop(self, size: int) -> bool:
+        """Whether so many bytes may be read only to be dropped."""
         ...
 
     async def until_writable(self) -> None:
@@ -167,26 +173,33 @@ class Wire(Http):
 
         Not chunk for chunk after a refusal: that is work that a stranger could order.
         """
+        protocol = cast("Connection", self.protocol)
         if self.request_body == "chunked" and self.response is not None and self.response.status >= 400:
             self.keep_alive, self.request_body = False, None
         self.request_max_size = min(self.request_max_size, self.protocol.request_max_size)
         try:
-            while self.request_body:
-                await self.read()
+            while self.request_body and protocol.may_drop(len(await self.read() or b"")):
+                pass
         except (BadRequest, PayloadTooLarge):
+            self.keep_alive = False
+        if self.request_body:
             self.keep_alive = False
         if not self.keep_alive and self.response is not None and self.response.status >= 400:
             await self._linger()
 
     async def _linger(self) -> None:
+        """Drop what still comes: a client that sends all before it reads would lose the answer with the connection."""
         protocol = cast("Connection", self.protocol)
         transport = protocol.transport
         if protocol.is_gone or transport is None or not transport.can_write_eof():
             return
+        left = self.request_bytes_left if self.request_body else 0
         try:
-            async with asyncio.timeout(_LINGER_S):
+            async with asyncio.timeout(protocol.request_timeout if left else _LINGER_S):
                 transport.write_eof()
-                while not protocol.is_gone:
+                while not protocol.is_gone and protocol.may_drop(len(self.recv_buffer)):
+                    if left and (left := left - len(self.recv_buffer)) <= 0:
+                        return
                     self.recv_buffer.clear()
                     await protocol.receive_more()
         except (TimeoutError, OSError):

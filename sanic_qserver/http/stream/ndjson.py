@@ -53,12 +53,12 @@ def lines_handler(row: LinesEndpoint, gate: Gate, bodies: Bodies, services: Serv
             count(response.status, started_at)
             return response
         headers = {REQUEST_ID: call.request_id, **_HEADERS, **verdict.headers}
-        writer = _Writer(await request.respond(headers=headers, content_type=NDJSON), heartbeat_s)
         async with gate.place(access, row, call.address):
+            writer = _Writer(await request.respond(headers=headers, content_type=NDJSON), heartbeat_s)
             try:
                 await _write(writer, first, results, call)
             finally:
-                writer.close()
+                await writer.close()
         count(200, started_at)
         return None
 
@@ -130,9 +130,10 @@ class _Writer:
         await self._task
         await self._response.eof()
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """Stop, also when not everything was sent: the client is gone."""
         self._task.cancel()
+        await asyncio.gather(self._task, return_exceptions=True)
 
     async def _run(self) -> None:
         try:
