@@ -31,9 +31,9 @@ REPLY = b'{"msg":"' + b"x" * 1000 + b'"}'
 class NoManager:
     """Answers at once."""
 
-    def joined(self, method: str, params: Any = None, *, lane: str = "") -> "asyncio.Future[bytes]":
+    def coalesce(self, method: str, params: Any = None, *, fairness_key: str = "") -> "asyncio.Future[bytes]":
         """A reply that is there already."""
-        del method, params, lane
+        del method, params, fairness_key
         future = asyncio.get_running_loop().create_future()
         future.set_result(REPLY)
         return future

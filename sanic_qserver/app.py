@@ -36,7 +36,7 @@ from sanic_qserver.manager.client.client import ManagerClient
 from sanic_qserver.manager.console.output import Console
 from sanic_qserver.manager.live.live import Live
 from sanic_qserver.manager.publications import Publications
-from sanic_qserver.manager.read_cache import Reads
+from sanic_qserver.manager.read_cache import ReadCache
 from sanic_qserver.middleware.audit.sinks import build_audit
 from sanic_qserver.middleware.idempotency.replay import build_answers
 from sanic_qserver.middleware.stack import Middleware
@@ -67,7 +67,7 @@ def create_app(config: Config, *, name: str = "sanic_qserver") -> App:
     endpoints = Middleware(hooks, answers).surround((*ENDPOINTS, *extensions.all("endpoints")))
     streams = (*STREAMS, *extensions.all("streams"))
     publications = Publications(config.manager)
-    reads = Reads(manager, config.reads)
+    reads = ReadCache(manager, config.reads)
     metrics = Metrics(manager, reads)
     access = extensions.access_policy(policies.access)
     live = Live(config.live, publications, reads)

@@ -29,7 +29,7 @@ async def about(call: Call) -> bytes | Answer:
     if Scope.READ_STATUS not in call.access.scopes:
         return ours
     try:
-        status = (await call.services.reads.joined("status", lane=call.lane)).strip()
+        status = (await call.services.reads.coalesce("status", fairness_key=call.fairness_key)).strip()
     except GatewayError:
         return ours
     return ours if status == b"{}" else status[:-1] + b"," + ours[1:]

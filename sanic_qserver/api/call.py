@@ -48,7 +48,7 @@ class Call:
         return self.services.manager
 
     @property
-    def lane(self) -> str:
+    def fairness_key(self) -> str:
         """Whose calls keep their order, and take turns with those of others, on the way to RE Manager."""
         principal = self.access.principal
         return principal.name if principal is not PUBLIC else f"{principal.name} {self.address}"
@@ -61,4 +61,4 @@ class Call:
         sent: Any = self.params if params is None else params
         if self.unknown:
             sent = {**to_builtins(sent), **self.unknown}
-        return await self.services.manager.request(method or self.endpoint.method, sent, lane=self.lane)
+        return await self.services.manager.request(method or self.endpoint.method, sent, fairness_key=self.fairness_key)

@@ -7,7 +7,7 @@ import msgspec
 
 from sanic_qserver.api.call import Call
 from sanic_qserver.errors import BadArguments
-from sanic_qserver.manager.live.broadcaster import Message, Outlet
+from sanic_qserver.manager.live.subscriber import Message, Subscriber
 from sanic_qserver.structs.requests import ConsoleOutput, ConsoleOutputUpdate
 from sanic_qserver.texts import Text, names
 
@@ -38,13 +38,13 @@ async def console_output_update(call: Call) -> bytes:
     return _encode({"success": True, "msg": "", "last_msg_uid": console.uid, "console_output_msgs": messages})
 
 
-async def console_messages(call: Call) -> Outlet:
+async def console_messages(call: Call) -> Subscriber:
     """Stream the console output as it is published.
 
     Nothing is replayed. A watcher that is slower than the output loses the oldest messages, and is told in the text.
     """
     services = call.services
-    return Outlet(services.live.console, _TOPICS, _dropped, services.config.console.max_watcher_messages)
+    return Subscriber(services.live.console, _TOPICS, _dropped, services.config.console.max_watcher_messages)
 
 
 def _dropped(count: int, _: str) -> Message:

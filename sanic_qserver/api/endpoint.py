@@ -15,7 +15,7 @@ from msgspec import Struct, structs
 
 from sanic_qserver.api.around import AUDITED, Around, choose_around
 from sanic_qserver.manager.bodies import Body
-from sanic_qserver.manager.live.broadcaster import Outlet
+from sanic_qserver.manager.live.subscriber import Subscriber
 from sanic_qserver.scopes import Scope
 from sanic_qserver.structs.identity import Access
 from sanic_qserver.structs.requests import NoParams, Params
@@ -50,7 +50,7 @@ class Answer:
 # The first argument of each is the Call (`api/call.py`). A call knows its row, so a row cannot know the type of calls.
 Serve = Callable[[Any], Awaitable[bytes | Body | Answer]]
 ServeLines = Callable[[Any, AsyncIterator[Sequence[bytes]]], AsyncIterator[bytes]]
-Source = Callable[[Any], AsyncIterator[bytes] | Awaitable[Outlet]]
+Source = Callable[[Any], AsyncIterator[bytes] | Awaitable[Subscriber]]
 """Where a stream's messages come from: an iterator for each watcher, or one channel for all (`manager/live/`)."""
 
 

@@ -7,9 +7,9 @@ from typing import cast
 from sanic_qserver.api.call import Call
 from sanic_qserver.api.endpoint import Stream
 from sanic_qserver.errors import BadArguments, NotAuthenticated, ScopeMissing
-from sanic_qserver.manager.live.broadcaster import Marker, Message, Outlet
-from sanic_qserver.manager.live.event_log import STATE_TOPICS, STREAM, TOPICS, Continued, private_topic, public_topic
+from sanic_qserver.manager.live.event_log import STATE_TOPICS, STREAM, TOPICS, Continuation, private_topic, public_topic
 from sanic_qserver.manager.live.live import Live
+from sanic_qserver.manager.live.subscriber import Marker, Message, Subscriber
 from sanic_qserver.scopes import Scope
 from sanic_qserver.structs.identity import PUBLIC, Access
 from sanic_qserver.structs.requests import EventsWatch, Params
@@ -78,7 +78,7 @@ def topics_of(params: EventsWatch, access: Access) -> frozenset[str]:
     return frozenset(named or (topic for topic in TOPICS if scope_held(access, topic) is not None))
 
 
-async def events(call: Call) -> Outlet:
+async def events(call: Call) -> Subscriber:
     """Stream everything that changes, as numbered events that one can continue from."""
     params = cast("EventsWatch", call.params)
     watched = topics_of(params, call.access)
@@ -87,13 +87,15 @@ async def events(call: Call) -> Outlet:
     end = await live.state.want(watched - {"proposals"})  # Proposals are told whether or not somebody watches.
     # From here on nothing waits: what is collected joins what is streamed without a gap.
     first, later = _first(live, topics, call.headers.get("last-event-id") or params.since, params)
-    outlet = Outlet(live.events.channel, (topics - later) | {STREAM}, _dropped(live), live.config.max_behind)
-    outlet.on_close(end)
+    subscriber = Subscriber(
+        live.events.broadcaster, (topics - later) | {STREAM}, _dropped(live), live.config.max_behind
+    )
+    subscriber.on_close(end)
     held = (scope_held(call.access, topic) for topic in watched)
-    outlet.scopes = frozenset(scope for scope in held if scope is not None)
-    outlet.collect(first)
-    live.state.begin_later(outlet, later)
-    return outlet
+    subscriber.scopes = frozenset(scope for scope in held if scope is not None)
+    subscriber.begin_with(first)
+    live.state.subscribe_later(subscriber, later)
+    return subscriber
 
 
 def _first(live: Live, topics: frozenset[str], event_id: str, params: EventsWatch) -> tuple[list[Message], set[str]]:
@@ -102,7 +104,7 @@ def _first(live: Live, topics: frozenset[str], event_id: str, params: EventsWatc
     And the topics whose state is not known now.
     """
     log = live.events
-    missed = log.since(event_id, topics, live.state.unsure) if event_id else Continued([], topics, "")
+    missed = log.since(event_id, topics, live.state.unsure) if event_id else Continuation([], topics, "")
     snapshots, later = _snapshots(live, missed.lost_topics) if params.snapshot else ([], set())
     greeting = {
         "topics": sorted(map(public_topic, topics)),

@@ -35,7 +35,7 @@ _decode_known = msgspec.json.Decoder(_Known).decode
 async def listed(call: Call) -> Body:
     """The queue or the history; with `offset`, `limit`, `since` or `fields` a part of it, and the `total` count."""
     params = cast("QueueGet | HistoryGet", call.params)
-    body = await call.services.reads.body(call.endpoint.method, lane=call.lane)
+    body = await call.services.reads.read(call.endpoint.method, fairness_key=call.fairness_key)
     since = params.since if isinstance(params, HistoryGet) else UNSET
     if params.offset is UNSET and params.limit is UNSET and params.fields is UNSET and since is UNSET:
         return body
@@ -56,7 +56,7 @@ async def listed(call: Call) -> Body:
 async def queue_item(call: Call) -> Body:
     """One item of the queue, or the running one, by the uid in the path."""
     uid = call.path_args["uid"]
-    body = await call.services.reads.body("queue_get", lane=call.lane)
+    body = await call.services.reads.read("queue_get", fairness_key=call.fairness_key)
     head, items = body.made("items", lambda: split_items(body.json))
     positions = body.made("positions", lambda: {_known(item).item_uid: at for at, item in enumerate(items)})
     position = positions.get(uid)

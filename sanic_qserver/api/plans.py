@@ -21,7 +21,7 @@ async def plans(call: Call) -> bytes | Body:
     if call.unknown:
         return await call.ask(sent)
     method = call.endpoint.method
-    body = await call.services.reads.body(method, sent, lane=call.lane)
+    body = await call.services.reads.read(method, sent, fairness_key=call.fairness_key)
     if params.reduced is not True:
         return body
     return body.made("reduced", lambda: Body(_reduced(body.json, method), body.uid, ("reduced " + body.tag, b"")))

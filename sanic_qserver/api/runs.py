@@ -9,14 +9,14 @@ from sanic_qserver.structs.requests import Reloadable, ReRuns
 
 async def status(call: Call) -> bytes:
     """RE Manager's status, asked for after the caller asked."""
-    return await call.services.reads.joined("status", lane=call.lane)
+    return await call.services.reads.coalesce("status", fairness_key=call.fairness_key)
 
 
 async def re_runs_fixed(call: Call) -> Body:
     """The runs that the last part of the path names."""
     option = call.endpoint.path.rsplit("/", 1)[1]
     params = ReRuns(option=option)  # one of the table's
-    return await call.services.reads.body("re_runs", params, lane=call.lane)
+    return await call.services.reads.read("re_runs", params, fairness_key=call.fairness_key)
 
 
 async def read(call: Call) -> bytes | Body:
@@ -26,4 +26,4 @@ async def read(call: Call) -> bytes | Body:
         params = msgspec.structs.replace(params, reload=msgspec.UNSET)
     if call.unknown:
         return await call.ask(params)
-    return await call.services.reads.body(call.endpoint.method, params, lane=call.lane)
+    return await call.services.reads.read(call.endpoint.method, params, fairness_key=call.fairness_key)

@@ -15,7 +15,7 @@ from sanic_qserver.manager.client.client import ManagerClient
 from sanic_qserver.manager.console.output import Console
 from sanic_qserver.manager.live.live import Live
 from sanic_qserver.manager.publications import Publications
-from sanic_qserver.manager.read_cache import Reads
+from sanic_qserver.manager.read_cache import ReadCache
 from sanic_qserver.middleware.audit.sinks import Audit
 from sanic_qserver.middleware.hooks import Hooks
 from sanic_qserver.middleware.idempotency.stored import KeptAnswers
@@ -34,7 +34,7 @@ class Services:
     config: Config
     logins: Logins
     manager: ManagerClient
-    reads: Reads
+    reads: ReadCache
     publications: Publications
     console: Console
     live: Live

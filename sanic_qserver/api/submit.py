@@ -25,7 +25,7 @@ async def submit(call: Call) -> bytes:
     )
     if not is_plain:
         return told_add(await call.ask(), params.item)
-    reply = await call.manager.add(params.item, params.user, params.user_group, lane=call.lane)
+    reply = await call.manager.add(params.item, params.user, params.user_group, fairness_key=call.fairness_key)
     return told_add(reply, params.item)
 
 

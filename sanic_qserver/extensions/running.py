@@ -10,7 +10,7 @@ from typing import Any
 from sanic_qserver.errors import GatewayError
 from sanic_qserver.extensions.loading import Extensions
 from sanic_qserver.extensions.watchdog import Watchdog
-from sanic_qserver.manager.live.status_feed import Snapshot, StatusWatch
+from sanic_qserver.manager.live.status_feed import Snapshot, StatusFeed
 from sanic_qserver.middleware.hooks import Hook, Hooks, limited
 from sanic_qserver.threads import DaemonThreads
 
@@ -42,7 +42,7 @@ class Running:
             threads=self._threads,
         )
 
-    async def start(self, status: StatusWatch) -> list[str]:
+    async def start(self, status: StatusFeed) -> list[str]:
         """Call every `on_start`, then watch the status. Returns what failed, for `/readyz`."""
         if not self.loaded.contributions:
             return []

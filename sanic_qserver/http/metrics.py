@@ -13,7 +13,7 @@ from prometheus_client.metrics_core import Metric
 
 from sanic_qserver.api.endpoint import Endpoint
 from sanic_qserver.manager.client.client import ManagerClient
-from sanic_qserver.manager.read_cache import Reads
+from sanic_qserver.manager.read_cache import ReadCache
 
 BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 
@@ -49,7 +49,7 @@ class _Row:
 class Metrics:
     """What is measured. `of` gives a row's own counter; `text` is what Prometheus reads."""
 
-    def __init__(self, manager: ManagerClient, reads: Reads) -> None:
+    def __init__(self, manager: ManagerClient, reads: ReadCache) -> None:
         self._manager = manager
         self._read_cache = reads
         self._rows: dict[tuple[str, str], _Row] = {}
@@ -80,8 +80,8 @@ class Metrics:
             "qserver_manager_calls_per_second", "RE Manager's rate, measured.", value=manager.rate.calls_per_s
         )
         yield _by_outcome("qserver_manager_calls", "Calls to RE Manager.", manager.counts)
-        yield _by_outcome("qserver_reads", "Reads: asked for, sent, answered from kept bytes.", reads.counts)
-        yield GaugeMetricFamily("qserver_kept_bytes", "Replies kept under their uid.", value=reads.kept_bytes)
+        yield _by_outcome("qserver_reads", "ReadCache: asked for, sent, answered from kept bytes.", reads.counts)
+        yield GaugeMetricFamily("qserver_kept_bytes", "Replies kept under their uid.", value=reads.cached_bytes)
 
     def _of_requests(self) -> Iterator[Metric]:
         requests = CounterMetricFamily(

@@ -1,4 +1,4 @@
-"""What RE Manager publishes: one SUB socket, read once, handed to listeners as JSON bytes.
+"""What RE Manager publishes: one SUB socket, each message handed to listeners as JSON bytes.
 
 RE Manager's default is `--zmq-publish-console OFF`: then the socket is not even bound and nothing ever arrives.
 Everything but the console must work without it.

@@ -1,12 +1,12 @@
-"""Reads that are faster than asking: identical ones join, and large replies are kept under RE Manager's uid.
+"""Reads from RE Manager: identical concurrent ones are coalesced, large replies cached and revalidated.
 
 The rules:
-1. A caller joins only a request that was not sent yet, so it sees everything that was answered before it asked.
-   For each kind of read one request is under way and one gathers callers.
-2. A kept reply is given only when a status that was asked for afterwards still shows its uid. It is as fresh as RE
+1. A caller shares only a request that was not sent yet, so it sees everything that was answered before it asked.
+   For each kind of read at most one request is in flight, and one more collects callers.
+2. A cached reply is given only when a status requested afterwards still shows its uid. It is as fresh as RE
    Manager's own status: while a plan starts or ends, that was seen to be up to 19 ms behind the queue.
 3. A uid is taken from the reply's structure, never searched for in its text, which users write.
-4. Kept are only replies whose uid changes with everything in them (see VALIDATED).
+4. Only replies whose uid changes with everything in them are cached (see VALIDATED).
 """
 
 import asyncio
@@ -20,8 +20,8 @@ from msgspec import Struct
 from sanic_qserver.config.settings import ReadsConfig
 from sanic_qserver.errors import GatewayError
 from sanic_qserver.manager.bodies import Body
-from sanic_qserver.manager.client.batching import copy_of
-from sanic_qserver.manager.client.call import Entry
+from sanic_qserver.manager.client.batching import copy_error
+from sanic_qserver.manager.client.call import QueuedCall
 from sanic_qserver.manager.client.client import ManagerClient
 
 VALIDATED = {
@@ -36,8 +36,8 @@ VALIDATED = {
 }
 """Methods and the uid, in the reply and in the status, that changes with it (each tested against RE Manager).
 
-Not kept, since RE Manager 0.0.25 has no uid that changes with them: `permissions_get` (setting permissions changes the
-uids of the allowed plans and devices only after it worked throughout), `config_get`, `re_metadata`, tasks (results
+Not cached, since RE Manager 0.0.25 has no uid that changes with them: `permissions_get` (setting permissions changes
+the uids of the allowed plans and devices only when all of it succeeded), `config_get`, `re_metadata`, tasks (results
 expire without a change of `task_results_uid`), and `lock_info` with a key, which is a question about the key.
 """
 
@@ -59,35 +59,35 @@ class _Uids(Struct):
 _decode_uids = msgspec.json.Decoder(_Uids).decode
 _NO_UIDS = _Uids(success=False)
 Key = tuple[str, bytes]
-# Turns of the loop for which callers gather: at the first one, who may be alone, and behind an answer, when many are
+# Turns of the loop to wait for further callers: for the first one, who may be alone, and after a reply, when many are
 # about to ask again. Measured at 64 connections: 60 callers share a request, 25 without.
 _TURNS_ALONE = 1
 _TURNS = 4
 _MISSES = 2  # A list that changed so often between two looks is asked for without asking for its uid first.
 
 
-class _Gathering:
-    """The callers of the call that is under way or waits for its turn, and those of the next one."""
+class _Coalesced:
+    """Callers who share a read: those of the call that is queued or in flight, and those of the next one."""
 
-    __slots__ = ("call", "is_shared", "lane", "next", "now")
+    __slots__ = ("call", "fairness_key", "is_shared", "next", "now")
 
-    def __init__(self, lane: str) -> None:
-        self.call: Entry | None = None
-        self.lane = lane
-        self.is_shared = False  # by callers of several lanes, of late
+    def __init__(self, fairness_key: str) -> None:
+        self.call: QueuedCall | None = None
+        self.fairness_key = fairness_key
+        self.is_shared = False  # by callers with different fairness keys
         self.now: list[asyncio.Future[bytes]] = []
         self.next: list[asyncio.Future[bytes]] = []
 
 
-class Reads:
-    """Reads from RE Manager. One an application, on the loop of its client."""
+class ReadCache:
+    """Coalesces and caches reads. One per application, on the loop of its client."""
 
     def __init__(self, manager: ManagerClient, config: ReadsConfig) -> None:
         self._manager = manager
         self._most_bytes = config.kept_bytes
-        self._gatherings: dict[Key, _Gathering] = {}
-        self._kept: OrderedDict[Key, Body] = OrderedDict()
-        self._kept_bytes = 0
+        self._coalesced: dict[Key, _Coalesced] = {}
+        self._cached: OrderedDict[Key, Body] = OrderedDict()
+        self._cached_bytes = 0
         self._missed: dict[Key, int] = {}
         self._status: bytes = b""
         self._status_uids = _NO_UIDS
@@ -99,43 +99,43 @@ class Reads:
         return asyncio.get_running_loop()
 
     @property
-    def kept_bytes(self) -> int:
-        """Size of the kept replies, without what was made from them."""
-        return self._kept_bytes
+    def cached_bytes(self) -> int:
+        """Size of the cached replies, without their compressed forms."""
+        return self._cached_bytes
 
-    def joined(self, method: str, params: Any = None, *, lane: str = "") -> "asyncio.Future[bytes]":
-        """The reply to a read, perhaps shared with callers who asked for the same before it was sent."""
-        return self._join((method, b"" if params is None else msgspec.json.encode(params)), params, lane)
+    def coalesce(self, method: str, params: Any = None, *, fairness_key: str = "") -> "asyncio.Future[bytes]":
+        """The reply to a read, shared with callers who asked for the same before it was sent."""
+        return self._coalesce((method, b"" if params is None else msgspec.json.encode(params)), params, fairness_key)
 
-    async def body(self, method: str, params: Any = None, *, lane: str = "") -> Body:
-        """The reply to a read, kept from earlier if RE Manager's uid still stands. Its `uid` is "" when it has none."""
+    async def read(self, method: str, params: Any = None, *, fairness_key: str = "") -> Body:
+        """The reply to a read, from the cache if its uid is still current. `uid` is "" when the reply has none."""
         encoded = b"" if params is None else msgspec.json.encode(params)
         key = (method, b"" if encoded == b"{}" else encoded)
         name = VALIDATED.get(method)
         if name is None or (method == "lock_info" and key[1]):
-            return Body(await self._join(key, params, lane))
-        kept = self._kept.get(key)
-        if kept is not None and self._missed.get(key, 0) < _MISSES:
-            if getattr(await self._uids(lane), name) == kept.uid:
+            return Body(await self._coalesce(key, params, fairness_key))
+        cached = self._cached.get(key)
+        if cached is not None and self._missed.get(key, 0) < _MISSES:
+            if getattr(await self._uids(fairness_key), name) == cached.uid:
                 self._missed.pop(key, None)
                 self.counts["kept"] += 1
-                return kept
+                return cached
             self._missed[key] = self._missed.get(key, 0) + 1
-        body = self._keep(key, await self._join(key, params, lane), name)
-        if body is kept:  # It has come to rest.
+        body = self._store(key, await self._coalesce(key, params, fairness_key), name)
+        if body is cached:  # The uid is stable again.
             self._missed.pop(key, None)
         return body
 
-    async def _uids(self, lane: str) -> _Uids:
+    async def _uids(self, fairness_key: str) -> _Uids:
         """The uids of a status asked for now."""
-        status = await self._join(("status", b""), None, lane)
+        status = await self._coalesce(("status", b""), None, fairness_key)
         if status is not self._status:  # Decoded once for all who share it.
             self._status_uids = _uids_of(status)
             self._status = status
         return self._status_uids
 
-    def _keep(self, key: Key, reply: bytes, name: str) -> Body:
-        before = self._kept.get(key)
+    def _store(self, key: Key, reply: bytes, name: str) -> Body:
+        before = self._cached.get(key)
         if before is not None and before.json is reply:
             return before
         uids = _uids_of(reply)
@@ -146,62 +146,62 @@ class Reads:
         if not uid or len(reply) > self._most_bytes:
             return body
         if before is not None:
-            self._kept_bytes -= len(before.json)
-        self._kept[key] = body
-        self._kept.move_to_end(key)
-        self._kept_bytes += len(reply)
-        while self._kept_bytes > self._most_bytes:
-            oldest, dropped = self._kept.popitem(last=False)
-            self._kept_bytes -= len(dropped.json)
+            self._cached_bytes -= len(before.json)
+        self._cached[key] = body
+        self._cached.move_to_end(key)
+        self._cached_bytes += len(reply)
+        while self._cached_bytes > self._most_bytes:
+            oldest, dropped = self._cached.popitem(last=False)
+            self._cached_bytes -= len(dropped.json)
             self._missed.pop(oldest, None)
         return body
 
-    def _join(self, key: Key, params: Any, lane: str) -> "asyncio.Future[bytes]":
+    def _coalesce(self, key: Key, params: Any, fairness_key: str) -> "asyncio.Future[bytes]":
         # Each caller has a future of its own: one that goes away must not take the answer from the others.
         caller: asyncio.Future[bytes] = self._loop.create_future()
         self.counts["asked"] += 1
-        gathering = self._gatherings.get(key)
-        if gathering is not None:
-            call = gathering.call
+        group = self._coalesced.get(key)
+        if group is not None:
+            call = group.call
             is_sent = call is None or call.sent_at or call.is_settled
-            if lane != gathering.lane:
-                gathering.is_shared = True
+            if fairness_key != group.fairness_key:
+                group.is_shared = True
                 if call is not None and not is_sent:
                     call.is_shared = True
-            (gathering.next if is_sent else gathering.now).append(caller)
+            (group.next if is_sent else group.now).append(caller)
         else:
-            gathering = self._gatherings[key] = _Gathering(lane)
-            gathering.next.append(caller)
-            self._send_after(_TURNS_ALONE, key, gathering, params, lane)
+            group = self._coalesced[key] = _Coalesced(fairness_key)
+            group.next.append(caller)
+            self._send_after(_TURNS_ALONE, key, group, params, fairness_key)
         return caller
 
-    def _send_after(self, turns: int, key: Key, gathering: _Gathering, params: Any, lane: str) -> None:
-        """Send some turns of the loop later: who has asked by then joins. An idle loop turns at once."""
+    def _send_after(self, turns: int, key: Key, group: _Coalesced, params: Any, fairness_key: str) -> None:
+        """Send some turns of the loop later: who has asked by then shares the request. An idle loop turns at once."""
         if turns:
-            self._loop.call_soon(self._send_after, turns - 1, key, gathering, params, lane)
+            self._loop.call_soon(self._send_after, turns - 1, key, group, params, fairness_key)
         else:
-            self._send(key, gathering, params, lane)
+            self._send(key, group, params, fairness_key)
 
-    def _send(self, key: Key, gathering: _Gathering, params: Any, lane: str) -> None:
-        gathering.now, gathering.next = [caller for caller in gathering.next if not caller.done()], []
-        if not gathering.now:
-            del self._gatherings[key]
+    def _send(self, key: Key, group: _Coalesced, params: Any, fairness_key: str) -> None:
+        group.now, group.next = [caller for caller in group.next if not caller.done()], []
+        if not group.now:
+            del self._coalesced[key]
             return
         try:
-            gathering.call = self._manager.call(key[0], params, lane=lane)
-            gathering.call.is_shared = gathering.is_shared
+            group.call = self._manager.call(key[0], params, fairness_key=fairness_key)
+            group.call.is_shared = group.is_shared
         except GatewayError as error:
-            del self._gatherings[key]
-            _fail(gathering.now, error)
+            del self._coalesced[key]
+            _fail(group.now, error)
             return
         self.counts["sent"] += 1
-        gathering.call.future.add_done_callback(lambda done: self._answered(done, key, gathering, params, lane))
+        group.call.future.add_done_callback(lambda done: self._answered(done, key, group, params, fairness_key))
 
     def _answered(
-        self, reply: "asyncio.Future[bytes]", key: Key, gathering: _Gathering, params: Any, lane: str
+        self, reply: "asyncio.Future[bytes]", key: Key, group: _Coalesced, params: Any, fairness_key: str
     ) -> None:
-        callers, gathering.now, gathering.call = gathering.now, [], None
-        self._send_after(_TURNS, key, gathering, params, lane)
+        callers, group.now, group.call = group.now, [], None
+        self._send_after(_TURNS, key, group, params, fairness_key)
         error = reply.exception()
         if error is None:
             answer = reply.result()
@@ -215,11 +215,11 @@ class Reads:
 def _uids_of(reply: bytes) -> _Uids:
     try:
         return _decode_uids(reply)
-    except msgspec.DecodeError:  # RE Manager's encoder may write NaN, which JSON does not know: not kept then.
+    except msgspec.DecodeError:  # RE Manager's encoder may write NaN, which JSON does not know: not cached then.
         return _NO_UIDS
 
 
 def _fail(callers: "list[asyncio.Future[bytes]]", error: GatewayError) -> None:
     for caller in callers:
         if not caller.done():
-            caller.set_exception(copy_of(error))
+            caller.set_exception(copy_error(error))

@@ -78,7 +78,7 @@ _decode_queue = msgspec.json.Decoder(Queue).decode
 async def read_queue(call: Call) -> Queue:
     """RE Manager's queue, now. Raises Overloaded when RE Manager cannot say: an empty list would mean "nobody's"."""
     try:
-        queue = _decode_queue(await call.manager.request("queue_get", lane=call.lane))
+        queue = _decode_queue(await call.manager.request("queue_get", fairness_key=call.fairness_key))
     except msgspec.DecodeError as error:
         raise GatewayError(f"RE Manager's queue cannot be read: {error}") from None
     if not queue.success:

@@ -21,9 +21,9 @@ _MOST_RESULT_BYTES = 2_000_000  # Some 15,000 results: more than what fits into 
 class Bulk:
     """One submission: how many lines were decided, and the last results."""
 
-    def __init__(self, token: str, lane: str) -> None:
+    def __init__(self, token: str, fairness_key: str) -> None:
         self.token = token
-        self.lane = lane
+        self.fairness_key = fairness_key
         self.key = ""
         self.decided = 0
         self.added = 0
@@ -67,10 +67,10 @@ class Bulks:
         self._clock = clock
         self._bulks: OrderedDict[str, Bulk] = OrderedDict()
 
-    def begin(self, lane: str) -> Bulk:
+    def begin(self, fairness_key: str) -> Bulk:
         """A new submission of a principal."""
         self._forget_old()
-        bulk = Bulk(secrets.token_urlsafe(16), lane)
+        bulk = Bulk(secrets.token_urlsafe(16), fairness_key)
         bulk.used_at = self._clock()
         self._bulks[bulk.token] = bulk
         return bulk
@@ -84,11 +84,11 @@ class Bulks:
         self._forget_old()
         return next((bulk.token for bulk in self._bulks.values() if bulk.key == key), None)
 
-    async def resume(self, token: str, lane: str) -> Bulk:
+    async def resume(self, token: str, fairness_key: str) -> Bulk:
         """One that was begun by the same principal, when what was under way is decided. Raises NotFound."""
         self._forget_old()
         bulk = self._bulks.get(token)
-        if bulk is None or bulk.lane != lane:
+        if bulk is None or bulk.fairness_key != fairness_key:
             raise NotFound("resume: there is no such stream of yours (kept for an hour, by the worker it began at)")
         bulk.used_at = self._clock()
         self._bulks.move_to_end(token)

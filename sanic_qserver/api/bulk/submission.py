@@ -49,7 +49,11 @@ async def add_lines(call: Call, chunks: AsyncIterator[Sequence[bytes]]) -> Async
     """Results for lines, first of all the token. Raises BadArguments or NotFound before the first one only."""
     params = cast("QueueItemAddStream", call.params)
     bulks = call.services.bulks
-    bulk = bulks.begin(call.lane) if params.resume is UNSET else await bulks.resume(params.resume, call.lane)
+    bulk = (
+        bulks.begin(call.fairness_key)
+        if params.resume is UNSET
+        else await bulks.resume(params.resume, call.fairness_key)
+    )
     line = 0 if params.next is UNSET else params.next
     if line > bulk.decided:
         raise BadArguments(f"next: line {line} is too far on; {bulk.decided} lines were decided")

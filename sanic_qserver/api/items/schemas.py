@@ -16,7 +16,7 @@ async def plan_schemas(call: Call) -> bytes | Body:
     """Schemas of all allowed plans, or of those named; cached with RE Manager's list of allowed plans."""
     names = cast("PlansAllowedSchema", call.params).name
     group = PlansAllowed(user_group=call.access.user_group)
-    body = await call.services.reads.body("plans_allowed", group, lane=call.lane)
+    body = await call.services.reads.read("plans_allowed", group, fairness_key=call.fairness_key)
     reply: Mapping[str, Any] = body.made("decoded plans", lambda: msgspec.json.decode(body.json))
     if not reply.get("success"):
         return body

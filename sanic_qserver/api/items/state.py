@@ -123,14 +123,16 @@ class QueueAndHistory:
 
 async def look(call: Call) -> QueueAndHistory:
     """The queue and the history, from the read cache."""
-    queue = await call.services.reads.body("queue_get", lane=call.lane)
-    return QueueAndHistory(queue, await call.services.reads.body("history_get", lane=call.lane))
+    queue = await call.services.reads.read("queue_get", fairness_key=call.fairness_key)
+    return QueueAndHistory(queue, await call.services.reads.read("history_get", fairness_key=call.fairness_key))
 
 
 async def look_again(call: Call) -> QueueAndHistory:
     """The queue and the history, asked for now (shared with callers who ask for the same at the same time)."""
-    queue = Body(await call.services.reads.joined("queue_get", lane=call.lane))
-    return QueueAndHistory(queue, Body(await call.services.reads.joined("history_get", lane=call.lane)))
+    queue = Body(await call.services.reads.coalesce("queue_get", fairness_key=call.fairness_key))
+    return QueueAndHistory(
+        queue, Body(await call.services.reads.coalesce("history_get", fairness_key=call.fairness_key))
+    )
 
 
 def read_item(item: Raw) -> _Item:

@@ -43,7 +43,7 @@ async def judge_items(call: Call, items: Sequence[Any], method: str, lock_key: A
     """`success` (RE Manager judged), `valid`, `msg`, and `results`: `valid`, `msg` and `item` of each item."""
     prepared, texts = await _prepare(call, items, method)
     open_ = [number for number in range(len(items)) if number not in texts]
-    submitter = Submitter(call.access.user, call.access.user_group, call.lane, lock_key)
+    submitter = Submitter(call.access.user, call.access.user_group, call.fairness_key, lock_key)
     verdicts = await call.services.validation.judge([prepared[number] for number in open_], submitter)
     if verdicts.refusal:
         return {"success": False, "valid": False, "msg": verdicts.refusal, "results": []}

@@ -99,7 +99,7 @@ class Validation:
         raise ValidationBroken(self._broken)
 
     async def _request(self, method: str, params: Params, submitter: Submitter) -> dict[str, Any]:
-        return decode_reply(await self._manager.request(method, params, lane=submitter.fairness_key))
+        return decode_reply(await self._manager.request(method, params, fairness_key=submitter.fairness_key))
 
 
 def decode_reply(reply: bytes) -> dict[str, Any]:

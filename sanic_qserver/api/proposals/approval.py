@@ -121,7 +121,7 @@ class Approvals:
         if not await self._store.extend_claim(approval, self._claim_s):
             return None  # This process was stopped for long, and another one looks after the approval.
         try:
-            reply = read_batch(await self._manager.request("queue_item_add_batch", params, lane=_FAIRNESS_KEY))
+            reply = read_batch(await self._manager.request("queue_item_add_batch", params, fairness_key=_FAIRNESS_KEY))
         except GatewayError as error:
             # Only 503 says that nothing was sent.
             return Outcome("open", reason=f"Nothing was added: {error.detail}") if error.status == 503 else None
@@ -166,8 +166,8 @@ class Approvals:
 
     async def _find(self, approval: Approval) -> dict[int, str]:
         """The uids of an attempt's items by number. The queue is looked at first, as in `items/state.py`."""
-        queue = decode_reply(await self._manager.request("queue_get", lane=_FAIRNESS_KEY))
-        history = decode_reply(await self._manager.request("history_get", lane=_FAIRNESS_KEY))
+        queue = decode_reply(await self._manager.request("queue_get", fairness_key=_FAIRNESS_KEY))
+        history = decode_reply(await self._manager.request("history_get", fairness_key=_FAIRNESS_KEY))
         found: dict[int, str] = {}
         for item in (*history["items"], queue["running_item"], *queue["items"]):
             mark = read_mark(item)
@@ -177,7 +177,7 @@ class Approvals:
 
     async def _wait_until_nothing_is_under_way(self) -> None:
         for _ in range(self._manager.config.window + 2):
-            await self._manager.request("status", lane=_FAIRNESS_KEY)
+            await self._manager.request("status", fairness_key=_FAIRNESS_KEY)
 
     async def _end(self, approval: Approval, outcome: Outcome) -> Proposal:
         ended = await self._store.end_approval(approval, outcome.state, outcome.uids, outcome.reason)

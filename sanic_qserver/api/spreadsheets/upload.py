@@ -75,7 +75,7 @@ async def _add(call: Call, params: QueueUploadSpreadsheet, items: list[Item], co
 
 async def _shown(call: Call, params: QueueUploadSpreadsheet, items: list[Item], content: SheetContent) -> bytes:
     """What would be added, and what RE Manager would refuse about it."""
-    submitter = Submitter(call.access.user, call.access.user_group, call.lane, params.lock_key)
+    submitter = Submitter(call.access.user, call.access.user_group, call.fairness_key, params.lock_key)
     verdicts = await call.services.validation.judge(items, submitter)
     if verdicts.refusal:
         return _reply(success=False, msg=verdicts.refusal, items=items, results=[], rows=[], dry_run=True)

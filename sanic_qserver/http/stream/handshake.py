@@ -7,7 +7,7 @@ from typing import Any
 
 from sanic.server.websockets.impl import WebsocketImplProtocol
 
-from sanic_qserver.manager.live.broadcaster import Framing, Message
+from sanic_qserver.manager.live.subscriber import Framing, Message
 
 _COMPRESS_FROM = 256  # Bytes: a line of console output is shorter, and would hardly get smaller.
 _TAIL = b"\x00\x00\xff\xff"  # RFC 7692, section 7.2.1: it is not sent.

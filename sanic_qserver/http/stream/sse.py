@@ -19,7 +19,7 @@ from sanic_qserver.http.server.connection import connection_of
 from sanic_qserver.http.stream.compression import HEADER as GZIP_HEADER, accepts_gzip, block
 from sanic_qserver.http.stream.subscribers import Watchers, Watching
 from sanic_qserver.http.stream.websocket import call_of, wants_websocket, websocket_handler
-from sanic_qserver.manager.live.broadcaster import Framing, Message, Outlet
+from sanic_qserver.manager.live.subscriber import Framing, Message, Subscriber
 from sanic_qserver.structs.identity import Access
 
 
@@ -119,7 +119,7 @@ def stream_handler(row: Stream, gate: Gate, services: Services, watchers: Watche
                 try:
                     await answer(request, seen, access, messages, verdict.headers)
                 finally:
-                    if isinstance(messages, Outlet):
+                    if isinstance(messages, Subscriber):
                         messages.close()
         except GatewayError as error:
             if request.responded:
@@ -128,7 +128,11 @@ def stream_handler(row: Stream, gate: Gate, services: Services, watchers: Watche
         return None
 
     async def answer(
-        request: Request, row: Stream, access: Access, source: AsyncIterator[bytes] | Outlet, more: Mapping[str, str]
+        request: Request,
+        row: Stream,
+        access: Access,
+        source: AsyncIterator[bytes] | Subscriber,
+        more: Mapping[str, str],
     ) -> None:
         form, content_type = form_of(request.headers, row)
         headers = {REQUEST_ID: request_id_of(request), "Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
@@ -149,7 +153,7 @@ def stream_handler(row: Stream, gate: Gate, services: Services, watchers: Watche
         watching = Watching(access, row, stop)
         watchers.add(watching)
         try:
-            if isinstance(source, Outlet):
+            if isinstance(source, Subscriber):
                 watching.scopes = source.scopes
                 source.attach(transport, form.framing)
                 await _beat(response, form.heartbeat, heartbeat_s, stopped)

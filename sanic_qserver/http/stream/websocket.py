@@ -22,7 +22,7 @@ from sanic_qserver.http.server.connection import connection_of
 from sanic_qserver.http.stream.handshake import framing_of
 from sanic_qserver.http.stream.subscribers import Watchers, Watching
 from sanic_qserver.http.stream.websocket_auth import admit_websocket, close, refuse, subprotocols_of
-from sanic_qserver.manager.live.broadcaster import Outlet
+from sanic_qserver.manager.live.subscriber import Subscriber
 from sanic_qserver.structs.identity import Access
 from sanic_qserver.structs.requests import Params
 
@@ -67,7 +67,7 @@ def websocket_handler(row: Stream, gate: Gate, services: Services, watchers: Wat
             if isinstance(source, AsyncIterator):
                 await _follow_iterator(source, websocket, watchers, watching)
             else:
-                await _follow_outlet(await source, request, websocket, watchers, watching)
+                await _follow_subscriber(await source, request, websocket, watchers, watching)
 
     handle.__name__ = row.name
     return handle
@@ -97,18 +97,18 @@ def _closing(websocket: WebsocketImplProtocol) -> Callable[[GatewayError], Await
     return close
 
 
-async def _follow_outlet(
-    outlet: Outlet, request: Request, websocket: WebsocketImplProtocol, watchers: Watchers, watching: Watching
+async def _follow_subscriber(
+    subscriber: Subscriber, request: Request, websocket: WebsocketImplProtocol, watchers: Watchers, watching: Watching
 ) -> None:
-    watching.scopes = outlet.scopes
+    watching.scopes = subscriber.scopes
     watchers.add(watching)
     try:
         if websocket.io_proto is not None and websocket.io_proto.transport is not None:
             connection_of(request).exempt()  # The broadcaster has a limit of its own for who reads nothing.
-            outlet.attach(websocket.io_proto.transport, framing_of(websocket))
+            subscriber.attach(websocket.io_proto.transport, framing_of(websocket))
             await _ignore_input(websocket)
     finally:
-        outlet.close()
+        subscriber.close()
         watchers.remove(watching)
 
 

@@ -1,4 +1,4 @@
-"""Group commit: single adds that wait next to each other go to RE Manager as one batch, and nobody can tell.
+"""Batching of submissions: single adds that wait next to each other go to RE Manager as one batch, invisibly.
 
 Facts of RE Manager 0.0.25 that this rests on (each tested against it):
 - a batch holds the queue's lock: its items stand next to each other, in order, so that the queue size after
@@ -19,7 +19,7 @@ import msgspec
 from msgspec import Raw
 
 from sanic_qserver.errors import GatewayError, ManagerLost
-from sanic_qserver.manager.client.call import Entry
+from sanic_qserver.manager.client.call import QueuedCall
 from sanic_qserver.manager.outcomes import BatchReply, Verdict, judge, mark_unknown, read_batch
 
 SINGLE = "queue_item_add"
@@ -27,28 +27,30 @@ BATCH = "queue_item_add_batch"
 _ITEM_IS_ECHOED = "Failed to add an item: Unknown user group"
 
 
-class Batch(Entry):
-    """Several adds under way as one call. Its own future is never awaited; its members' are."""
+class Batch(QueuedCall):
+    """Several adds in flight as one call. Its own future is never awaited; its members' are."""
 
     __slots__ = ("_to_json", "members")
 
-    def __init__(self, members: Sequence[Entry], payload: bytes, to_json: Callable[[bytes], bytes] = bytes) -> None:
+    def __init__(
+        self, members: Sequence[QueuedCall], payload: bytes, to_json: Callable[[bytes], bytes] = bytes
+    ) -> None:
         first = members[0]
-        super().__init__(SINGLE, payload, first.deadline_s, first.future, first.lane)
+        super().__init__(SINGLE, payload, first.deadline_s, first.future, first.fairness_key)
         self.members = members
         self._to_json = to_json
 
     @property
-    def parts(self) -> Sequence[Entry]:
+    def parts(self) -> Sequence[QueuedCall]:
         """The single adds."""
         return self.members
 
     @property
     def is_settled(self) -> bool:
-        """Whether nobody waits for any of it."""
+        """Whether no caller waits for any of it."""
         return all(member.future.done() for member in self.members)
 
-    def answer(self, reply: bytes) -> Sequence[Entry]:
+    def answer(self, reply: bytes) -> Sequence[QueuedCall]:
         """Give each member the reply that it would have got alone; those that have to be sent again are returned."""
         read = read_batch(reply)
         if read is None:
@@ -79,9 +81,9 @@ class Batch(Entry):
         submission = self.members[number].submission
         return None if submission is None else Raw(self._to_json(bytes(submission[0])))
 
-    def _without_bad_ones(self, read: BatchReply) -> Sequence[Entry]:
+    def _without_bad_ones(self, read: BatchReply) -> Sequence[QueuedCall]:
         """Nothing was added: the bad ones are told, the good ones go once more."""
-        again: list[Entry] = []
+        again: list[QueuedCall] = []
         for number, member in enumerate(self.members):
             result = read.results[number]
             if not result.success:
@@ -90,7 +92,7 @@ class Batch(Entry):
                 _settle(member, msgspec.json.encode(told))
             elif not member.future.done():
                 # Among themselves; after that one by one.
-                member.fold = _Again(self) if not isinstance(member.fold, _Again) else None
+                member.batch_key = _Again(self) if not isinstance(member.batch_key, _Again) else None
                 again.append(member)
         return again
 
@@ -98,7 +100,7 @@ class Batch(Entry):
         """The same for every member, in the words of the single call."""
         for member in self.members:
             if not member.future.done():
-                member.future.set_exception(copy_of(error))
+                member.future.set_exception(copy_error(error))
 
     def end_timer(self) -> None:
         """Stop the batch's deadline and its members' waiting."""
@@ -108,7 +110,7 @@ class Batch(Entry):
 
 
 class _Again:
-    """The mark of adds that are sent for the second time: they go together with none but each other."""
+    """The batch key of adds that are sent a second time: they are batched with each other only."""
 
     __slots__ = ("batch",)
 
@@ -122,25 +124,25 @@ class _Again:
         return id(self.batch)
 
 
-def folder(
+def make_batcher(
     encode: Callable[[Any], bytes], to_json: Callable[[bytes], bytes] = bytes
-) -> Callable[[Sequence[Entry]], Entry]:
-    """What makes one batch of several adds of the same user and group."""
+) -> Callable[[Sequence[QueuedCall]], QueuedCall]:
+    """The function that makes one batch of several adds of the same user and group."""
 
-    def fold(members: Sequence[Entry]) -> Entry:
+    def make_batch(members: Sequence[QueuedCall]) -> QueuedCall:
         submissions = [member.submission for member in members if member.submission is not None]
         _, user, user_group = submissions[0]
         params = {"items": [item for item, _, _ in submissions], "user": user, "user_group": user_group}
         return Batch(members, encode({"method": BATCH, "params": params}), to_json)
 
-    return fold
+    return make_batch
 
 
-def copy_of(error: GatewayError) -> GatewayError:
-    """The same for one more caller: an exception that is raised in several tasks gathers their tracebacks."""
+def copy_error(error: GatewayError) -> GatewayError:
+    """The same error for one more caller: an exception raised in several tasks collects their tracebacks."""
     return type(error)(error.detail, headers=error.headers, extra=error.extra)
 
 
-def _settle(member: Entry, reply: bytes) -> None:
+def _settle(member: QueuedCall, reply: bytes) -> None:
     if not member.future.done():
         member.future.set_result(reply)

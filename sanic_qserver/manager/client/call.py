@@ -1,4 +1,4 @@
-"""One call on its way to RE Manager, and the interface of the line in which calls wait."""
+"""One call on its way to RE Manager, and the interface of the queue in which calls wait."""
 
 import asyncio
 from collections.abc import Hashable, Sequence
@@ -12,19 +12,19 @@ from sanic_qserver.manager.client.methods import READS
 Submission = tuple[Raw, Any, Any]
 
 
-class Entry:
+class QueuedCall:
     """One call: waiting, then in flight, then settled.
 
-    `lane` names who asks: calls of one lane keep their order. `fold` marks an add that may go together with
-    neighbours of the same mark; then `submission` is its encoded item, user and user group. `timer` is the deadline
-    of the present stage. `is_shared`: callers of several lanes wait for its answer.
+    `fairness_key` names the caller: calls with the same key keep their order, different keys take turns. Neighbouring
+    adds with the same `batch_key` may be batched; `submission` is then the encoded item, user and user group. `timer`
+    is the deadline of the current stage. `is_shared`: callers with different fairness keys wait for the reply.
     """
 
-    __slots__ = ("deadline_s", "fold", "future", "id", "is_dead", "is_read", "is_shared", "lane", "method", "payload",
-                 "sent_at", "submission", "timer")  # fmt: skip
+    __slots__ = ("batch_key", "deadline_s", "fairness_key", "future", "id", "is_dead", "is_read", "is_shared", "method",
+                 "payload", "sent_at", "submission", "timer")  # fmt: skip
 
     def __init__(
-        self, method: str, payload: bytes, deadline_s: float, future: "asyncio.Future[bytes]", lane: str = ""
+        self, method: str, payload: bytes, deadline_s: float, future: "asyncio.Future[bytes]", fairness_key: str = ""
     ) -> None:
         self.id = b""
         self.method = method
@@ -32,8 +32,8 @@ class Entry:
         self.payload = payload
         self.deadline_s = deadline_s
         self.future = future
-        self.lane = lane
-        self.fold: Hashable = None
+        self.fairness_key = fairness_key
+        self.batch_key: Hashable = None
         self.submission: Submission | None = None
         self.timer: asyncio.TimerHandle | None = None
         self.sent_at = 0.0
@@ -42,33 +42,33 @@ class Entry:
 
     @property
     def is_settled(self) -> bool:
-        """Whether nobody waits for the answer any more."""
+        """Whether the caller has a reply, an error, or has given up."""
         return self.future.done()
 
-    def answer(self, reply: bytes) -> "Sequence[Entry]":
-        """Hand the reply to whoever waits. Returns the calls that have to be sent again because of it."""
+    def answer(self, reply: bytes) -> "Sequence[QueuedCall]":
+        """Give the caller the reply. Returns the calls that must be sent again because of it."""
         self.future.set_result(reply)
         return ()
 
     def fail(self, error: GatewayError) -> None:
-        """Hand the failure to whoever waits."""
+        """Give the caller the error."""
         if not self.future.done():
             self.future.set_exception(error)
 
     @property
-    def parts(self) -> "Sequence[Entry]":
-        """The calls that this one is made of: itself."""
+    def parts(self) -> "Sequence[QueuedCall]":
+        """The calls that this one consists of: itself, unless it is a batch."""
         return (self,)
 
     def end_timer(self) -> None:
-        """Stop the deadline of the present stage."""
+        """Cancel the deadline of the current stage."""
         if self.timer is not None:
             self.timer.cancel()
             self.timer = None
 
 
-class Waiting(Protocol):
-    """The order in which waiting calls are sent."""
+class CallQueue(Protocol):
+    """Calls that were not sent yet, in the order in which they will be."""
 
     def __len__(self) -> int: ...
     @property
@@ -76,29 +76,29 @@ class Waiting(Protocol):
         """Whether somebody reads, now or a moment ago, and would wait behind a long write."""
         ...
 
-    def append(self, entry: Entry, /) -> None:
-        """Put a call at the end of its line."""
+    def append(self, call: QueuedCall, /) -> None:
+        """Queue a call behind the others of its caller."""
         ...
 
-    def appendleft(self, entry: Entry, /) -> None:
-        """Put a call back that could not be sent yet, or has to be sent again."""
+    def appendleft(self, call: QueuedCall, /) -> None:
+        """Put back a call that could not be sent yet, or must be sent again."""
         ...
 
-    def popleft(self) -> Entry | None:
-        """The call whose turn it is, now under way; None when none may go before another one is back."""
+    def popleft(self) -> QueuedCall | None:
+        """The next call to send; None when all must wait for one that is in flight."""
         ...
 
-    def left(self, entry: Entry, /) -> None:
-        """A call is no longer under way: what it held back may go."""
+    def left(self, call: QueuedCall, /) -> None:
+        """A call is no longer in flight: those that waited for it may be sent."""
         ...
 
-    def displace(self, lane: str, /) -> Entry | None:
-        """Take out the newest call of whoever has most waiting, to make room for one of this lane.
+    def displace(self, fairness_key: str, /) -> QueuedCall | None:
+        """Remove the newest call of the caller with most calls queued, to make room for one with this fairness key.
 
-        None when nobody has more than this lane has.
+        None when no other caller has more.
         """
         ...
 
-    def drop(self, entry: Entry, /) -> None:
-        """A waiting call was refused or given up: it no longer counts."""
+    def drop(self, call: QueuedCall, /) -> None:
+        """Remove a queued call that was refused or given up."""
         ...

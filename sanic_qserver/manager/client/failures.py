@@ -1,12 +1,12 @@
-"""What a caller is told when RE Manager gives no answer: was the call sent, and is the outcome known."""
+"""Errors for calls without a reply: whether the call was sent, and whether its outcome is known."""
 
 from sanic_qserver.errors import ManagerLost, ManagerTimeout, ManagerUnavailable, Overloaded
-from sanic_qserver.manager.client.call import Entry
+from sanic_qserver.manager.client.call import QueuedCall
 from sanic_qserver.texts import Text
 
 
 def too_many(waiting_count: int, retry_after: str) -> Overloaded:
-    """The line is full."""
+    """The queue is full."""
     return Overloaded(
         f"{waiting_count} calls wait for RE Manager already; this one was not sent",
         headers={"Retry-After": retry_after},
@@ -29,19 +29,19 @@ def unavailable(address: str, why: str) -> ManagerUnavailable:
     )
 
 
-def timed_out(entry: Entry) -> ManagerTimeout:
+def timed_out(call: QueuedCall) -> ManagerTimeout:
     """It was sent, and its deadline passed."""
     return ManagerTimeout(
-        f"{Text.TIMEOUT}: RE Manager did not answer '{entry.method}' within {entry.deadline_s:g} s" + _outcome(entry)
+        f"{Text.TIMEOUT}: RE Manager did not answer '{call.method}' within {call.deadline_s:g} s" + _outcome(call)
     )
 
 
-def lost(entry: Entry) -> ManagerLost:
+def lost(call: QueuedCall) -> ManagerLost:
     """It was sent, and the connection died."""
     return ManagerLost(
-        f"{Text.TIMEOUT}: the connection to RE Manager was lost before it answered '{entry.method}'" + _outcome(entry)
+        f"{Text.TIMEOUT}: the connection to RE Manager was lost before it answered '{call.method}'" + _outcome(call)
     )
 
 
-def _outcome(entry: Entry) -> str:
-    return "" if entry.is_read else ". The outcome is unknown: look at the state before trying again"
+def _outcome(call: QueuedCall) -> str:
+    return "" if call.is_read else ". The outcome is unknown: look at the state before trying again"

@@ -1,4 +1,4 @@
-"""Waiting for a state of RE Manager: one look at each status, for however many wait for the same.
+"""Waiting for a state of RE Manager: each status is checked once for all who wait for the same condition.
 
 The conditions:
 - `idle`, `paused`: the manager's state. Between two plans of a running queue it is not idle.
@@ -18,8 +18,8 @@ from typing import Any
 import msgspec
 
 from sanic_qserver.errors import BadArguments, NotFound
-from sanic_qserver.manager.live.state import StateWatch
-from sanic_qserver.manager.live.status_feed import Snapshot, StatusWatch
+from sanic_qserver.manager.live.state import StateTracker
+from sanic_qserver.manager.live.status_feed import Snapshot, StatusFeed
 
 Check = Callable[[dict[str, Any]], bool]
 
@@ -42,23 +42,23 @@ _CHANGED = "changed:"
 
 @dataclass(eq=False)
 class _Group:
-    """Those who wait for the same."""
+    """Callers who wait for the same condition."""
 
     check: Check
     futures: set["asyncio.Future[Snapshot]"] = field(default_factory=set)
 
 
 class Waits:
-    """Waits on an application's status. One an application."""
+    """Waits for conditions of the status. One per application."""
 
-    def __init__(self, status: StatusWatch, state: StateWatch) -> None:
+    def __init__(self, status: StatusFeed, state: StateTracker) -> None:
         self._status = status
         self._state = state
         self._groups: dict[str, _Group] = {}
 
     @property
     def count(self) -> int:
-        """How many wait."""
+        """How many callers wait."""
         return sum(len(group.futures) for group in self._groups.values())
 
     async def until(self, condition: str, timeout_s: float) -> Snapshot | None:
@@ -68,7 +68,7 @@ class Waits:
         """
         if condition.startswith(ITEM):
             return await self._until_finished(condition, condition.removeprefix(ITEM), timeout_s)
-        return await self._until(condition, check_of(condition), timeout_s)
+        return await self._until(condition, parse_condition(condition), timeout_s)
 
     async def _until_finished(self, condition: str, uid: str, timeout_s: float) -> Snapshot | None:
         end_state = await self._state.want(("queue", "history"))
@@ -122,8 +122,8 @@ class Waits:
                         future.set_result(snapshot)
 
 
-def check_of(condition: str) -> Check:
-    """The check that a condition of the status stands for. Raises BadArguments."""
+def parse_condition(condition: str) -> Check:
+    """The check for a condition of the status. Raises BadArguments."""
     if (named := _NAMED.get(condition)) is not None:
         return named
     if condition.startswith(_CHANGED):

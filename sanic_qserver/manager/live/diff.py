@@ -46,8 +46,8 @@ class RunsState(Struct, frozen=True):
     runs: Mapping[str, dict[str, Any]]
 
 
-def as_data(state: QueueState | HistoryState | RunsState) -> dict[str, Any]:
-    """A state as a watcher is told of it."""
+def to_data(state: QueueState | HistoryState | RunsState) -> dict[str, Any]:
+    """A state as it is sent to subscribers."""
     if isinstance(state, QueueState):
         return {"items": list(state.items.values()), "running_item": state.running, "plan_queue_uid": state.uid}
     if isinstance(state, HistoryState):
@@ -96,26 +96,26 @@ _runs_reply = msgspec.json.Decoder(_RunsReply).decode
 _lock_reply = msgspec.json.Decoder(_LockReply).decode
 
 
-def queue_state(reply: bytes) -> QueueState:
+def parse_queue(reply: bytes) -> QueueState:
     """The queue in a reply to `queue_get`."""
     queue = _decoded(_queue_reply, reply)
     items = {_uid_of(item).item_uid: item.copy() for item in queue.items}
     return QueueState(queue.plan_queue_uid, items, _uid_of(queue.running_item).item_uid, queue.running_item.copy())
 
 
-def history_state(reply: bytes) -> HistoryState:
+def parse_history(reply: bytes) -> HistoryState:
     """The history in a reply to `history_get`."""
     history = _decoded(_history_reply, reply)
     return HistoryState(history.plan_history_uid, {_uid_of(item).item_uid: item.copy() for item in history.items})
 
 
-def runs_state(reply: bytes) -> RunsState:
+def parse_runs(reply: bytes) -> RunsState:
     """The runs in a reply to `re_runs`."""
     runs = _decoded(_runs_reply, reply)
     return RunsState(runs.run_list_uid, {run["uid"]: run for run in runs.run_list})
 
 
-def lock_state(reply: bytes) -> dict[str, Raw]:
+def parse_lock(reply: bytes) -> dict[str, Raw]:
     """The lock in a reply to `lock_info`."""
     lock = _lock_reply(reply)
     return {"lock_info": lock.lock_info.copy(), "lock_info_uid": lock.lock_info_uid.copy()}
@@ -130,21 +130,21 @@ def _decoded(decode: Callable[[bytes], _T], reply: bytes) -> _T:
         return decode(msgspec.json.encode(json.loads(reply)))
 
 
-def new_items(old: HistoryState, new: HistoryState) -> list[tuple[Raw, Ended]]:
+def find_new_items(old: HistoryState, new: HistoryState) -> list[tuple[Raw, Ended]]:
     """The items of the history that were not there before, and how they ended."""
     return [(item, _ended(item)) for uid, item in new.items.items() if uid not in old.items]
 
 
-def history_changes(old: HistoryState, new: HistoryState) -> Iterator[Change]:
+def diff_histories(old: HistoryState, new: HistoryState) -> Iterator[Change]:
     """`items_removed` and `item_added`."""
     gone = [uid for uid in old.items if uid not in new.items]
     if gone:
         yield Change("items_removed", {"count": len(gone), "items_in_history": len(new.items)})
-    for item, ended in new_items(old, new):
+    for item, ended in find_new_items(old, new):
         yield Change("item_added", {"item_uid": ended.item_uid, "item": item})
 
 
-def queue_changes(old: QueueState, new: QueueState, ended: Sequence[Ended]) -> Iterator[Change]:
+def diff_queues(old: QueueState, new: QueueState, ended: Sequence[Ended]) -> Iterator[Change]:
     """`item_finished`, `item_started`, `item_removed`, `item_added`, `item_moved`, `item_updated`."""
     yield from _runs_of_items(old, new, ended)
     finished = {item.item_uid for item in ended}
@@ -210,7 +210,7 @@ def _longest_in_order(old: Sequence[str], new: Sequence[str]) -> set[str]:
     return staying
 
 
-def run_changes(old: RunsState, new: RunsState) -> Iterator[Change]:
+def diff_runs(old: RunsState, new: RunsState) -> Iterator[Change]:
     """`run_opened` and `run_closed`."""
     for uid, run in old.runs.items():
         if run.get("is_open") and uid not in new.runs:

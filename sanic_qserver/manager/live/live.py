@@ -1,4 +1,4 @@
-"""All that is live: the channels that watchers follow, and what feeds them. One an application."""
+"""All live data: the broadcasters that clients subscribe to, and what feeds them. One per application."""
 
 from collections.abc import Callable
 from itertools import groupby
@@ -7,26 +7,27 @@ import msgspec
 
 from sanic_qserver.config.settings import LiveConfig
 from sanic_qserver.manager.console.output import decode_message
-from sanic_qserver.manager.live.broadcaster import Channel, Message
+from sanic_qserver.manager.live.broadcaster import Broadcaster
 from sanic_qserver.manager.live.conditions import Waits
-from sanic_qserver.manager.live.event_log import Events
-from sanic_qserver.manager.live.state import StateWatch
-from sanic_qserver.manager.live.status_feed import StatusWatch
+from sanic_qserver.manager.live.event_log import EventLog
+from sanic_qserver.manager.live.state import StateTracker
+from sanic_qserver.manager.live.status_feed import StatusFeed
+from sanic_qserver.manager.live.subscriber import Message
 from sanic_qserver.manager.publications import CONSOLE, Publications
-from sanic_qserver.manager.read_cache import Reads
+from sanic_qserver.manager.read_cache import ReadCache
 
 _LINE_END = b'\\n"}'
 
 
 class Live:
-    """The console as a channel (topic `console`), the status as it is followed, and the events made of changes."""
+    """The console (topic `console`), the status feed, and the events made of changes."""
 
-    def __init__(self, config: LiveConfig, publications: Publications, reads: Reads) -> None:
+    def __init__(self, config: LiveConfig, publications: Publications, reads: ReadCache) -> None:
         self.config = config
-        self.console = Channel(config, prepare=joined_lines)
-        self.status = StatusWatch(config, publications, lambda: reads.joined("status"))
-        self.events = Events(config)
-        self.state = StateWatch(config, self.events, self.status, reads, self.console)
+        self.console = Broadcaster(config, prepare=join_lines)
+        self.status = StatusFeed(config, publications, lambda: reads.coalesce("status"))
+        self.events = EventLog(config)
+        self.state = StateTracker(config, self.events, self.status, reads, self.console)
         self.waits = Waits(self.status, self.state)
         self._publications = publications
         self._end: Callable[[], None] = lambda: None
@@ -47,8 +48,8 @@ class Live:
             self.console.publish((Message("console", payload),))
 
 
-def joined_lines(messages: list[Message]) -> list[Message]:
-    """The messages with the pieces of each line joined, as far as they came together.
+def join_lines(messages: list[Message]) -> list[Message]:
+    """Join the pieces of each line, as far as they came together.
 
     RE Manager publishes once for each write to the terminal: `print("a", 1)` makes four messages.
     """
@@ -60,10 +61,10 @@ def joined_lines(messages: list[Message]) -> list[Message]:
         numbers.append(line_number)
         line_number += message.body.endswith(_LINE_END)
     pairs = zip(numbers, messages, strict=True)
-    return [_joined([message for _, message in line]) for _, line in groupby(pairs, key=lambda pair: pair[0])]
+    return [_join([message for _, message in line]) for _, line in groupby(pairs, key=lambda pair: pair[0])]
 
 
-def _joined(pieces: list[Message]) -> Message:
+def _join(pieces: list[Message]) -> Message:
     if len(pieces) == 1:
         return pieces[0]
     try:

@@ -1,13 +1,13 @@
-"""Changes of RE Manager's state, told as events, while somebody watches.
+"""Follows RE Manager's state and publishes its changes as events, while somebody subscribes.
 
 The status says that something changed (each part has a uid); the part is then read and compared with the last look.
 What came and went between two looks is not reported; an item which ran always is, as started and finished:
 the history remembers it.
 
-A watcher gets an event of a topic only on a base: the topic's snapshot, or a continuation that is sure to be complete.
-While RE Manager does not answer there is no snapshot. Who comes then is not attached to the topic (`begin_later`); its
-snapshot comes with the first look that succeeds, and the events after it. Ids that were given before that look do not
-continue the topic: they may be a watcher's that had no base.
+A subscriber gets events of a topic only after its snapshot, or a continuation that is known to be complete. While RE
+Manager does not answer there is no snapshot: a subscriber that comes then is not subscribed to the topic yet
+(`subscribe_later`). Its snapshot comes with the first look that succeeds, and the events after it. Ids that were given
+before that look do not continue the topic: they may belong to a subscriber that had no snapshot.
 """
 
 import asyncio
@@ -21,25 +21,26 @@ import msgspec
 
 from sanic_qserver.config.settings import LiveConfig
 from sanic_qserver.errors import GatewayError
-from sanic_qserver.manager.live.broadcaster import Channel, Message, Outlet
+from sanic_qserver.manager.live.broadcaster import Broadcaster
 from sanic_qserver.manager.live.diff import (
     Change,
     HistoryState,
     QueueState,
     RunsState,
-    as_data,
-    history_changes,
-    history_state,
-    lock_state,
-    new_items,
-    queue_changes,
-    queue_state,
-    run_changes,
-    runs_state,
+    diff_histories,
+    diff_queues,
+    diff_runs,
+    find_new_items,
+    parse_history,
+    parse_lock,
+    parse_queue,
+    parse_runs,
+    to_data,
 )
-from sanic_qserver.manager.live.event_log import STREAM, TOPICS, Events
-from sanic_qserver.manager.live.status_feed import Snapshot, StatusWatch
-from sanic_qserver.manager.read_cache import Reads
+from sanic_qserver.manager.live.event_log import STREAM, TOPICS, EventLog
+from sanic_qserver.manager.live.status_feed import Snapshot, StatusFeed
+from sanic_qserver.manager.live.subscriber import Message, Subscriber
+from sanic_qserver.manager.read_cache import ReadCache
 
 log = logging.getLogger("sanic_qserver.manager")
 
@@ -52,10 +53,12 @@ _ALWAYS_NEW = frozenset({"time", "status_uid"})
 _decode = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
 
-class StateWatch:
-    """Follows the topics that are wanted, and for `linger_s` those that were. One an application."""
+class StateTracker:
+    """Follows the topics that somebody wants, and `linger_s` longer. One per application."""
 
-    def __init__(self, config: LiveConfig, events: Events, status: StatusWatch, reads: Reads, console: Channel) -> None:
+    def __init__(
+        self, config: LiveConfig, events: EventLog, status: StatusFeed, reads: ReadCache, console: Broadcaster
+    ) -> None:
         self.events = events
         self._config = config
         self._status = status
@@ -73,7 +76,7 @@ class StateWatch:
         self._looking = asyncio.Lock()
         self._next_look: asyncio.Task[None] | None = None
         self._looks: set[asyncio.Task[None]] = set()
-        self._without_base: dict[Outlet, frozenset[str]] = {}
+        self._pending: dict[Subscriber, frozenset[str]] = {}
         self._unsure: set[str] = set()
         self._on_look: list[Callable[[], None]] = []
         self._told: dict[str, Any] | None = None
@@ -84,7 +87,7 @@ class StateWatch:
         self.lock: dict[str, msgspec.Raw] | None = None
 
     async def want(self, topics: Iterable[str]) -> Callable[[], None]:
-        """Follow these topics; their state is known when this returns, if RE Manager answers. Returns the end of it."""
+        """Follow these topics; on return their state is known, if RE Manager answers. Returns the function that ends it."""
         wanted = frozenset(topics)
         self._watchers.update(wanted)
         for topic in wanted:
@@ -103,47 +106,47 @@ class StateWatch:
                 self._leave(wanted)
 
         try:
-            if not self._status.is_away:  # Else its return is noticed as soon by those who follow it.
+            if not self._status.is_away:  # Otherwise the status feed notices its return as soon.
                 await self._status.look()
                 await self._look()
         except BaseException:
             end()
             raise
         if self._status.current is None:
-            self._is_available = False  # Those who are told so now are told its return.
+            self._is_available = False  # Subscribers are told so now: their next status event must be `available`.
         return end
 
     @property
     def unsure(self) -> frozenset[str]:
-        """Topics of which an id may be a watcher's that never got the state: nobody continues them."""
+        """Topics of which an id may belong to a subscriber that never got a snapshot: nobody continues them."""
         return frozenset(self._unsure)
 
-    def begin_later(self, outlet: Outlet, topics: Iterable[str]) -> None:
-        """Attach this watcher to these topics, whose state is not known now, when it is: first their snapshots."""
+    def subscribe_later(self, subscriber: Subscriber, topics: Iterable[str]) -> None:
+        """Subscribe to these topics, whose state is not known now, once it is: first their snapshots."""
         wanted = frozenset(topics)
         if wanted:
             self._unsure |= wanted
-            self._without_base[outlet] = wanted
-            outlet.on_close(lambda: self._give_up(outlet))
+            self._pending[subscriber] = wanted
+            subscriber.on_close(lambda: self._give_up(subscriber))
 
-    def _give_up(self, outlet: Outlet) -> None:
-        self._without_base.pop(outlet, None)
+    def _give_up(self, subscriber: Subscriber) -> None:
+        self._pending.pop(subscriber, None)
 
-    def _begin_now(self) -> None:
-        """Attach those who waited for a state that is known now."""
+    def _subscribe_pending(self) -> None:
+        """Subscribe those who waited for a state that is known now."""
         known = frozenset(topic for topic in self._unsure if self.snapshot(topic) is not None)
         if not known:
             return
         self.events.lose(known)  # The ids until now.
-        for outlet, topics in tuple(self._without_base.items()):
+        for subscriber, topics in tuple(self._pending.items()):
             ready = topics & known
             snapshots = [snapshot for topic in TOPICS if topic in ready and (snapshot := self.snapshot(topic))]
-            if ready and outlet.add_topics(ready, snapshots):
-                self._without_base[outlet] = topics - ready
-                if not self._without_base[outlet]:
-                    del self._without_base[outlet]
-        self._unsure -= known.difference(*self._without_base.values())
-        if self._without_base:  # A watcher is behind.
+            if ready and subscriber.add_topics(ready, snapshots):
+                self._pending[subscriber] = topics - ready
+                if not self._pending[subscriber]:
+                    del self._pending[subscriber]
+        self._unsure -= known.difference(*self._pending.values())
+        if self._pending:  # A subscriber is behind.
             asyncio.get_running_loop().call_later(self._config.poll_s, self._changed.set)
 
     def on_look(self, listener: Callable[[], None]) -> Callable[[], None]:
@@ -162,7 +165,7 @@ class StateWatch:
         self._end()
 
     def snapshot(self, topic: str) -> Message | None:
-        """The state of a topic, for a watcher that begins; None where there is none, or it is not known.
+        """The state of a topic, for a new subscriber; None where there is none, or it is not known.
 
         Encoded once for all who begin at the same event.
         """
@@ -186,7 +189,7 @@ class StateWatch:
         if topic == "lock":
             return self.lock
         state = {"queue": self.queue, "history": self.history, "runs": self.runs}.get(topic)
-        return None if state is None else as_data(state)
+        return None if state is None else to_data(state)
 
     def _begin(self) -> None:
         if self._task is None:
@@ -227,7 +230,7 @@ class StateWatch:
             self._end()
 
     def _heartbeat(self) -> None:
-        self.events.channel.publish((self.events.message(STREAM, "heartbeat", {"last_id": self.events.last_id}),))
+        self.events.broadcaster.publish((self.events.message(STREAM, "heartbeat", {"last_id": self.events.last_id}),))
         self._beat = asyncio.get_running_loop().call_later(_HEARTBEAT_S, self._heartbeat)
 
     def _on_console(self, messages: Sequence[Message]) -> None:
@@ -284,7 +287,7 @@ class StateWatch:
             await asyncio.sleep(max(self._config.tick_s, 4 * (time.monotonic() - began)))
 
     async def _look(self) -> None:
-        """Look, together with all who ask before it begins: a hung RE Manager must not keep each in turn waiting."""
+        """Look once for all who ask before it begins: with a hung RE Manager each would wait after the other."""
         if self._next_look is None:
             self._next_look = asyncio.get_running_loop().create_task(self._look_once())
             self._looks.add(self._next_look)
@@ -292,7 +295,7 @@ class StateWatch:
         await asyncio.shield(self._next_look)
 
     async def _look_once(self) -> None:
-        """Read the wanted parts that changed, and tell how. What cannot be read now is read with the next status."""
+        """Read the wanted parts that changed, and publish the changes. What cannot be read now is read next time."""
         async with self._looking:
             self._next_look = None
             status = self._status.current
@@ -309,37 +312,37 @@ class StateWatch:
                 log.debug("Could not look at what changed: %s", error)
                 asyncio.get_running_loop().call_later(self._config.poll_s, self._changed.set)
                 return
-            self._begin_now()
+            self._subscribe_pending()
             for listener in tuple(self._on_look):
                 listener()
 
     async def _read(self, method: str) -> bytes:
-        return (await self._reads.body(method)).json
+        return (await self._reads.read(method)).json
 
     async def _look_at_items(self, status: dict[str, Any]) -> None:
         queue, history = self.queue, self.history
         if queue is None or queue.uid != status.get("plan_queue_uid"):
-            queue = queue_state(await self._read("queue_get"))
+            queue = parse_queue(await self._read("queue_get"))
         has_stopped = self.queue is not None and self.queue.running_uid not in ("", queue.running_uid)
         if history is None or has_stopped or history.uid != status.get("plan_history_uid"):
-            history = history_state(await self._read("history_get"))
+            history = parse_history(await self._read("history_get"))
         old_queue, old_history, self.queue, self.history = self.queue, self.history, queue, history
         if old_queue is None or old_history is None:
             return
-        ended = [end for _, end in new_items(old_history, history)]
-        self._tell("queue", queue_changes(old_queue, queue, ended), plan_queue_uid=queue.uid)
-        self._tell("history", history_changes(old_history, history), plan_history_uid=history.uid)
+        ended = [end for _, end in find_new_items(old_history, history)]
+        self._tell("queue", diff_queues(old_queue, queue, ended), plan_queue_uid=queue.uid)
+        self._tell("history", diff_histories(old_history, history), plan_history_uid=history.uid)
 
     async def _look_at_runs(self, status: dict[str, Any]) -> None:
         if self.runs is None or self.runs.uid != status.get("run_list_uid"):
-            old, self.runs = self.runs, runs_state(await self._read("re_runs"))
+            old, self.runs = self.runs, parse_runs(await self._read("re_runs"))
             if old is not None:
-                self._tell("runs", run_changes(old, self.runs), run_list_uid=self.runs.uid)
+                self._tell("runs", diff_runs(old, self.runs), run_list_uid=self.runs.uid)
 
     async def _look_at_lock(self, status: dict[str, Any]) -> None:
         uid = None if self.lock is None else msgspec.json.decode(self.lock["lock_info_uid"])
         if uid is None or uid != status.get("lock_info_uid"):
-            self.lock = lock_state(await self._read("lock_info"))
+            self.lock = parse_lock(await self._read("lock_info"))
             if uid is not None:
                 self._publish("lock", "changed", self.lock)
 

@@ -1,4 +1,4 @@
-"""The status of RE Manager, followed while somebody watches: from its publications, and by asking.
+"""The status of RE Manager, followed while somebody subscribes: from its publications, and by polling.
 
 Publications are fast and may be off, late or lost; so RE Manager is asked as well: once a second while it publishes,
 every `poll_s` when it does not. Only the newest status counts, whichever way it came.
@@ -16,7 +16,8 @@ import msgspec
 
 from sanic_qserver.config.settings import LiveConfig
 from sanic_qserver.errors import GatewayError
-from sanic_qserver.manager.live.broadcaster import Channel, Message
+from sanic_qserver.manager.live.broadcaster import Broadcaster
+from sanic_qserver.manager.live.subscriber import Message
 from sanic_qserver.manager.publications import INFO, Publications
 
 log = logging.getLogger("sanic_qserver.manager")
@@ -49,7 +50,7 @@ _decode_status = msgspec.json.Decoder(dict[str, Any]).decode
 Follower = Callable[[Snapshot | None], None]
 
 
-class StatusWatch:
+class StatusFeed:
     """Tells followers each new status; None when RE Manager stops answering. Asks only while there are followers.
 
     `info` is the channel of the classic websockets: topics `status` and `info`.
@@ -57,7 +58,7 @@ class StatusWatch:
 
     def __init__(self, config: LiveConfig, publications: Publications, ask: Callable[[], Awaitable[bytes]]) -> None:
         self.current: Snapshot | None = None
-        self.info = Channel(config)
+        self.info = Broadcaster(config)
         self._config = config
         self._publications = publications
         self._ask = ask
@@ -86,7 +87,7 @@ class StatusWatch:
         return end
 
     def close(self) -> None:
-        """Stop asking. The next follower begins anew."""
+        """Stop asking. The next follower starts again."""
         if self._task is not None:
             self._task.cancel()
             self._task = None
@@ -110,7 +111,7 @@ class StatusWatch:
 
     @property
     def is_away(self) -> bool:
-        """Whether RE Manager is followed, and gave no answer when it was asked last."""
+        """Whether RE Manager is polled, and did not answer the last time."""
         return self._task is not None and self._looked.is_set() and self.current is None
 
     async def first(self) -> Snapshot | None:
@@ -145,8 +146,8 @@ class StatusWatch:
         if current is not None:
             if snapshot.uid == current.uid:
                 return
-            # What is older than what came meanwhile by the other way. But a clock may be set back, and RE Manager
-            # restarted: an older reply is the truth once nothing newer came for a while.
+            # Older than what has come the other way meanwhile: ignored. But a clock may be set back, or RE Manager
+            # restarted: an older reply is accepted once nothing newer has come for a while.
             is_older = str(snapshot.values.get("time")) < str(current.values.get("time"))
             if is_older and (not is_reply or time.monotonic() - self._accepted_at < _OLDER_S):
                 return
@@ -177,7 +178,7 @@ class StatusWatch:
             self._frame()
 
     def frame_now(self) -> Message | None:
-        """The current status as a message, for a watcher that has just come."""
+        """The current status as a message, for a new subscriber."""
         if self.current is None:
             return None
         body = b'{"time":%.7f,"msg":{"status":%b}}' % (time.time(), self.current.raw)

@@ -116,8 +116,10 @@ async def _what_is_known(call: Call, kept: Kept) -> GatewayError:
 
 
 async def _uids_of_equals(call: Call, item: dict[str, Any]) -> list[str]:
-    queue: dict[str, Any] = msgspec.json.decode(await call.manager.request("queue_get", lane=call.lane))
-    history: dict[str, Any] = msgspec.json.decode(await call.manager.request("history_get", lane=call.lane))
+    queue: dict[str, Any] = msgspec.json.decode(await call.manager.request("queue_get", fairness_key=call.fairness_key))
+    history: dict[str, Any] = msgspec.json.decode(
+        await call.manager.request("history_get", fairness_key=call.fairness_key)
+    )
     found = [*queue.get("items", ()), queue.get("running_item") or {}, *history.get("items", ())]
     wanted = {**{name: value for name, value in item.items() if name not in _IDENTITY}, "user": call.access.user}
     return [
@@ -135,7 +137,7 @@ def key_of(sent: str, call: Call) -> str:
     if not key or len(key) > _LONGEST_KEY or not key.isascii() or not key.isprintable():
         raise BadArguments(f"Idempotency-Key: 1 to {_LONGEST_KEY} printable ASCII characters are needed")
     principal = call.access.principal
-    return f"{principal.provider}\n{call.lane}\n{key}"
+    return f"{principal.provider}\n{call.fairness_key}\n{key}"
 
 
 def fingerprint_of(call: Call) -> str:

@@ -1,4 +1,4 @@
-"""Reads: joined, kept under RE Manager's uid, and never older than what the caller knows."""
+"""ReadCache: joined, kept under RE Manager's uid, and never older than what the caller knows."""
 
 import asyncio
 import gzip
@@ -16,8 +16,8 @@ from sanic_qserver.config.settings import ReadsConfig
 from sanic_qserver.errors import ManagerTimeout, NotFound
 from sanic_qserver.http.representations import preferred
 from sanic_qserver.manager.bodies import Body
-from sanic_qserver.manager.client.call import Entry
-from sanic_qserver.manager.read_cache import VALIDATED, Reads
+from sanic_qserver.manager.client.call import QueuedCall
+from sanic_qserver.manager.read_cache import VALIDATED, ReadCache
 from sanic_qserver.structs.requests import HistoryGet
 
 PLAN = {"name": "count", "args": [["det1"]], "item_type": "plan"}
@@ -40,8 +40,8 @@ class FakeManager:
         self.sent = []
         self.sends_at_once = True
 
-    def call(self, method, params=None, *, lane=""):
-        entry = Entry(method, b"", 1.0, asyncio.get_running_loop().create_future(), lane)
+    def call(self, method, params=None, *, fairness_key=""):
+        entry = QueuedCall(method, b"", 1.0, asyncio.get_running_loop().create_future(), fairness_key)
         entry.sent_at = float(self.sends_at_once)
         self.sent.append((method, entry.future))
         self.last = entry
@@ -55,10 +55,10 @@ async def settle():
 
 async def test_a_caller_never_joins_a_request_that_is_on_its_way():
     manager = FakeManager()
-    reads = Reads(manager, ReadsConfig())
-    first = reads.joined("status")
+    reads = ReadCache(manager, ReadsConfig())
+    first = reads.coalesce("status")
     await settle()
-    second, third = reads.joined("status"), reads.joined("status")
+    second, third = reads.coalesce("status"), reads.coalesce("status")
     await settle()
     assert len(manager.sent) == 1
     manager.sent[0][1].set_result(b"old")
@@ -74,12 +74,12 @@ async def test_a_caller_never_joins_a_request_that_is_on_its_way():
 async def test_a_caller_joins_a_request_that_waits_for_its_turn():
     manager = FakeManager()
     manager.sends_at_once = False
-    reads = Reads(manager, ReadsConfig())
-    first = reads.joined("status")
+    reads = ReadCache(manager, ReadsConfig())
+    first = reads.coalesce("status")
     await settle()
-    second = reads.joined("status")
+    second = reads.coalesce("status")
     manager.last.sent_at = 1.0
-    third = reads.joined("status")
+    third = reads.coalesce("status")
     manager.sent[0][1].set_result(b"1")
     await settle()
     assert (first.result(), second.result()) == (b"1", b"1")
@@ -91,19 +91,19 @@ async def test_a_caller_joins_a_request_that_waits_for_its_turn():
 
 async def test_different_params_are_different_reads():
     manager = FakeManager()
-    reads = Reads(manager, ReadsConfig())
-    reads.joined("plans_allowed", {"user_group": "a"})
-    reads.joined("plans_allowed", {"user_group": "b"})
+    reads = ReadCache(manager, ReadsConfig())
+    reads.coalesce("plans_allowed", {"user_group": "a"})
+    reads.coalesce("plans_allowed", {"user_group": "b"})
     await settle()
     assert len(manager.sent) == 2
 
 
 async def test_a_caller_who_leaves_takes_nothing_from_the_others():
     manager = FakeManager()
-    reads = Reads(manager, ReadsConfig())
-    reads.joined("status")
+    reads = ReadCache(manager, ReadsConfig())
+    reads.coalesce("status")
     await settle()
-    leaving, staying = reads.joined("status"), reads.joined("status")
+    leaving, staying = reads.coalesce("status"), reads.coalesce("status")
     leaving.cancel()
     manager.sent[0][1].set_result(b"1")
     await settle()
@@ -114,10 +114,10 @@ async def test_a_caller_who_leaves_takes_nothing_from_the_others():
 
 async def test_a_failure_reaches_every_caller_and_the_next_request_goes_on():
     manager = FakeManager()
-    reads = Reads(manager, ReadsConfig())
-    first = reads.joined("status")
+    reads = ReadCache(manager, ReadsConfig())
+    first = reads.coalesce("status")
     await settle()
-    second = reads.joined("status")
+    second = reads.coalesce("status")
     manager.sent[0][1].set_exception(ManagerTimeout("late"))
     await settle()
     with pytest.raises(ManagerTimeout):
@@ -129,10 +129,10 @@ async def test_a_failure_reaches_every_caller_and_the_next_request_goes_on():
 
 async def test_kept_replies_are_bounded():
     manager = FakeManager()
-    reads = Reads(manager, ReadsConfig(kept_bytes=300))
+    reads = ReadCache(manager, ReadsConfig(kept_bytes=300))
 
     async def ask(group):
-        task = asyncio.ensure_future(reads.body("plans_allowed", {"user_group": group}))
+        task = asyncio.ensure_future(reads.read("plans_allowed", {"user_group": group}))
         await settle()
         reply = {"success": True, "plans_allowed": {"x": "y" * 100}, "plans_allowed_uid": "u"}
         manager.sent[-1][1].set_result(msgspec.json.encode(reply))
@@ -140,17 +140,17 @@ async def test_kept_replies_are_bounded():
 
     for group in "abcdefgh":
         await ask(group)
-    assert 0 < reads.kept_bytes <= 300
+    assert 0 < reads.cached_bytes <= 300
 
 
 async def test_a_list_that_always_changes_is_asked_for_at_once():
     manager = FakeManager()
-    reads = Reads(manager, ReadsConfig())
+    reads = ReadCache(manager, ReadsConfig())
     uid, asked = [0], []
 
     async def ask(changes):
         uid[0] += changes
-        task = asyncio.ensure_future(reads.body("queue_get"))
+        task = asyncio.ensure_future(reads.read("queue_get"))
         sent = []
         while not task.done():
             await settle()
@@ -374,12 +374,12 @@ def history_call(**params):
     text = msgspec.json.encode({"success": True, "msg": "", "items": items, "plan_history_uid": "u"})
     body = Body(text.replace(b'"time_stop":3.0', b'"time_stop":3.0,"x":NaN'), "u")
 
-    async def kept(method, lane=""):
+    async def kept(method, fairness_key=""):
         return body
 
     services = SimpleNamespace(reads=SimpleNamespace(body=kept))
     return SimpleNamespace(
-        params=HistoryGet(**params), services=services, lane="", endpoint=SimpleNamespace(method="history_get")
+        params=HistoryGet(**params), services=services, fairness_key="", endpoint=SimpleNamespace(method="history_get")
     )
 
 

@@ -115,7 +115,7 @@ class AcceptsEverything:
     def __init__(self):
         self.asked = []
 
-    async def request(self, method, params, *, lane):
+    async def request(self, method, params, *, fairness_key):
         self.asked.append((method, msgspec.to_builtins(params)))
         items = [{"item_uid": str(number)} for number in range(2)]
         return json.dumps({"success": True, "msg": "", "items": items, "results": []}).encode()

@@ -14,8 +14,9 @@ from sanic_qserver.config.settings import ConsoleConfig, LiveConfig
 from sanic_qserver.http.stream.compression import HEADER, accepts_gzip, block
 from sanic_qserver.http.stream.subscribers import Watching
 from sanic_qserver.manager.console.output import Console
-from sanic_qserver.manager.live.broadcaster import Channel, Framing, Message, Outlet
-from sanic_qserver.manager.live.live import joined_lines
+from sanic_qserver.manager.live.broadcaster import Broadcaster
+from sanic_qserver.manager.live.live import join_lines
+from sanic_qserver.manager.live.subscriber import Framing, Message, Subscriber
 
 HEADERS = {"Authorization": f"ApiKey {KEY}"}
 PATH = "/api/console_output/ws"
@@ -61,7 +62,7 @@ async def connected(client, count, **how):
 async def test_every_watcher_gets_every_line_in_order(client):
     channel = client.app.ctx.services.live.console
     watchers = await connected(client, 40)
-    await until(lambda: channel.watcher_count == 40)
+    await until(lambda: channel.subscriber_count == 40)
     readers = [asyncio.ensure_future(read_numbers(watcher, 1999)) for watcher in watchers]
     for start in range(0, 2000, 100):
         publish(client, 100, start)
@@ -70,7 +71,7 @@ async def test_every_watcher_gets_every_line_in_order(client):
         assert numbers == list(range(2000))
     for watcher in watchers:
         await watcher.leave()
-    await until(lambda: channel.watcher_count == 0)
+    await until(lambda: channel.subscriber_count == 0)
 
 
 @pytest.mark.parametrize("encoding", ["", "gzip"])
@@ -87,14 +88,14 @@ async def test_every_line_comes_over_http_in_the_form_that_is_accepted(client, a
     async with client.stream("GET", "/api/stream_console_output", headers=headers) as reply:
         assert reply.headers["Content-Type"].startswith(accept)
         assert reply.headers.get("Content-Encoding", "") == (encoding if accept != "text/plain" else "")
-        await until(lambda: channel.watcher_count == 1)
+        await until(lambda: channel.subscriber_count == 1)
         publish(client, 500)
         async for chunk in reply.aiter_bytes():
             body += chunk
             if b"line 499 " in body:
                 break
     assert numbers_of(lines_of(body.decode())) == list(range(500))
-    await until(lambda: channel.watcher_count == 0)
+    await until(lambda: channel.subscriber_count == 0)
 
 
 async def test_a_watcher_that_stops_reading_delays_nobody_and_is_told_what_it_missed(sanic_client, make_config):
@@ -102,15 +103,15 @@ async def test_a_watcher_that_stops_reading_delays_nobody_and_is_told_what_it_mi
     channel = client.app.ctx.services.live.console
     slow = (await connected(client, 1, receive_buffer=4096))[0]
     fast = (await connected(client, 1))[0]
-    await until(lambda: channel.watcher_count == 2)
+    await until(lambda: channel.subscriber_count == 2)
     reader = asyncio.ensure_future(read_numbers(fast, 1999))
     for start in range(0, 2000, 10):
         publish(client, 10, start, size=8000)
         await asyncio.sleep(0.001)
     assert await reader == list(range(2000))
     assert channel.lagging_count == 1
-    outlet = next(iter(channel._lagging))
-    assert outlet._behind_count <= 300
+    subscriber = next(iter(channel._lagging))
+    assert subscriber._behind_count <= 300
     numbers, missed = [], 0
     while not numbers or numbers[-1] != 1999:
         text = await slow.recv()
@@ -129,24 +130,24 @@ async def test_a_watcher_whose_network_takes_nothing_is_cut_off(sanic_client, ma
     client = await sanic_client(app_of(make_config(live={"stall_s": 0.3})))
     channel = client.app.ctx.services.live.console
     slow = (await connected(client, 1, receive_buffer=4096))[0]
-    await until(lambda: channel.watcher_count == 1)
+    await until(lambda: channel.subscriber_count == 1)
     for start in range(0, 2000, 10):
         publish(client, 10, start, size=8000)
         await asyncio.sleep(0.001)
-    await until(lambda: channel.watcher_count == 0)
+    await until(lambda: channel.subscriber_count == 0)
     await slow.leave()
 
 
 def test_the_pieces_of_a_line_become_one_message():
     pieces = [b'{"time": 1.0, "msg": "a"}', b'{"time": 2.0, "msg": " "}', b'{"time": 3.0, "msg": "b\\n"}',
               b'{"time": 4.0, "msg": "c\\n"}', b'{"time": 5.0, "msg": "open"}']  # fmt: skip
-    joined = [json.loads(m.body) for m in joined_lines([Message("console", piece) for piece in pieces])]
+    joined = [json.loads(m.body) for m in join_lines([Message("console", piece) for piece in pieces])]
     assert joined == [{"time": 1.0, "msg": "a b\n"}, {"time": 4.0, "msg": "c\n"}, {"time": 5.0, "msg": "open"}]
 
 
 def test_what_is_no_console_message_is_passed_on():
     messages = [Message("console", b'{"other": 1}'), Message("console", b"[]")]
-    assert joined_lines(messages)[0] == messages[0]
+    assert join_lines(messages)[0] == messages[0]
 
 
 async def test_a_message_is_framed_once_for_all_watchers(client):
@@ -172,10 +173,10 @@ async def test_a_message_is_framed_once_for_all_watchers(client):
             return False
 
     framing = Framing(frame)
-    channel = Channel(LiveConfig())
+    channel = Broadcaster(LiveConfig())
     transports = [Transport() for _ in range(100)]
     for transport in transports:
-        Outlet(channel, frozenset({"console"}), None, 10).attach(transport, framing)
+        Subscriber(channel, frozenset({"console"}), None, 10).attach(transport, framing)
     channel.publish([Message("console", b"1"), Message("other", b"2"), Message("console", b"3")])
     await until(lambda: transports[-1].written)
     assert len(framed) == 2
@@ -211,7 +212,7 @@ async def test_a_permission_that_is_taken_away_ends_the_stream(sanic_client, mak
 
 async def test_an_event_stream_has_the_form_of_the_standard(client):
     events = await Events.connect(client.port, "/api/stream_console_output", {**HEADERS, "Accept": "text/event-stream"})
-    await until(lambda: client.app.ctx.services.live.console.watcher_count == 1)
+    await until(lambda: client.app.ctx.services.live.console.subscriber_count == 1)
     publish(client, 3)
     received = [await events.next() for _ in range(3)]
     assert numbers_of([event["data"] for event in received]) == [0, 1, 2]
@@ -249,17 +250,17 @@ async def test_nothing_of_a_watcher_is_left_after_it_went(client):
     channel = client.app.ctx.services.live.console
     before = leftovers()
     await connected(client, 20)
-    await until(lambda: channel.watcher_count == 20)
+    await until(lambda: channel.subscriber_count == 20)
     publish(client, 100)
     await all_leave()
-    await until(lambda: channel.watcher_count == 0 and not len(client.app.ctx.watchers))
+    await until(lambda: channel.subscriber_count == 0 and not len(client.app.ctx.watchers))
     await until(lambda: leftovers() <= before, 30)  # Sanic keeps a connection for 10 s after its end.
 
 
 def leftovers():
-    """How many websockets, watchers and outlets there are."""
+    """How many websockets, watchers and subscribers there are."""
     gc.collect()
-    return sum(isinstance(one, (Outlet, Watching, WebsocketImplProtocol)) for one in gc.get_objects())
+    return sum(isinstance(one, (Subscriber, Watching, WebsocketImplProtocol)) for one in gc.get_objects())
 
 
 async def test_open_websockets_are_limited_and_places_come_free(sanic_client, make_config, tmp_path):

@@ -9,10 +9,9 @@ import pytest
 from sanic_qserver.config.settings import ManagerConfig, SubmissionsConfig
 from sanic_qserver.errors import ManagerTimeout, Overloaded
 from sanic_qserver.manager.client.batching import Batch
-from sanic_qserver.manager.client.call import Entry
-from sanic_qserver.manager.client.client import ManagerClient
-from sanic_qserver.manager.client.rate import Rate
-from sanic_qserver.manager.client.scheduler import CROWDED_BATCH, READERS_S, FairQueue
+from sanic_qserver.manager.client.call import QueuedCall
+from sanic_qserver.manager.client.client import ManagerClient, Rate
+from sanic_qserver.manager.client.scheduler import CROWDED_BATCH, READERS_S, FairScheduler
 
 ITEM = {"name": "queue_stop", "item_type": "instruction"}
 
@@ -23,29 +22,29 @@ CLOCK = [0.0]
 @pytest.fixture
 async def line():
     CLOCK[0] = 0.0
-    return FairQueue(lambda members: Batch(members, b""), at_once=4, max_batch=64, clock=lambda: CLOCK[0])
+    return FairScheduler(lambda members: Batch(members, b""), at_once=4, max_batch=64, clock=lambda: CLOCK[0])
 
 
-def call(line, lane, method="queue_clear", fold=None):
-    entry = Entry(method, b"", 1.0, asyncio.get_running_loop().create_future(), lane)
-    entry.fold = fold
+def call(line, key, method="queue_clear", fold=None):
+    entry = QueuedCall(method, b"", 1.0, asyncio.get_running_loop().create_future(), key)
+    entry.batch_key = fold
     line.append(entry)
     return entry
 
 
 def taken(line, count):
-    """The lanes of the next calls, each answered at once."""
-    lanes = []
+    """The fairness keys of the next calls, each answered at once."""
+    keys = []
     for _ in range(count):
         entry = line.popleft()
-        lanes.append(entry.lane)
+        keys.append(entry.fairness_key)
         line.left(entry)
-    return "".join(lanes)
+    return "".join(keys)
 
 
 async def test_principals_take_turns(line):
-    for lane in "aaaaaaab" + "c":
-        call(line, lane)
+    for key in "aaaaaaab" + "c":
+        call(line, key)
     assert taken(line, 9) == "abcaaaaaa"
     assert len(line) == 0
 
@@ -61,7 +60,7 @@ async def test_reads_go_first_and_leave_writes_their_turn(line):
 async def test_reads_gather_while_a_short_write_is_under_way_and_nothing_passes_them(line):
     write = call(line, "a", "queue_item_add")
     assert line.popleft() is write
-    reads = [call(line, lane, "task_status") for lane in "ab"]
+    reads = [call(line, key, "task_status") for key in "ab"]
     later = call(line, "c", "queue_item_add")
     assert line.popleft() is None
     line.left(write)
@@ -87,8 +86,8 @@ async def test_reads_do_not_wait_for_a_write_that_timed_out(line):
 
 
 async def test_one_write_is_under_way_while_somebody_reads(line):
-    for lane in "abc":
-        call(line, lane, "queue_item_add")
+    for key in "abc":
+        call(line, key, "queue_item_add")
     reading = call(line, "r", "status")
     assert line.popleft() is reading
     first = line.popleft()
@@ -115,7 +114,7 @@ async def test_writes_never_fill_the_window(line):
     assert line.popleft() is None
 
 
-async def test_a_lane_keeps_its_order_around_a_batch(line):
+async def test_a_caller_keeps_its_order_around_a_batch(line):
     for fold in (1, 1, 1, None, 1):
         call(line, "a", "queue_item_add", fold)
     batch = line.popleft()
@@ -123,7 +122,7 @@ async def test_a_lane_keeps_its_order_around_a_batch(line):
     assert line.popleft() is None  # The clear waits: the batch may have to be sent again.
     line.left(batch)
     alone = line.popleft()
-    assert alone.fold is None
+    assert alone.batch_key is None
 
 
 async def test_batches_are_small_while_others_wait_or_read(line):
@@ -134,7 +133,7 @@ async def test_batches_are_small_while_others_wait_or_read(line):
     assert len(first.parts) == CROWDED_BATCH
     line.left(first)
     other = line.popleft()
-    assert other.lane == "b"
+    assert other.fairness_key == "b"
     line.left(other)
     second = line.popleft()
     assert len(second.parts) == 64
@@ -176,11 +175,11 @@ async def test_one_who_floods_does_not_keep_others_waiting(instrument):
     manager.open()
     try:
         await manager.request("queue_clear")
-        flood = [manager.add(ITEM, "a", "primary", lane="a") for _ in range(300)]
+        flood = [manager.add(ITEM, "a", "primary", fairness_key="a") for _ in range(300)]
         started = time.monotonic()
-        await manager.add(ITEM, "b", "primary", lane="b")
+        await manager.add(ITEM, "b", "primary", fairness_key="b")
         write_s = time.monotonic() - started
-        await manager.request("status", lane="b")
+        await manager.request("status", fairness_key="b")
         read_s = time.monotonic() - started - write_s
         left = sum(not future.done() for future in flood)
         await asyncio.gather(*flood)
@@ -211,7 +210,7 @@ async def test_a_call_that_others_share_is_displaced_last(line):
 
 
 async def test_what_is_dropped_while_nothing_is_sent_leaves_nothing_behind(line):
-    for entry in [call(line, lane, method) for lane in "ab" for method in ("status", "queue_clear")]:
+    for entry in [call(line, key, method) for key in "ab" for method in ("status", "queue_clear")]:
         line.drop(entry)
     assert (line._reads, line._writes, line._counts) == ({}, {}, {})
 
@@ -226,7 +225,7 @@ async def test_an_observer_who_fills_the_queue_costs_nobody_else_a_call(instrume
     async def observe(number):
         nonlocal refused
         try:
-            await client.request("queue_item_get", {"uid": f"none {number}"}, lane="observer")
+            await client.request("queue_item_get", {"uid": f"none {number}"}, fairness_key="observer")
         except Overloaded:
             refused += 1
 
@@ -234,7 +233,7 @@ async def test_an_observer_who_fills_the_queue_costs_nobody_else_a_call(instrume
     await asyncio.sleep(0)
     try:
         own = {"item": ITEM, "user": "operator", "user_group": "primary"}
-        adds = [client.request("queue_item_add", own, lane="operator") for _ in range(25)]
+        adds = [client.request("queue_item_add", own, fairness_key="operator") for _ in range(25)]
         replies = [msgspec.json.decode(reply) for reply in await asyncio.gather(*adds)]
         assert all(reply["success"] for reply in replies)
         await asyncio.gather(*flood)

@@ -12,9 +12,8 @@ from servers import Instrument
 
 from sanic_qserver.config.settings import ManagerConfig, ReadsConfig, SubmissionsConfig
 from sanic_qserver.errors import GatewayError, ManagerLost
-from sanic_qserver.manager.client.batching import folder
 from sanic_qserver.manager.client.client import ManagerClient
-from sanic_qserver.manager.read_cache import Reads
+from sanic_qserver.manager.read_cache import ReadCache
 
 WHO = {"user": "tester", "user_group": "primary"}
 GOOD = [
@@ -56,9 +55,9 @@ async def connect(instrument):
         await manager.close()
 
 
-def add(manager, item, lane="", **who):
+def add(manager, item, fairness_key="", **who):
     who = {**WHO, **who}
-    return manager.add(item, who["user"], who["user_group"], lane=lane)
+    return manager.add(item, who["user"], who["user_group"], fairness_key=fairness_key)
 
 
 async def reply_of(future):
@@ -95,7 +94,7 @@ async def test_the_reply_in_a_batch_is_the_reply_alone(connect, item):
     await ask(manager, "queue_clear")
     alone = await ask(manager, "queue_item_add", item=item, **WHO)
     await ask(manager, "queue_clear")
-    first = add(manager, BAD[0])  # Holds the lane, so that the others gather.
+    first = add(manager, BAD[0])  # Holds its caller's queue, so that the others gather.
     together = [add(manager, item), add(manager, item)]
     await first
     replies = [await reply_of(future) for future in together]
@@ -224,7 +223,7 @@ async def test_a_lost_batch_is_unknown_for_each_add_in_it(connect, tmp_path):
 
 def _waiting(manager):
     """The adds that wait, taken out of the line as a batch would take them."""
-    return [entry for lane in manager._waiting._writes.values() for entry in list(lane.entries)]
+    return [entry for queue in manager._waiting._writes.values() for entry in list(queue.calls)]
 
 
 async def test_a_waiting_line_tells_how_long_it_is(connect):
@@ -257,7 +256,7 @@ async def test_with_msgpack_and_a_key_everything_is_the_same(connect, tmp_path):
         replies = await asyncio.gather(*(reply_of(add(manager, item)) for item in items))
         assert [reply["success"] for reply in replies] == [item in GOOD for item in items]
         assert replies[0]["item"]["meta"] == GOOD[1]["meta"]
-        reads = Reads(manager, ReadsConfig())
-        first, second = await reads.body("queue_get"), await reads.body("queue_get")
+        reads = ReadCache(manager, ReadsConfig())
+        first, second = await reads.read("queue_get"), await reads.read("queue_get")
         assert second is first
         assert len(msgspec.json.decode(first.json)["items"]) == 11

@@ -3,14 +3,15 @@
 import pytest
 
 from sanic_qserver.config.settings import LiveConfig
-from sanic_qserver.manager.live.broadcaster import Channel, Framing, Message, Outlet
+from sanic_qserver.manager.live.broadcaster import Broadcaster
+from sanic_qserver.manager.live.subscriber import Framing, Message, Subscriber
 
 LINES = Framing(lambda message: message.body + b"\n")
 TOPICS = frozenset({"queue"})
 
 
 class Connection:
-    """What an outlet needs of a transport."""
+    """What an subscriber needs of a transport."""
 
     def __init__(self, error=None):
         self.error = error
@@ -38,13 +39,13 @@ class Connection:
 
 @pytest.fixture
 async def channel():
-    return Channel(LiveConfig())
+    return Broadcaster(LiveConfig())
 
 
 def attached(channel, connection, framing=LINES, topics=TOPICS):
-    outlet = Outlet(channel, topics, None, 10)
-    outlet.attach(connection, framing)
-    return outlet
+    subscriber = Subscriber(channel, topics, None, 10)
+    subscriber.attach(connection, framing)
+    return subscriber
 
 
 def publish(channel, *bodies, topic="queue"):
@@ -61,7 +62,7 @@ async def test_a_connection_that_takes_nothing_more_costs_nobody_else_a_message(
     publish(channel, b"2")
     assert [connection.written for connection in connections] == [b"1\n2\n", b"", b"1\n2\n"]
     assert [connection.was_aborted for connection in connections] == [False, True, False]
-    assert channel.watcher_count == 2
+    assert channel.subscriber_count == 2
 
 
 async def test_a_connection_that_fails_while_it_catches_up_costs_the_others_nothing(channel):
@@ -81,17 +82,17 @@ async def test_a_connection_that_fails_while_it_catches_up_costs_the_others_noth
 
 async def test_a_topic_that_is_added_begins_with_its_own_messages_and_behind_what_was_collected(channel):
     connection = Connection()
-    outlet = attached(channel, connection, topics=frozenset({"status"}))
+    subscriber = attached(channel, connection, topics=frozenset({"status"}))
     channel.publish([Message("queue", b"old change"), Message("status", b"status")])
-    assert outlet.add_topics(TOPICS, [Message("queue", b"snapshot")])
+    assert subscriber.add_topics(TOPICS, [Message("queue", b"snapshot")])
     publish(channel, b"new change")
     assert connection.written == b"status\nsnapshot\nnew change\n"
 
 
 async def test_who_is_behind_is_not_given_a_topic_before_it_has_caught_up(channel):
     connection = Connection()
-    outlet = attached(channel, connection, topics=frozenset({"status"}))
+    subscriber = attached(channel, connection, topics=frozenset({"status"}))
     connection.pending = 1_000_000
     publish(channel, b"status", topic="status")
-    assert not outlet.add_topics(TOPICS, [Message("queue", b"snapshot")])
-    assert outlet.topics == {"status"}
+    assert not subscriber.add_topics(TOPICS, [Message("queue", b"snapshot")])
+    assert subscriber.topics == {"status"}

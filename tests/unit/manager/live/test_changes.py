@@ -7,7 +7,7 @@ from hypothesis import given, settings, strategies as st
 
 from sanic_qserver.config.settings import LiveConfig
 from sanic_qserver.manager.live import diff as changes
-from sanic_qserver.manager.live.event_log import Events
+from sanic_qserver.manager.live.event_log import EventLog
 
 
 def queue(uids, running="", versions=None):
@@ -79,7 +79,7 @@ def test_a_queue_of_ten_thousand_is_compared_quickly():
 
 
 def events(kept=5):
-    return Events(LiveConfig(kept_events=kept), now=lambda: 1.0, epoch="now")
+    return EventLog(LiveConfig(kept_events=kept), now=lambda: 1.0, epoch="now")
 
 
 def ids(messages):
