@@ -24,8 +24,9 @@ from sanic_qserver.demo import Instrument
 from sanic_qserver.http.stream.memory import GONE_S
 
 ITEM = {"item_type": "plan", "name": "count", "args": [["det1"]]}
-_UPGRADE = "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n" + (
-    "Sec-WebSocket-Version: 13\r\n"
+_UPGRADE = (
+    "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+    "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n"
 )
 
 
@@ -86,7 +87,8 @@ async def measure(args: argparse.Namespace) -> dict[str, object]:
     """The memory after each crowd."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        with Instrument(folder / "instrument") as instrument, ours(folder, instrument) as server:
+        settings = "[live]\nkept_events = 200\n[console]\nmax_messages = 200\n"  # So that the warm-up fills the logs.
+        with Instrument(folder / "instrument") as instrument, ours(folder, instrument, settings=settings) as server:
             sizes = [server.rss_mb]
             for number in range(args.rounds + 1):
                 came, added = await crowd(server, instrument, args.watchers, args.adders, args.seconds)

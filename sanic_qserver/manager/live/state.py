@@ -87,7 +87,7 @@ class StateTracker:
         self.lock: dict[str, msgspec.Raw] | None = None
 
     async def want(self, topics: Iterable[str]) -> Callable[[], None]:
-        """Follow these topics; on return their state is known, if RE Manager answers. Returns the function that ends it."""
+        """Follow these topics; on return their state is known, if RE Manager answers. Returns what ends it."""
         wanted = frozenset(topics)
         self._watchers.update(wanted)
         for topic in wanted:
