@@ -377,7 +377,7 @@ def history_call(**params):
     async def kept(method, fairness_key=""):
         return body
 
-    services = SimpleNamespace(reads=SimpleNamespace(body=kept))
+    services = SimpleNamespace(reads=SimpleNamespace(read=kept))
     return SimpleNamespace(
         params=HistoryGet(**params), services=services, fairness_key="", endpoint=SimpleNamespace(method="history_get")
     )

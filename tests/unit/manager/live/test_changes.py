@@ -14,7 +14,7 @@ def queue(uids, running="", versions=None):
     items = [{"item_uid": uid, "name": "count", "version": (versions or {}).get(uid, 0)} for uid in uids]
     running_item = {"item_uid": running, "name": "count"} if running else {}
     reply = {"items": items, "running_item": running_item, "plan_queue_uid": str((uids, running))}
-    return changes.queue_state(json.dumps(reply).encode())
+    return changes.parse_queue(json.dumps(reply).encode())
 
 
 def followed(uids, told):
@@ -42,7 +42,7 @@ names = st.lists(st.sampled_from([f"u{n}" for n in range(12)]), unique=True)
 @given(names, names, st.data())
 def test_changes_applied_to_the_old_queue_give_the_new_one(old, new, data):
     running = data.draw(st.sampled_from([*(uid for uid in old if uid not in new), "fresh", ""]))
-    told = list(changes.queue_changes(queue(old), queue(new, running), []))
+    told = list(changes.diff_queues(queue(old), queue(new, running), []))
     assert followed(old, told) == (new, running or None)
 
 
@@ -53,27 +53,27 @@ def test_the_fewest_items_are_moved(uids, dice):
     shuffled = list(uids)
     item = shuffled.pop(dice.randrange(len(shuffled)))
     shuffled.insert(dice.randrange(len(shuffled) + 1), item)
-    told = list(changes.queue_changes(queue(uids), queue(shuffled), []))
+    told = list(changes.diff_queues(queue(uids), queue(shuffled), []))
     assert len(told) == (0 if shuffled == uids else 1)
 
 
 def test_an_item_that_started_and_finished_between_two_looks_is_told_as_both():
     ended = changes.Ended(item_uid="a", name="count", result={"exit_status": "completed", "run_uids": ["r"]})
-    told = list(changes.queue_changes(queue(["a", "b"]), queue(["b"]), [ended]))
+    told = list(changes.diff_queues(queue(["a", "b"]), queue(["b"]), [ended]))
     assert [(kind, data["item_uid"]) for kind, data in told] == [("item_started", "a"), ("item_finished", "a")]
     assert told[1].data["exit_status"] == "completed"
     assert told[1].data["run_uids"] == ["r"]
 
 
 def test_an_item_that_was_changed_in_its_place_is_told():
-    told = list(changes.queue_changes(queue(["a", "b"]), queue(["a", "b"], versions={"b": 1}), []))
+    told = list(changes.diff_queues(queue(["a", "b"]), queue(["a", "b"], versions={"b": 1}), []))
     assert [(kind, data["item_uid"]) for kind, data in told] == [("item_updated", "b")]
 
 
 def test_a_queue_of_ten_thousand_is_compared_quickly():
     uids = [f"u{n}" for n in range(10_000)]
     shuffled = random.Random(1).sample(uids, len(uids))
-    told = list(changes.queue_changes(queue(uids), queue(shuffled), []))
+    told = list(changes.diff_queues(queue(uids), queue(shuffled), []))
     moved = {data["item_uid"] for _, data in told}
     assert len(moved) == len(told) < len(uids)
 
