@@ -12,6 +12,7 @@ from servers import Instrument
 
 from sanic_qserver.config.settings import ManagerConfig, ReadsConfig, SubmissionsConfig
 from sanic_qserver.errors import GatewayError, ManagerLost
+from sanic_qserver.manager.client.batching import make_batcher
 from sanic_qserver.manager.client.client import ManagerClient
 from sanic_qserver.manager.read_cache import ReadCache
 
@@ -211,7 +212,7 @@ async def test_a_lost_batch_is_unknown_for_each_add_in_it(connect, tmp_path):
         own.manager.signal(signal.SIGSTOP)
         # The first is under way and holds the others together behind it; nothing is answered any more.
         futures = [add(manager, GOOD[0]) for _ in range(6)]
-        manager._in_flight[b"batch"] = folder(manager._encode)(_waiting(manager))
+        manager._in_flight[b"batch"] = make_batcher(manager._encode)(_waiting(manager))
         own.manager.signal(signal.SIGKILL)
         results = await asyncio.gather(*futures, return_exceptions=True)
     for error in results:
