@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from sanic_qserver.config.settings import Config
 from sanic_qserver.errors import GatewayError
 from sanic_qserver.manager.client.client import ManagerClient
-from sanic_qserver.manager.live.event_log import Events
+from sanic_qserver.manager.live.event_log import EventLog
 from sanic_qserver.middleware.hooks import Hooks
 from sanic_qserver.structs.proposals import Proposal
 
@@ -30,7 +30,7 @@ _SWEEP_S = 5.0
 class Proposals:
     """Store and approvals, once they are open. One an application."""
 
-    def __init__(self, config: Config, manager: ManagerClient, hooks: Hooks, events: Events) -> None:
+    def __init__(self, config: Config, manager: ManagerClient, hooks: Hooks, events: EventLog) -> None:
         self._config = config
         self._manager = manager
         self._hooks = hooks
