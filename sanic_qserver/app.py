@@ -21,7 +21,7 @@ from sanic_qserver.http.application import App
 from sanic_qserver.http.blueprints import mount_blueprints
 from sanic_qserver.http.bodies import Bodies
 from sanic_qserver.http.cors import allow_origins
-from sanic_qserver.http.csrf import Browsers
+from sanic_qserver.http.csrf import Browsers, warn_of_origins
 from sanic_qserver.http.docs import mount_pages
 from sanic_qserver.http.errors import ProblemHandler
 from sanic_qserver.http.gate import Gate
@@ -96,8 +96,8 @@ def create_app(config: Config, *, name: str = "sanic_qserver") -> App:
     bodies = Bodies(config.server)
     mount(app, endpoints, gate, bodies, services, metrics)
     mount_streams(app, streams, gate, services)
-    mount_blueprints(app, extensions.all("blueprints"), gate, bodies, services)
-    mount_operations(app, services)
+    mount_blueprints(app, extensions.all("blueprints"), gate, bodies)
+    mount_operations(app, services, gate)
     ping = next(row for row in endpoints if row.path == "/ping")
     mount_pages(app, endpoints, streams, handler_of(ping, gate, bodies, services, metrics))
     mount_options(app)
@@ -124,9 +124,10 @@ def _build_gate(config: Config, services: Services, access: AccessPolicy, extens
     services.warnings.extend(warning for way in ways for warning in getattr(way, "warnings", ()))
     providers = Providers([*services.logins.recognisers, *extensions.providers()])
     services.logins.on_revocation(providers.forget)
-    browsers = Browsers(services.logins, config.server.allow_origins)
+    services.warnings.extend(warn_of_origins(config.server.allow_origins))
+    browsers = Browsers(services.logins, config.server)
     rejected = Rejected(config.auth.attempts.rejected_credentials, config.server.workers)
-    return Gate(providers, access, services.rates, browsers, services.audit, rejected)
+    return Gate(providers, access, services.rates, browsers, rejected, services)
 
 
 def _configure(app: App, config: Config) -> None:

@@ -93,6 +93,12 @@ class Forbidden(GatewayError):
     status, code, title = 403, "forbidden", "Not enough permissions"
 
 
+class HostNotAllowed(GatewayError):
+    """The request names a host that is not this server: a page elsewhere may have pointed its own name here."""
+
+    status, code, title = 421, "host_not_allowed", "Misdirected request"
+
+
 class NotFound(GatewayError):
     """Nothing here by that name."""
 

@@ -1,12 +1,12 @@
 """One admitted request: what a row is served with."""
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from msgspec import to_builtins
 
-from sanic_qserver.api.endpoint import Endpoint
+from sanic_qserver.api.endpoint import Endpoint, Stream
 from sanic_qserver.api.services import Services
 from sanic_qserver.manager.client.client import ManagerClient
 from sanic_qserver.structs.identity import PUBLIC, Access
@@ -22,15 +22,22 @@ class UploadedFile:
     body: bytes
 
 
+async def _always() -> None:
+    """For calls that no gate made: those of tests."""
+
+
 @dataclass(slots=True)
 class Call:
     """One admitted request: the row, its decoded params, who asks, and what serves it.
 
     `headers` have lower-case names; `files` are filled for rows that read a form; `unknown` holds params that
-    the struct does not know (only where the site lets them pass).
+    the struct does not know (only where the site lets them pass). The gate makes every call, before the body is read:
+    `params` come after.
+    What takes long asks `check_again` before each step: it raises NotAuthenticated or ScopeMissing when the
+    credential, or what it may do, has ended since.
     """
 
-    endpoint: Endpoint
+    endpoint: Endpoint | Stream
     params: Params
     access: Access
     request_id: str
@@ -41,6 +48,7 @@ class Call:
     unknown: Mapping[str, Any] = field(default_factory=dict)
     files: Mapping[str, UploadedFile] = field(default_factory=dict)
     query: str = ""
+    check_again: Callable[[], Awaitable[None]] = _always
 
     @property
     def manager(self) -> ManagerClient:

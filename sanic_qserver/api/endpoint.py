@@ -169,9 +169,12 @@ class Stream:
     is_websocket: bool = False
     also_serves_http: bool = False
     at_root: bool = True
-    ignores_credential: ClassVar[bool] = False
     any_scope: tuple[Scope, ...] = ()
     narrowed: "Callable[[Stream, Params], Stream] | None" = None
+    verb: ClassVar[str] = "GET"
+    method: ClassVar[str] = ""
+    changes: ClassVar[bool] = False
+    ignores_credential: ClassVar[bool] = False
 
     def for_params(self, params: Params) -> "Stream":
         """The row as the gate must see it."""

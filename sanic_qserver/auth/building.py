@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from sanic_qserver.auth.logins import Logins
 from sanic_qserver.auth.providers.provider import AuthProvider, ExternalLogin, PasswordLogin
 from sanic_qserver.auth.providers.single_user import SingleUserKey
+from sanic_qserver.auth.tokens.begun import BegunLogins
 from sanic_qserver.auth.tokens.one_time import MemoryOneTime, OneTime
 from sanic_qserver.auth.tokens.tickets import Tickets
 from sanic_qserver.config import logins as kinds
@@ -79,6 +80,7 @@ def build_logins(
         closers=workshop.closers,
         async_closers=workshop.async_closers,
         clock=clock,
+        begun=BegunLogins(clock),
     )
 
 

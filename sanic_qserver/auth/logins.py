@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from sanic_qserver.auth.providers.provider import AuthProvider, ExternalLogin, PasswordLogin
 from sanic_qserver.auth.providers.single_user import SingleUserKey
+from sanic_qserver.auth.tokens.begun import BegunLogins
 from sanic_qserver.auth.tokens.one_time import OneTime
 from sanic_qserver.config.settings import Config
 from sanic_qserver.errors import Conflict, NotFound
@@ -53,6 +54,7 @@ class Logins:
     closers: Sequence[Callable[[], None]]
     async_closers: Sequence[Callable[[], Awaitable[None]]]
     clock: Callable[[], float]
+    begun: BegunLogins
 
     @property
     def accounts(self) -> "Accounts":

@@ -37,6 +37,7 @@ class ServerConfig(Section, frozen=True, kw_only=True):
     shutdown_timeout_s: Seconds = 3.0
     max_nesting: Count = 200
     allow_origins: tuple[str, ...] = ()
+    allowed_hosts: tuple[str, ...] = ()
     proxies_count: Annotated[int, Meta(ge=0)] = 0
     access_log: bool = False
     allow_anonymous_beyond_loopback: bool = False

@@ -4,7 +4,6 @@ import functools
 import logging
 import math
 from collections.abc import Callable, Coroutine, Iterable, Mapping
-from dataclasses import replace
 from typing import Any
 
 from sanic import HTTPResponse, Request
@@ -13,17 +12,15 @@ from sanic.exceptions import SanicException
 from sanic_qserver.api.around import AUDITED
 from sanic_qserver.api.call import Call
 from sanic_qserver.api.endpoint import ANY_BODY, SMALL_BODY, Answer, Endpoint
-from sanic_qserver.api.services import Services
 from sanic_qserver.errors import ConfigError, ExtensionFailed, GatewayError
 from sanic_qserver.extension_api.contribution import MountedBlueprint
 from sanic_qserver.http.application import App
 from sanic_qserver.http.bodies import Bodies
 from sanic_qserver.http.errors import respond
 from sanic_qserver.http.gate import Gate
-from sanic_qserver.http.request_id import REQUEST_ID, request_id_of
+from sanic_qserver.http.request_id import REQUEST_ID
 from sanic_qserver.http.server.connection import connection_of
 from sanic_qserver.middleware.audit.recording import audited, denials_audited
-from sanic_qserver.structs.requests import NoParams
 
 log = logging.getLogger("sanic_qserver.extensions")
 
@@ -32,9 +29,7 @@ SAFE = ("GET", "HEAD", "OPTIONS")
 Rows = Mapping[str, Endpoint]
 
 
-def mount_blueprints(
-    app: App, blueprints: Iterable[MountedBlueprint], gate: Gate, bodies: Bodies, services: Services
-) -> None:
+def mount_blueprints(app: App, blueprints: Iterable[MountedBlueprint], gate: Gate, bodies: Bodies) -> None:
     """Add the blueprints. Handlers find the caller in `request.ctx.access`, and `request.ctx.call` for `manager_as`.
 
     Raises ConfigError for one that Sanic refuses.
@@ -61,7 +56,7 @@ def mount_blueprints(
             }
             route.ctx.row = next(iter(rows.values()))
             route.extra.ignore_body = True  # Sanic would read the body before the gate has decided.
-            admit = _gate_of(rows, gate, bodies, services, is_stream=hasattr(route.handler, "is_stream"))
+            admit = _gate_of(rows, gate, bodies, is_stream=hasattr(route.handler, "is_stream"))
             app.register_named_middleware(admit, [route.name], "request", priority=FIRST)
             app.register_named_middleware(_releasing(bodies), [route.name], "response")
             if not _is_websocket(route.handler):
@@ -73,7 +68,7 @@ def _is_websocket(handler: Callable[..., Any]) -> bool:
 
 
 def _gate_of(
-    rows: Rows, gate: Gate, bodies: Bodies, services: Services, *, is_stream: bool
+    rows: Rows, gate: Gate, bodies: Bodies, *, is_stream: bool
 ) -> Callable[[Request], Coroutine[Any, Any, HTTPResponse | None]]:
     first = next(iter(rows.values()))
 
@@ -81,7 +76,7 @@ def _gate_of(
         row = rows.get(request.method, first)
         stream: Any = request.stream
         try:
-            access, verdict = await gate.admit(request, row)
+            call, verdict = await gate.admit(request, row)
             if is_stream:
                 stream.request_max_size = math.inf  # The handler reads and bounds it.
             elif stream.request_body:
@@ -91,10 +86,9 @@ def _gate_of(
             return respond(error, request)
         if request.route is not None and getattr(request.route.handler, "is_stream", False):
             connection_of(request).exempt()
-        request.ctx.access = access
+        request.ctx.access = call.access
         request.ctx.verdict = verdict
-        request.ctx.call = Call(row, NoParams(), access, request_id_of(request), services, request.headers, {},
-                                request.client_ip)  # fmt: skip
+        request.ctx.call = call
         return None
 
     return admit
@@ -131,9 +125,11 @@ def _contained(handler: Callable[..., Any], module: str, gate: Gate, bodies: Bod
             return Answer(b"{}", getattr(responses[0], "status", 200))
 
         call: Call = request.ctx.call
-        layer = audited if AUDITED in call.endpoint.around else denials_audited
+        row = call.endpoint
+        assert isinstance(row, Endpoint)  # noqa: S101  # made for it above
+        layer = audited if AUDITED in row.around else denials_audited
         try:
-            await gate.serve(replace(call.endpoint, serve=layer(call.endpoint, serve)), call)
+            await gate.serve(call, layer(row, serve))
         finally:
             bodies.release(request)
         if isinstance(responses[0], HTTPResponse):

@@ -10,32 +10,55 @@ from urllib.parse import parse_qs, urlsplit
 
 from sanic import Request
 
+from sanic_qserver.api.endpoint import Endpoint, ForeignForms, Stream
 from sanic_qserver.auth.logins import Logins
+from sanic_qserver.config.settings import ServerConfig
 from sanic_qserver.errors import Forbidden
-from sanic_qserver.structs.identity import Access, Credential, CredentialKind
+from sanic_qserver.http.hosts import Hosts
+from sanic_qserver.structs.identity import PUBLIC, Access, Credential, CredentialKind
 
 AMBIENT = frozenset({CredentialKind.COOKIE, CredentialKind.ANONYMOUS})
 NOSNIFF = {"X-Content-Type-Options": "nosniff"}
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
+def warn_of_origins(allow_origins: tuple[str, ...]) -> list[str]:
+    """What `check` and `/readyz` say of the setting."""
+    if "*" not in allow_origins:
+        return []
+    text = (
+        "[server] allow_origins = ['*'] lets every web page call this server with what anonymous callers may do. It "
+        "never counts for cookies and for logins of a proxy: name the pages for these"
+    )
+    return [text]
+
+
 class Browsers:
     """Checks requests with ambient rights, and the origin of websockets."""
 
-    def __init__(self, logins: Logins, allow_origins: tuple[str, ...]) -> None:
+    def __init__(self, logins: Logins, config: ServerConfig) -> None:
         self._logins = logins
-        self._any_origin = "*" in allow_origins
-        self._origins = frozenset(origin.rstrip("/").lower() for origin in allow_origins)
+        self._hosts = Hosts(config)
+        self._any_origin = "*" in config.allow_origins
+        self._origins = frozenset(origin.rstrip("/").lower() for origin in config.allow_origins)
 
-    def check(self, request: Request, credential: Credential, access: Access) -> None:
-        """Raises Forbidden for a change that another site's page may have caused."""
-        if request.method in _SAFE:
+    def check(self, request: Request, row: Endpoint | Stream, credential: Credential, access: Access) -> None:
+        """Raises Forbidden for a change that another site's page may have caused, HostNotAllowed for a foreign name."""
+        self._hosts.check(request.headers)
+        is_websocket = isinstance(row, Stream) and row.is_websocket and "sec-websocket-key" in request.headers
+        if isinstance(row, ForeignForms) or not (row.changes or is_websocket or request.method not in _SAFE):
             return
         has_cookie = credential.kind is CredentialKind.COOKIE
-        if not self.is_known_origin(request, may_be_any=not has_cookie):
+        # Whoever has an identity that goes along by itself is never open to the pages of everybody.
+        is_nobody = access.principal.provider == PUBLIC.provider and access.principal.name == PUBLIC.name
+        if not self.is_known_origin(request, may_be_any=is_nobody and not has_cookie):
             raise Forbidden("Not enough permissions: the request comes from a page of another site")
-        if has_cookie and not hmac.compare_digest(_sent(request).encode(), self._csrf(credential, access).encode()):
-            raise Forbidden("Not enough permissions: send the CSRF value of the session as header X-CSRF")
+        if has_cookie:
+            if row.changes or request.method not in _SAFE:
+                self._check_proof(request, credential, access)
+        elif row.changes and request.method in _SAFE and "origin" not in request.headers:
+            # An image or a link of any page causes this, and nothing in it tells.
+            raise Forbidden("Not enough permissions: what changes something is sent as POST, or with a key or token")
 
     def is_known_origin(self, request: Request, *, may_be_any: bool = True) -> bool:
         """Whether the page behind the request is ours or an allowed one. Programs send no origin and pass."""
@@ -49,6 +72,10 @@ class Browsers:
         except ValueError:  # "http://["
             return False
         return bool(host) and host in (request.headers.get("host", "").lower(), request.host.lower())
+
+    def _check_proof(self, request: Request, credential: Credential, access: Access) -> None:
+        if not hmac.compare_digest(_sent(request).encode(), self._csrf(credential, access).encode()):
+            raise Forbidden("Not enough permissions: send the CSRF value of the session as header X-CSRF")
 
     def _csrf(self, credential: Credential, access: Access) -> str:
         session = access.principal.session_id

@@ -16,6 +16,7 @@ from sanic.exceptions import (
 )
 from sanic.handlers import ErrorHandler
 
+from sanic_qserver.api.auth.browser_login import refusal_page
 from sanic_qserver.errors import (
     BodyTooLarge,
     GatewayError,
@@ -31,6 +32,7 @@ from sanic_qserver.texts import Text
 log = logging.getLogger("sanic_qserver.http")
 
 PROBLEM = "application/problem+json"
+LOGIN_PAGES = "/auth/provider/"  # Where persons come with a browser: they get a page.
 TYPE_BASE = "urn:sanic-qserver:problem:"
 
 
@@ -60,6 +62,9 @@ def respond(error: Exception, request: Request) -> HTTPResponse:
     headers = {REQUEST_ID: request_id, "X-Content-Type-Options": "nosniff", **known.headers}
     if isinstance(known, NotAuthenticated):
         headers.setdefault("WWW-Authenticate", 'ApiKey, Bearer realm="sanic-qserver"')
+    if LOGIN_PAGES in request.path and "text/html" in request.headers.get("accept", ""):
+        page = refusal_page(known)
+        return HTTPResponse(page.body, page.status, headers={**page.headers, **headers}, content_type=page.content_type)
     return HTTPResponse(
         msgspec.json.encode(problem(known, request_id)), known.status, headers=headers, content_type=PROBLEM
     )

@@ -1,14 +1,16 @@
 """The gate: who is it, may they, how often. For every row alike, HTTP or websocket; nothing reaches a row past it."""
 
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from functools import partial
 
 from cachetools import FIFOCache
 from sanic import Request
 
 from sanic_qserver.api.call import Call
-from sanic_qserver.api.endpoint import Answer, Endpoint, ForeignForms, Stream
+from sanic_qserver.api.endpoint import Answer, Endpoint, Serve, Stream
+from sanic_qserver.api.services import Services
 from sanic_qserver.auth.providers.provider import Providers
 from sanic_qserver.auth.tokens.rejected import Rejected
 from sanic_qserver.errors import GatewayError, NotAuthenticated, ScopeMissing
@@ -17,12 +19,14 @@ from sanic_qserver.http.csrf import AMBIENT, Browsers
 from sanic_qserver.http.request_id import request_id_of
 from sanic_qserver.manager.bodies import Body
 from sanic_qserver.middleware.audit.recording import record_denied, record_failed
-from sanic_qserver.middleware.audit.sinks import Audit
 from sanic_qserver.policy.protocols import AccessPolicy, Attempt, RatePolicy, Verdict
 from sanic_qserver.scopes import Scope, listed
 from sanic_qserver.structs.identity import PUBLIC, Access, Credential, CredentialKind, Principal
+from sanic_qserver.structs.requests import NoParams
 from sanic_qserver.texts import Text
 
+_NO_PARAMS = NoParams()
+_NO_ARGS: Mapping[str, str] = {}
 _CACHE_SIZE = 10_000
 _CACHE_S = 1.0  # A decision is used this long before the provider and the policy are asked again.
 
@@ -38,13 +42,14 @@ class Gate:
         access: AccessPolicy,
         rates: RatePolicy,
         browsers: Browsers,
-        audit: Audit,
         rejected: Rejected,
+        services: Services,
     ) -> None:
         self.providers = providers
+        self._services = services
         self._rejected = rejected
         self.browsers = browsers
-        self.audit = audit
+        self.audit = services.audit
         self.access = access
         self.rates = rates
         self._known: FIFOCache[tuple[CredentialKind, str, str], tuple[Access, tuple[int, int], float]] = FIFOCache(
@@ -52,50 +57,75 @@ class Gate:
         )
 
     async def admit(
-        self, request: Request, row: Endpoint | Stream, credential: Credential | None = None
-    ) -> tuple[Access, Verdict]:
-        """Who asks, when they may do what the row does, now. `credential` stands for what the request carries.
+        self,
+        request: Request,
+        row: Endpoint | Stream,
+        path_args: Mapping[str, str] = _NO_ARGS,
+        credential: Credential | None = None,
+        *,
+        may_follow: bool = False,
+    ) -> tuple[Call, Verdict]:
+        """The call, when who asks may do what the row does, now; without params, as the body is not read yet.
 
-        Raises NotAuthenticated (401), ScopeMissing or Forbidden (403), or TooManyRequests (429).
+        `credential` stands for what the request carries. `may_follow`: it may still come, so its lack is no denial.
+        Raises NotAuthenticated (401), ScopeMissing or Forbidden (403), TooManyRequests (429), HostNotAllowed (421).
         """
+        address = request.client_ip
         if row.ignores_credential:
-            credential = Credential(kind=CredentialKind.ANONYMOUS, address=request.client_ip)
+            credential = Credential(kind=CredentialKind.ANONYMOUS, address=address)
         access: Access | None = None
         try:
             credential = credential or credential_of(request)
             access = await self.identify(credential)
-            if credential.kind in AMBIENT and not isinstance(row, ForeignForms):
-                self.browsers.check(request, credential, access)
+            if credential.kind in AMBIENT:
+                self.browsers.check(request, row, credential, access)
             elif credential.kind is CredentialKind.TICKET and isinstance(row, Endpoint):
                 raise NotAuthenticated("A ticket opens websockets and streams only")
-            if row.scope is not None and row.scope not in access.scopes and access.scopes.isdisjoint(row.any_scope):
-                self.refuse(access, row.scope)
-            attempt = _attempt(access, row, request.client_ip)
-            if row.ignores_credential:  # Logins: when they cannot be counted, nobody is let in.
-                return access, await self.rates.admit_login(attempt)
-            return access, await self.rates.admit(attempt)
+            self._check_scope(access, row)
+            attempt = _attempt(access, row, address)
+            # Logins: when they cannot be counted, nobody is let in.
+            verdict = await (self.rates.admit_login if row.ignores_credential else self.rates.admit)(attempt)
         except GatewayError as error:
-            record_denied(self.audit, row, access, request.client_ip, request_id_of(request), error)
+            if not (may_follow and isinstance(error, NotAuthenticated)):
+                self.deny(request, row, access, error)
             raise
+        return Call(
+            row, _NO_PARAMS, access, request_id_of(request), self._services, request.headers, path_args, address,
+            query=request.query_string, check_again=partial(self._check_again, credential, row, access.principal),
+        ), verdict  # fmt: skip
 
-    async def serve(self, row: Endpoint, call: Call) -> bytes | Body | Answer:
-        """Serve an admitted request, in a place of its own where requests in flight are counted."""
+    def deny(self, request: Request, row: Endpoint | Stream, access: Access | None, error: GatewayError) -> None:
+        """Record that somebody was not admitted."""
+        record_denied(self.audit, row, access, request.client_ip, request_id_of(request), error)
+
+    def _check_scope(self, access: Access, row: Endpoint | Stream) -> None:
+        if row.scope is not None and row.scope not in access.scopes and access.scopes.isdisjoint(row.any_scope):
+            self.refuse(access, row.scope)
+
+    async def _check_again(self, credential: Credential, row: Endpoint | Stream, principal: Principal) -> None:
+        access = await self.identify(credential)
+        if (access.principal.provider, access.principal.name) != (principal.provider, principal.name):
+            raise NotAuthenticated("The credential has become somebody else's")
+        self._check_scope(access, row)
+
+    async def serve(self, call: Call, serve: Serve) -> bytes | Body | Answer:
+        """Serve an admitted call, in a place of its own where requests in flight are counted."""
         if not self.rates.counts_requests:
-            return await row.serve(call)
+            return await serve(call)
         try:
-            ticket = await self.rates.enter(_attempt(call.access, row, call.address))
+            ticket = await self.rates.enter(_attempt(call.access, call.endpoint, call.address))
         except GatewayError as error:
-            record_failed(self.audit, row, call, error)
+            record_failed(self.audit, call.endpoint, call, error)
             raise
         try:
-            return await row.serve(call)
+            return await serve(call)
         finally:
             self.rates.leave(ticket)
 
     @asynccontextmanager
-    async def place(self, access: Access, row: Endpoint | Stream, address: str) -> AsyncIterator[None]:
+    async def place(self, call: Call) -> AsyncIterator[None]:
         """A place under the concurrency rules, for as long as the body runs. Raises TooManyRequests."""
-        ticket = await self.rates.enter(_attempt(access, row, address))
+        ticket = await self.rates.enter(_attempt(call.access, call.endpoint, call.address))
         try:
             yield
         finally:

@@ -1,19 +1,30 @@
 """Routes for those who run the server: is it alive, is it ready."""
 
+from typing import Any
+
 import msgspec
 from sanic import HTTPResponse, Request
 
 from sanic_qserver.api.services import Services
+from sanic_qserver.errors import GatewayError
 from sanic_qserver.http.application import App
+from sanic_qserver.http.credentials import credential_of
+from sanic_qserver.http.gate import Gate
+from sanic_qserver.scopes import Scope
+
+OPERATORS = frozenset({Scope.ADMIN_METRICS, Scope.WRITE_CONFIG})
 
 
-def mount_operations(app: App, services: Services) -> None:
-    """Add `/healthz` and `/readyz`. Both are public and never wait for RE Manager."""
+def mount_operations(app: App, services: Services, gate: Gate) -> None:
+    """Add `/healthz` and `/readyz`. Both are public and never wait for RE Manager.
+
+    Warnings name files, users and mistakes in policies: they are for those who run the server.
+    """
 
     async def healthz(_: Request) -> HTTPResponse:
         return HTTPResponse(b'{"status":"ok"}', content_type="application/json")
 
-    async def readyz(_: Request) -> HTTPResponse:
+    async def readyz(request: Request) -> HTTPResponse:
         manager = services.manager
         checks = {
             "manager": "ok" if manager.is_connected else "there is no connection to RE Manager",
@@ -24,9 +35,22 @@ def mount_operations(app: App, services: Services) -> None:
             is_away = services.logins.accounts.is_away
             checks["database"] = "the database of logins does not answer" if is_away else "ok"
             is_ready = is_ready and not is_away
-        warnings = list(services.warnings)
-        body = {"status": "ready" if is_ready else "not ready", "checks": checks, "warnings": warnings}
+        body: dict[str, Any] = {
+            "status": "ready" if is_ready else "not ready",
+            "checks": checks,
+            "warning_count": len(services.warnings),
+        }
+        if await _may_see_warnings(request, gate):
+            body["warnings"] = list(services.warnings)
         return HTTPResponse(msgspec.json.encode(body), 200 if is_ready else 503, content_type="application/json")
 
     app.add_route(healthz, "/healthz", methods=["GET"], name="healthz", ignore_body=True)
     app.add_route(readyz, "/readyz", methods=["GET"], name="readyz", ignore_body=True)
+
+
+async def _may_see_warnings(request: Request, gate: Gate) -> bool:
+    try:
+        access = await gate.identify(credential_of(request))
+    except GatewayError:  # A probe with a bad key is told what all are told.
+        return False
+    return not access.scopes.isdisjoint(OPERATORS)

@@ -41,6 +41,7 @@ ERRORS: Mapping[str, str] = {
     "408": "RE Manager did not answer in time",
     "413": "The body is too large",
     "415": "The body is of a kind that is not read here",
+    "421": "Without a key or token: the Host header names no host of this server ([server] allowed_hosts)",
     "422": "The body is not readable",
     "429": "Too many requests",
     "503": "Overloaded, shutting down, or RE Manager is not available: not sent, safe to try again",

@@ -1,13 +1,13 @@
 """Rows -> blueprints and routes: one visible loop, one closure."""
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from time import perf_counter
 from typing import Any
 
 from sanic import Blueprint, HTTPResponse, Request
 
-from sanic_qserver.api.call import Call, UploadedFile
+from sanic_qserver.api.call import UploadedFile
 from sanic_qserver.api.endpoint import JSON, Answer, Endpoint, LinesEndpoint, Stamp, stamped
 from sanic_qserver.api.services import Services
 from sanic_qserver.errors import GatewayError
@@ -20,12 +20,10 @@ from sanic_qserver.http.forms import MULTIPART, OFF_LOOP_FROM, URLENCODED, read_
 from sanic_qserver.http.gate import Gate
 from sanic_qserver.http.metrics import Metrics
 from sanic_qserver.http.representations import represent
-from sanic_qserver.http.request_id import REQUEST_ID, request_id_of
+from sanic_qserver.http.request_id import REQUEST_ID
 from sanic_qserver.http.server.response import Reply
 from sanic_qserver.http.stream.ndjson import lines_handler
 from sanic_qserver.manager.bodies import Body
-
-_NO_FILES: Mapping[str, UploadedFile] = {}
 
 
 def mount(app: App, rows: Iterable[Endpoint], gate: Gate, bodies: Bodies, services: Services, metrics: Metrics) -> None:
@@ -99,22 +97,18 @@ def handler_of(row: Endpoint, gate: Gate, bodies: Bodies, services: Services, me
         request_headers = request.headers
         stream: Any = request.stream
         try:
-            access, verdict = await gate.admit(request, row)
-            files, body, content_type = _NO_FILES, b"", request_headers.get("content-type", "")
+            call, verdict = await gate.admit(request, row, path_args)
+            body, content_type = b"", request_headers.get("content-type", "")
             if stream.request_body:
                 body = await bodies.read(request, row.max_body_bytes)
             if reads_form and content_type[:19].lower() == MULTIPART:
-                (params, unknown), files = await _read_form(body, content_type, decoder)
+                (params, call.unknown), call.files = await _read_form(body, content_type, decoder)
             elif len(body) > OFF_LOOP_FROM and content_type[:33].lower() == URLENCODED:
-                params, unknown = await asyncio.to_thread(decode, body, request.query_string, content_type)
+                params, call.unknown = await asyncio.to_thread(decode, body, request.query_string, content_type)
             else:
-                params, unknown = decode(body, request.query_string, content_type)
-            if stamp is not Stamp.NOTHING:
-                params = stamped(params, stamp, access)
-            request_id = request_id_of(request)
-            call = Call(row, params, access, request_id, services, request_headers, path_args,
-                        request.client_ip, unknown, files, request.query_string)  # fmt: skip
-            answer = await gate.serve(row, call)
+                params, call.unknown = decode(body, request.query_string, content_type)
+            call.params = params if stamp is Stamp.NOTHING else stamped(params, stamp, call.access)
+            answer = await gate.serve(call, row.serve)
         except GatewayError as error:
             bodies.limit(request, row.max_body_bytes)
             response = respond(error, request)
@@ -122,7 +116,7 @@ def handler_of(row: Endpoint, gate: Gate, bodies: Bodies, services: Services, me
             return response
         finally:
             bodies.release(request)
-        headers = {REQUEST_ID: request_id, **NOSNIFF, **verdict.headers}
+        headers = {REQUEST_ID: call.request_id, **NOSNIFF, **verdict.headers}
         status, content_type = 200, JSON
         if type(answer) is bytes:
             body = answer

@@ -5,6 +5,7 @@ somebody else's. A terminal's login is confirmed by a person who types, or sends
 """
 
 import html
+import re
 import secrets
 from typing import Any, cast
 from urllib.parse import quote
@@ -17,7 +18,7 @@ from sanic_qserver.api.call import Call
 from sanic_qserver.api.endpoint import Answer
 from sanic_qserver.auth.logins import new_secret
 from sanic_qserver.auth.providers.provider import ExternalLogin
-from sanic_qserver.errors import BadArguments, LoginRefused, NotAuthenticated, NotFound
+from sanic_qserver.errors import BadArguments, GatewayError, LoginRefused, NotAuthenticated, NotFound
 from sanic_qserver.structs import auth_requests as requests
 from sanic_qserver.structs.auth_replies import DeviceReply
 from sanic_qserver.structs.identity import Principal
@@ -26,6 +27,8 @@ PENDING_S = 600.0
 RETURN_S = 60.0
 POLL_S = 5
 _LETTERS = "BCDFGHJKLMNPQRSTVWXZ"  # No vowels, so no words; RFC 8628, section 6.1.
+# Browsers drop control characters and take a backslash for a slash: what begins with two is another server's.
+_LOCAL = re.compile(r"/(?!/)[^\x00-\x20\x7f\\]*").fullmatch
 _PAGE = """<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Log in</title>
 <style>body{{font:16px/1.5 sans-serif;max-width:30rem;margin:3rem auto;padding:0 1rem}}
 input,button{{font:inherit;padding:.4rem}}</style></head><body><h1>Log in</h1>{body}</body></html>"""
@@ -37,7 +40,7 @@ _HEADERS = {
     "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'; base-uri 'none'",
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
-    "Referrer-Policy": "no-referrer",
+    "Referrer-Policy": "same-origin",  # With less, Chromium sends `Origin: null` along with the form,
 }
 
 
@@ -50,7 +53,7 @@ class AuthorizationPending(BadArguments):
 async def authorize(call: Call) -> Answer:
     """Send the browser to the provider."""
     goal = cast("requests.Authorize", call.params).next
-    if goal and (not goal.startswith("/") or goal.startswith(("//", "/\\"))):
+    if goal and not _LOCAL(goal):
         raise BadArguments("next: this must be a path of this server", extra={"field": "next"})
     return await _to_provider(call, {"next": goal})
 
@@ -58,6 +61,7 @@ async def authorize(call: Call) -> Answer:
 async def device_start(call: Call) -> Answer:
     """Begin a terminal's login."""
     name = _way(call).name
+    call.services.logins.begun.begin(call.address)
     one_time, expires_at = call.services.logins.accounts.one_time, call.services.logins.clock() + PENDING_S
     device_code, handle = secrets.token_hex(32), new_secret()
     letters = "".join(secrets.choice(_LETTERS) for _ in range(8))
@@ -175,6 +179,7 @@ async def _finished(way: ExternalLogin, params: "requests.Callback", pending: di
 
 async def _to_provider(call: Call, more: dict[str, str]) -> Answer:
     way, logins = _way(call), call.services.logins
+    logins.begun.begin(call.address)
     state, nonce, verifier, bound = (new_secret() for _ in range(4))
     redirect_uri = _redirect_uri(call, way)
     url = await way.authorize_url(redirect_uri=redirect_uri, state=state, nonce=nonce, verifier=verifier)
@@ -216,3 +221,9 @@ def _form(code: str, notice: str = "", status: int = 200) -> Answer:
 def _page(body: str, status: int = 200, cookies: tuple[str, ...] = ()) -> Answer:
     content = _PAGE.format(body=body).encode()
     return Answer(content, status, "text/html; charset=utf-8", headers=_HEADERS, cookies=cookies)
+
+
+def refusal_page(error: GatewayError) -> Answer:
+    """What a person sees whose login was refused."""
+    text = f"<p>{html.escape(error.title)}: {html.escape(error.detail)}</p>"
+    return _page(text + "<p>Begin again, or ask whoever runs this server.</p>", error.status)

@@ -1,6 +1,7 @@
 """Cookies of browsers, as texts. The session's is out of reach for scripts; the CSRF value is there for them."""
 
 import time
+from collections.abc import Mapping
 from http.cookies import Morsel
 
 from sanic_qserver.api.call import Call
@@ -12,11 +13,18 @@ LOGIN_COOKIE = "sanic_qserver_login"
 
 def base_url_of(call: Call) -> str:
     """The address that the client knows this server by. Forwarded headers count only behind configured proxies."""
-    scheme, host = "http", call.headers.get("host", "localhost")
-    if call.services.config.server.proxies_count:
-        scheme = call.headers.get("x-forwarded-proto", scheme).split(",")[-1].strip()
-        host = call.headers.get("x-forwarded-host", host).split(",")[-1].strip()
-    return f"{scheme}://{host}"
+    proxies_count = call.services.config.server.proxies_count
+    scheme = "http"
+    if proxies_count and call.headers.get("x-forwarded-proto", "").split(",")[-1].strip().lower() == "https":
+        scheme = "https"
+    return f"{scheme}://{host_of(call.headers, proxies_count) or 'localhost'}"
+
+
+def host_of(headers: Mapping[str, str], proxies_count: int) -> str:
+    """The host that the client asked for. For callers without a key the gate lets in only names of this server."""
+    if proxies_count and (forwarded := headers.get("x-forwarded-host")):
+        return forwarded.split(",")[-1].strip()
+    return headers.get("host", "")
 
 
 def is_secure(call: Call) -> bool:

@@ -152,6 +152,7 @@ async def _patiently(call: Call, items: list[dict[str, Any]]) -> bytes:
     loop = asyncio.get_running_loop()
     until = loop.time() + _PATIENCE_S
     while True:
+        await call.check_again()  # It may have waited for minutes.
         try:
             return bytes_of(await row.serve(single))
         except GatewayError as error:

@@ -70,6 +70,7 @@ class Batches:
         try:
             for start in range(0, len(items), size):
                 part = items[start : start + size]
+                await self._call.check_again()
                 encoded = await self._add_batch(part, outcome.items)
                 reply: dict[str, Any] = msgspec.json.decode(encoded)
                 verdict = judge(read_batch(encoded), len(part))

@@ -82,4 +82,14 @@ class Providers:
             raise InvalidApiKey
         if credential.kind is CredentialKind.BEARER:
             raise InvalidAccessToken
-        raise NotAuthenticated(f"No provider knows credentials of the kind '{credential.scheme or credential.kind}'")
+        raise NotAuthenticated(_say_unknown(credential))
+
+
+# Registered or common words before a credential. Another word may be the credential itself, sent without one.
+_WORDS = frozenset({"apikey", "bearer", "basic", "digest", "negotiate", "ntlm", "token", "dpop", "oauth", "hawk"})
+
+
+def _say_unknown(credential: Credential) -> str:
+    if credential.kind is CredentialKind.OTHER and credential.scheme not in _WORDS:
+        return "The header Authorization holds no kind of credential that is known here: send 'ApiKey …' or 'Bearer …'"
+    return f"No provider knows credentials of the kind '{credential.scheme or credential.kind}'"

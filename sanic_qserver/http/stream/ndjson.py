@@ -11,9 +11,9 @@ import msgspec
 from sanic import HTTPResponse, Request
 
 from sanic_qserver.api.call import Call
-from sanic_qserver.api.endpoint import Endpoint, LinesEndpoint
+from sanic_qserver.api.endpoint import LinesEndpoint
 from sanic_qserver.api.services import Services
-from sanic_qserver.errors import BodyTooLarge, GatewayError, ScopeMissing
+from sanic_qserver.errors import BodyTooLarge, GatewayError
 from sanic_qserver.http.application import Handler
 from sanic_qserver.http.bodies import Bodies
 from sanic_qserver.http.decode import Decoder
@@ -21,7 +21,7 @@ from sanic_qserver.http.errors import problem, respond
 from sanic_qserver.http.gate import Gate
 from sanic_qserver.http.metrics import Metrics
 from sanic_qserver.http.nesting import check_nesting
-from sanic_qserver.http.request_id import REQUEST_ID, request_id_of
+from sanic_qserver.http.request_id import REQUEST_ID
 from sanic_qserver.http.server.connection import connection_of
 
 NDJSON = "application/x-ndjson"
@@ -40,12 +40,11 @@ def lines_handler(row: LinesEndpoint, gate: Gate, bodies: Bodies, services: Serv
     async def handle(request: Request) -> HTTPResponse | None:
         started_at = perf_counter()
         try:
-            access, verdict = await gate.admit(request, row)
+            call, verdict = await gate.admit(request, row)
             connection_of(request).exempt()
             request.stream.request_max_size = math.inf  # type: ignore[union-attr]  # lines are bounded one by one
-            params, _ = decoder.decode(b"", request.query_string, "")
-            call = Call(row, params, access, request_id_of(request), services, request.headers, {}, request.client_ip)
-            results = serve_lines(call, _lines(request, gate, row, call))
+            call.params, _ = decoder.decode(b"", request.query_string, "")
+            results = serve_lines(call, _lines(request, call))
             first = await anext(results)
         except GatewayError as error:
             bodies.limit(request, row.max_body_bytes)
@@ -53,7 +52,7 @@ def lines_handler(row: LinesEndpoint, gate: Gate, bodies: Bodies, services: Serv
             count(response.status, started_at)
             return response
         headers = {REQUEST_ID: call.request_id, **_HEADERS, **verdict.headers}
-        async with gate.place(access, row, call.address):
+        async with gate.place(call):
             writer = _Writer(await request.respond(headers=headers, content_type=NDJSON), heartbeat_s)
             try:
                 await _write(writer, first, results, call)
@@ -77,7 +76,7 @@ async def _write(writer: "_Writer", first: bytes, results: AsyncIterator[bytes],
     await writer.end()
 
 
-async def _lines(request: Request, gate: Gate, row: Endpoint, call: Call) -> AsyncIterator[Sequence[bytes]]:
+async def _lines(request: Request, call: Call) -> AsyncIterator[Sequence[bytes]]:
     """The complete lines of each piece that arrives; empty ones are heartbeats of the client."""
     limit = call.services.config.server.max_nesting
     rest = b""
@@ -87,10 +86,10 @@ async def _lines(request: Request, gate: Gate, row: Endpoint, call: Call) -> Asy
         if len(rest) > MOST_LINE_BYTES or any(len(line) > MOST_LINE_BYTES for line in lines):
             raise BodyTooLarge(f"A line is longer than {MOST_LINE_BYTES} bytes")
         if found := _checked(lines, limit):
-            if not gate.still_admitted(call.access, row):
-                raise ScopeMissing("Not enough permissions any more")
+            await call.check_again()
             yield found
     if found := _checked([rest], limit):
+        await call.check_again()
         yield found
 
 

@@ -18,7 +18,7 @@ from sanic_qserver.http.request_id import REQUEST_ID, request_id_of
 from sanic_qserver.http.server.connection import connection_of
 from sanic_qserver.http.stream.compression import HEADER as GZIP_HEADER, accepts_gzip, block
 from sanic_qserver.http.stream.subscribers import Watchers, Watching
-from sanic_qserver.http.stream.websocket import call_of, wants_websocket, websocket_handler
+from sanic_qserver.http.stream.websocket import wants_websocket, websocket_handler
 from sanic_qserver.manager.live.subscriber import Framing, Message, Subscriber
 from sanic_qserver.structs.identity import Access
 
@@ -112,12 +112,13 @@ def stream_handler(row: Stream, gate: Gate, services: Services, watchers: Watche
         try:
             params, _ = decoder.decode(b"", request.query_string, "")
             seen = row.for_params(params)
-            access, verdict = await gate.admit(request, seen)
-            async with gate.place(access, seen, request.client_ip):
-                source = row.source(call_of(request, seen, params, access, services))
+            call, verdict = await gate.admit(request, seen)
+            call.params = params
+            async with gate.place(call):
+                source = row.source(call)
                 messages = source if isinstance(source, AsyncIterator) else await source
                 try:
-                    await answer(request, seen, access, messages, verdict.headers)
+                    await answer(request, seen, call.access, messages, verdict.headers)
                 finally:
                     if isinstance(messages, Subscriber):
                         messages.close()

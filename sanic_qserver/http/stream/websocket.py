@@ -10,7 +10,7 @@ from sanic.exceptions import WebsocketClosed
 from sanic.server.websockets.impl import WebsocketImplProtocol
 
 from sanic_qserver.api.call import Call
-from sanic_qserver.api.endpoint import Endpoint, Stream
+from sanic_qserver.api.endpoint import Stream
 from sanic_qserver.api.services import Services
 from sanic_qserver.errors import GatewayError, UpgradeRequired
 from sanic_qserver.http.application import Handler
@@ -23,8 +23,6 @@ from sanic_qserver.http.stream.handshake import framing_of
 from sanic_qserver.http.stream.subscribers import Watchers, Watching
 from sanic_qserver.http.stream.websocket_auth import admit_websocket, close, refuse, subprotocols_of
 from sanic_qserver.manager.live.subscriber import Subscriber
-from sanic_qserver.structs.identity import Access
-from sanic_qserver.structs.requests import Params
 
 log = logging.getLogger("sanic_qserver.http")
 
@@ -47,9 +45,10 @@ def websocket_handler(row: Stream, gate: Gate, services: Services, watchers: Wat
             try:
                 params, _ = decoder.decode(b"", request.query_string, "")
                 seen = row.for_params(params)
-                access = await admit_websocket(request, websocket, seen, gate)
-                if access is not None:
-                    await watch(request, websocket, seen, params, access)
+                call = await admit_websocket(request, websocket, seen, gate)
+                if call is not None:
+                    call.params = params
+                    await watch(request, websocket, seen, call)
             except GatewayError as error:
                 await refuse(websocket, error)
             except Exception:  # After the handshake an error cannot be answered over HTTP.
@@ -58,12 +57,10 @@ def websocket_handler(row: Stream, gate: Gate, services: Services, watchers: Wat
         websocket.end_connection(1000)
         return None
 
-    async def watch(
-        request: Request, websocket: WebsocketImplProtocol, row: Stream, params: Params, access: Access
-    ) -> None:
-        async with gate.place(access, row, request.client_ip):
-            source = row.source(call_of(request, row, params, access, services))
-            watching = Watching(access, row, _closing(websocket))
+    async def watch(request: Request, websocket: WebsocketImplProtocol, row: Stream, call: Call) -> None:
+        async with gate.place(call):
+            source = row.source(call)
+            watching = Watching(call.access, row, _closing(websocket))
             if isinstance(source, AsyncIterator):
                 await _follow_iterator(source, websocket, watchers, watching)
             else:
@@ -71,20 +68,6 @@ def websocket_handler(row: Stream, gate: Gate, services: Services, watchers: Wat
 
     handle.__name__ = row.name
     return handle
-
-
-def call_of(request: Request, row: Stream, params: Params, access: Access, services: Services) -> Call:
-    """What a stream's source gets."""
-    return Call(
-        endpoint=Endpoint("GET", row.path, row.scope, ""),
-        params=params,
-        access=access,
-        request_id=request_id_of(request),
-        services=services,
-        headers=request.headers,
-        path_args={},
-        address=request.client_ip,
-    )
 
 
 def _closing(websocket: WebsocketImplProtocol) -> Callable[[GatewayError], Awaitable[None]]:

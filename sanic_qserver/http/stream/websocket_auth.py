@@ -11,11 +11,12 @@ import msgspec
 from sanic import Request
 from sanic.server.websockets.impl import WebsocketImplProtocol
 
+from sanic_qserver.api.call import Call
 from sanic_qserver.api.endpoint import Stream
-from sanic_qserver.errors import GatewayError, NotAuthenticated, ShuttingDown, TooManyRequests
+from sanic_qserver.errors import Forbidden, GatewayError, NotAuthenticated, ShuttingDown, TooManyRequests
 from sanic_qserver.http.credentials import PROTOCOL, credential, credential_of
 from sanic_qserver.http.gate import Gate
-from sanic_qserver.structs.identity import Access, Credential, CredentialKind
+from sanic_qserver.structs.identity import Credential, CredentialKind
 
 FIRST_MESSAGE_S = 10.0
 
@@ -36,34 +37,36 @@ class _FirstMessage(msgspec.Struct, frozen=True, tag_field="type", tag="auth"):
 _decode = msgspec.json.Decoder(_FirstMessage).decode
 
 
-async def admit_websocket(request: Request, websocket: WebsocketImplProtocol, row: Stream, gate: Gate) -> Access | None:
+async def admit_websocket(request: Request, websocket: WebsocketImplProtocol, row: Stream, gate: Gate) -> Call | None:
     """Who watches, when they may. None when they may not: then the websocket is closed and says why."""
     if not gate.browsers.is_known_origin(request):
-        await close(websocket, FORBIDDEN, "The page that opened this websocket is not of an allowed origin")
+        why = Forbidden("The page that opened this websocket is not of an allowed origin")
+        gate.deny(request, row, None, why)
+        await refuse(websocket, why)
         return None
+    sent: Credential | None = None
     try:
         sent = credential_of(request)
+        is_anonymous = sent.kind is CredentialKind.ANONYMOUS
+        call, _ = await gate.admit(request, row, credential=sent, may_follow=is_anonymous)
     except GatewayError as error:
-        await refuse(websocket, error)
-        return None
-    try:
-        access, _ = await gate.admit(request, row, sent)
-    except GatewayError as error:
-        if not (sent.kind is CredentialKind.ANONYMOUS and isinstance(error, NotAuthenticated)):
+        if sent is None or not (is_anonymous and isinstance(error, NotAuthenticated)):
             await refuse(websocket, error)
             return None
     else:
-        return access
+        return call
     first = await _credential_sent(request, websocket)
     if first is None:
-        await close(websocket, NO_CREDENTIAL, "Not authenticated: no credential was sent")
+        missing = NotAuthenticated("Not authenticated: no credential was sent")
+        gate.deny(request, row, None, missing)
+        await close(websocket, NO_CREDENTIAL, missing.detail)
         return None
     try:
-        access, _ = await gate.admit(request, row, first)
+        call, _ = await gate.admit(request, row, credential=first)
     except GatewayError as error:
         await refuse(websocket, error)
         return None
-    return access
+    return call
 
 
 async def _credential_sent(request: Request, websocket: WebsocketImplProtocol) -> Credential | None:

@@ -74,7 +74,7 @@ def denials_audited(_: Endpoint, serve: Serve) -> Serve:
     return serve_denied
 
 
-def record_served(audit: Audit, row: Endpoint, call: Call, answer: bytes | Body | Answer) -> None:
+def record_served(audit: Audit, row: Endpoint | Stream, call: Call, answer: bytes | Body | Answer) -> None:
     """A call that changes something was answered."""
     try:
         reply = _decode_reply(bytes_of(answer))
@@ -90,7 +90,7 @@ def record_served(audit: Audit, row: Endpoint, call: Call, answer: bytes | Body 
     _record(audit, row, call, outcome, status=status, detail=detail, more=more, replied=replied)
 
 
-def record_failed(audit: Audit, row: Endpoint, call: Call, error: GatewayError) -> None:
+def record_failed(audit: Audit, row: Endpoint | Stream, call: Call, error: GatewayError) -> None:
     """A call was refused or failed while it was served. What changes nothing is recorded only when it was denied."""
     outcome = outcome_of(error)
     if row.changes or outcome == "denied":
@@ -129,7 +129,7 @@ def outcome_of(error: GatewayError) -> Outcome:
     return "denied" if error.status in (401, 403, 429) else "failed"
 
 
-def record_abandoned(audit: Audit, row: Endpoint, call: Call) -> None:
+def record_abandoned(audit: Audit, row: Endpoint | Stream, call: Call) -> None:
     """The client left, or something unforeseen happened, before there was an answer: RE Manager may have done it.
 
     For use where the exception is handled. A deadline cancels a request with a reason, a client that leaves without.
@@ -141,7 +141,7 @@ def record_abandoned(audit: Audit, row: Endpoint, call: Call) -> None:
 
 
 def _record(
-    audit: Audit, row: Endpoint, call: Call, outcome: Outcome, *, replied: Iterable[str] = (), **said: Any
+    audit: Audit, row: Endpoint | Stream, call: Call, outcome: Outcome, *, replied: Iterable[str] = (), **said: Any
 ) -> None:
     access = call.access
     principal = access.principal

@@ -122,7 +122,7 @@ async def test_a_client_that_leaves_before_the_answer_is_told(audited):
     row = Endpoint("POST", "/queue/start", None, "queue_start", serve=never, changes=True)
     row = dataclasses.replace(row, serve=recorded(row, never))
     call = Call(row, row.params(), gate.access.access_of(SINGLE_USER), "r", services, {}, {})
-    task = asyncio.ensure_future(gate.serve(row, call))
+    task = asyncio.ensure_future(gate.serve(call, row.serve))
     await asyncio.sleep(0.01)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):

@@ -107,8 +107,11 @@ async def test_a_page_gets_its_cookies_and_goes_on(serve, issuer):
     back = await browser.get(await walk(browser, f"{AUTHORIZE}?next=/docs"))
     assert (back.status_code, back.headers["location"]) == (303, "/docs")
     assert (await browser.get("/api/auth/whoami")).json()["identities"][0]["id"] == "jane"
-    for elsewhere in ("//evil.example", "https://evil.example", "/\\evil.example"):
-        assert (await browser.get(AUTHORIZE, params={"next": elsewhere})).status_code == 400
+    for elsewhere in (
+        "//evil.example", "https://evil.example", "/\\evil.example", "/\n/evil.example", "/\t/evil.example", "/\r/x",
+        "\\\\evil.example", "/docs\\..\\..", "/ /evil.example", "/\x00", "evil.example", " /docs", "/docs\n",
+    ):  # fmt: skip
+        assert (await browser.get(AUTHORIZE, params={"next": elsewhere})).status_code == 400, elsewhere
 
 
 async def test_a_login_ends_in_the_browser_that_began_it_and_once(serve, issuer):
@@ -135,6 +138,11 @@ async def test_a_forged_state_or_code_is_refused(serve, issuer):
     state = urllib.parse.parse_qs(urllib.parse.urlsplit(start.headers["location"]).query)["state"][0]
     denied = await browser.get(f"{code}?error=access_denied&state={state}&session_state=x")
     assert "access_denied" in denied.json()["detail"]
+    seen = await browser.get(f"{code}?error=<b>&state=x", headers={"Accept": "text/html,*/*;q=0.8"})
+    assert seen.status_code == 401
+    assert seen.headers["content-type"] == "text/html; charset=utf-8"
+    assert "Authentication failure" in seen.text
+    assert "<b>" not in seen.text
 
 
 async def test_a_terminal_logs_in_with_a_device_code(serve, issuer):
