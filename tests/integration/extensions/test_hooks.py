@@ -182,7 +182,7 @@ def register(host):
 
 async def test_modules_are_told_of_start_status_and_stop(write_module, make, sanic_client):
     app = make(write_module("ext_life", LIFE), required=True)
-    client = await sanic_client(app)
+    await sanic_client(app)
     import ext_life
 
     for _ in range(100):
