@@ -137,7 +137,8 @@ class Wire(Http):
             if protocol.websocket is not None:
                 return
             protocol.end_request()
-            await self._discard_body()
+            if self.request_body or not self.keep_alive:
+                await self._discard_body()
             if self.request is not None:
                 self.request.stream = None
                 if self.response is not None:
