@@ -14,7 +14,7 @@ from sanic_qserver.config.settings import load
 from sanic_qserver.http.server.connections import Connections
 from unit.http.server.test_heads import AMBIGUOUS
 
-HOST = b"Host: x\r\n"
+HOST = b"Host: localhost\r\n"
 PING = b"GET /nothing/first HTTP/1.1\r\n" + HOST + b"\r\n"  # Answered with 404, without RE Manager.
 HIDDEN = b"GET /nothing/hidden HTTP/1.1\r\n" + HOST + b"\r\n"
 KEYED = b"Host: x\r\nAuthorization: ApiKey " + KEY.encode() + b"\r\n"
@@ -296,7 +296,7 @@ async def test_a_handshake_with_a_bad_key_is_refused_with_400(serve, key):
 
 async def test_an_error_after_the_handshake_is_told_as_a_close_frame(serve, monkeypatch, caplog):
     connect = await serve()
-    monkeypatch.setattr("sanic_qserver.http.stream.websocket.call_of", None)
+    monkeypatch.setattr("sanic_qserver.http.stream.websocket.Watching", None)
     line = await connect(handshake("/api/console_output/ws"))
     rest = await line.rest()
     assert rest.count(b"HTTP/1.1 ") == 1
