@@ -296,7 +296,7 @@ async def test_a_handshake_with_a_bad_key_is_refused_with_400(serve, key):
 
 async def test_an_error_after_the_handshake_is_told_as_a_close_frame(serve, monkeypatch, caplog):
     connect = await serve()
-    monkeypatch.setattr("sanic_qserver.http.stream.websocket.Watching", None)
+    monkeypatch.setattr("sanic_qserver.http.stream.websocket.admit_websocket", None)
     line = await connect(handshake("/api/console_output/ws"))
     rest = await line.rest()
     assert rest.count(b"HTTP/1.1 ") == 1
