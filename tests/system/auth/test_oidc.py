@@ -11,7 +11,7 @@ import urllib.parse
 
 import httpx
 import pytest
-from conftest import app_of
+from conftest import app_of, needs
 from joserfc import jwt
 from joserfc.jwk import ECKey, KeySet, OctKey, RSAKey
 from logins import settings
@@ -21,6 +21,7 @@ from sanic_qserver.auth.providers.openid import OpenIdProvider
 from sanic_qserver.config.logins import OidcBearer
 from sanic_qserver.errors import ConfigError
 
+CHROMIUM = "/usr/bin/chromium"
 POLICY = """
 users:
   jane: {roles: user}
@@ -305,3 +306,30 @@ def test_symmetric_algorithms_are_a_mistake():
         config = OidcBearer(name="x", issuer="https://x", audience="y", algorithms=algorithms)
         with pytest.raises(ConfigError, match="algorithms"):
             OpenIdProvider(config)
+
+
+async def test_a_terminals_login_is_walked_in_chromium(serve, issuer):
+    needs(CHROMIUM)
+    from playwright.async_api import async_playwright
+
+    terminal = await serve(oidc(issuer))
+    started = (await terminal.post(AUTHORIZE, json={})).json()
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
+        page = await browser.new_page()
+        await page.goto(started["verification_uri"])
+        await page.fill("input[name=user_code]", started["user_code"])
+        await page.click("button")
+        await page.fill("input[name=sub]", "jane")
+        await page.click("form:has(input[name=sub]) button[type=submit]")
+        await page.wait_for_selector("text=You are logged in")
+        refused = await page.goto(f"{str(terminal.base_url).rstrip('/')}/api/auth/provider/sso/code?state=old&code=x")
+        assert refused.status == 401
+        assert "Authentication failure" in await page.text_content("body")
+        await page.goto(f"{str(terminal.base_url).rstrip('/')}/api/auth/provider/sso/authorize?next=/docs")
+        await page.fill("input[name=sub]", "jane")
+        await page.click("form:has(input[name=sub]) button[type=submit]")
+        await page.wait_for_url("**/docs")
+        await browser.close()
+    tokens = await terminal.post("/api/auth/provider/sso/token", json={"device_code": started["device_code"]})
+    assert tokens.status_code == 200
