@@ -38,7 +38,7 @@ from sanic_qserver.manager.live.live import Live
 from sanic_qserver.manager.publications import Publications
 from sanic_qserver.manager.read_cache import ReadCache
 from sanic_qserver.middleware.audit.sinks import build_audit
-from sanic_qserver.middleware.idempotency.replay import build_answers
+from sanic_qserver.middleware.idempotency.store import build_claims
 from sanic_qserver.middleware.stack import Middleware
 from sanic_qserver.policy.policies import Policies
 from sanic_qserver.policy.protocols import AccessPolicy
@@ -63,8 +63,8 @@ def create_app(config: Config, *, name: str = "sanic_qserver") -> App:
     warnings.extend(extensions.failures)
     running = Running(extensions)
     hooks = running.hooks()
-    answers = build_answers(config)
-    endpoints = Middleware(hooks, answers).surround((*ENDPOINTS, *extensions.all("endpoints")))
+    claims = build_claims(config)
+    endpoints = Middleware(hooks, claims).surround((*ENDPOINTS, *extensions.all("endpoints")))
     streams = (*STREAMS, *extensions.all("streams"))
     publications = Publications(config.manager)
     reads = ReadCache(manager, config.reads)
@@ -86,7 +86,7 @@ def create_app(config: Config, *, name: str = "sanic_qserver") -> App:
         audit=build_audit(config),
         hooks=hooks,
         sheet_readers=SheetReaders(extensions.all("sheet_readers"), sheet_limits(config.spreadsheets)),
-        answers=answers,
+        claims=claims,
         bulks=Bulks(),
         rows=endpoints,
         rates=extensions.rate_policy(policies.rates),
@@ -167,4 +167,4 @@ def _open_and_close(app: App, services: Services, running: Running) -> None:
         await services.logins.close()
         services.publications.close()
         await services.manager.close()
-        await services.answers.close()
+        await services.claims.close()

@@ -26,7 +26,10 @@ ROOT = Path(__file__).parent.parent
 DATA = Path(__file__).parent / "data"
 KINDS = ("unit", "integration", "system")
 # One address stands for all callers in tests: what it has free of bad credentials is a test's own business.
-_WITH_KEY: dict[str, Any] = {"auth": {"single_user_api_key": KEY, "attempts": {"rejected_credentials": 1_000_000}}}
+_WITH_KEY: dict[str, Any] = {
+    "auth": {"single_user_api_key": KEY, "attempts": {"rejected_credentials": 1_000_000}},
+    "idempotency": {"store": "memory"},
+}
 
 
 def pytest_xdist_auto_num_workers() -> int:

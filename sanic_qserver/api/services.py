@@ -18,7 +18,7 @@ from sanic_qserver.manager.publications import Publications
 from sanic_qserver.manager.read_cache import ReadCache
 from sanic_qserver.middleware.audit.sinks import Audit
 from sanic_qserver.middleware.hooks import Hooks
-from sanic_qserver.middleware.idempotency.stored import KeptAnswers
+from sanic_qserver.middleware.idempotency.claims import Claims
 from sanic_qserver.policy.protocols import RatePolicy
 
 
@@ -44,7 +44,7 @@ class Services:
     warnings: list[str]
     hooks: Hooks
     sheet_readers: SheetReaders
-    answers: KeptAnswers
+    claims: Claims
     bulks: Bulks
     rows: tuple[Endpoint, ...]
     rates: RatePolicy

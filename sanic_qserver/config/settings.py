@@ -91,11 +91,15 @@ class ProposalsConfig(Section, frozen=True, kw_only=True):
 
 
 class IdempotencyConfig(Section, frozen=True, kw_only=True):
-    """How long and where answers to calls with an `Idempotency-Key` are kept. `store`: "memory" or a Redis URL."""
+    """How long and where answers to calls with an `Idempotency-Key` are kept.
 
-    store: Annotated[str, Meta(pattern=r"^(memory$|rediss?://|unix://)")] = "memory"
+    `store`: "sqlite" (a file beside the logins, or the configuration), "sqlite:///file", "memory", or a Redis URL.
+    `max_keys` and `max_bytes` are what one principal may have.
+    """
+
+    store: Annotated[str, Meta(pattern=r"^(memory$|sqlite$|sqlite:///.|rediss?://|unix://)")] = "sqlite"
     keep_s: Seconds = 86_400.0
-    max_keys: Count = 10_000
+    max_keys: Count = 100_000
     max_bytes: Count = 20_000_000
 
 

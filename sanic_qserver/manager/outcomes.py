@@ -153,3 +153,10 @@ def mark_unknown(reply: bytes) -> bytes:
 def is_marked_unknown(reply: bytes) -> bool:
     """Whether `mark_unknown` made it."""
     return reply.endswith(_UNKNOWN)
+
+
+def uids_in(reply: bytes) -> tuple[str, ...]:
+    """The uids that RE Manager gave to items of a failed call: some may be in the queue."""
+    told = msgspec.json.decode(reply)
+    items = [told.get("item"), *(told.get("items") or ())]
+    return tuple(item["item_uid"] for item in items if isinstance(item, dict) and isinstance(item.get("item_uid"), str))

@@ -10,9 +10,9 @@ from sanic_qserver.errors import ConfigError
 from sanic_qserver.middleware.audit.recording import audited, denials_audited
 from sanic_qserver.middleware.hooked import hooked
 from sanic_qserver.middleware.hooks import Hooks
+from sanic_qserver.middleware.idempotency.claims import Claims
 from sanic_qserver.middleware.idempotency.lines import idempotent_lines
 from sanic_qserver.middleware.idempotency.replay import idempotent
-from sanic_qserver.middleware.idempotency.stored import KeptAnswers
 from sanic_qserver.middleware.metadata import stamped
 from sanic_qserver.middleware.ownership import owned
 from sanic_qserver.middleware.quotas import within_quota
@@ -46,11 +46,11 @@ _FIELDS: Mapping[tuple[str, Around], tuple[str, ...]] = {
 class Middleware:
     """The layers of one application, made once from what they work with."""
 
-    def __init__(self, hooks: Hooks, answers: KeptAnswers) -> None:
-        self._answers = answers
+    def __init__(self, hooks: Hooks, claims: Claims) -> None:
+        self._claims = claims
         self._layers: Mapping[Around, Layer] = {
             AUDITED: audited,
-            IDEMPOTENT: partial(idempotent, answers),
+            IDEMPOTENT: partial(idempotent, claims),
             REVIEWED: reviewed,
             HOOKED: partial(hooked, hooks),
             QUOTA: within_quota,
@@ -73,7 +73,7 @@ class Middleware:
         check_around(row)
         if IDEMPOTENT not in row.around:
             return row
-        return replace(row, serve_lines=idempotent_lines(self._answers, row, row.serve_lines))
+        return replace(row, serve_lines=idempotent_lines(self._claims, row, row.serve_lines))
 
 
 def check_around(row: Endpoint) -> None:

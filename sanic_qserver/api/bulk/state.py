@@ -24,7 +24,7 @@ class Bulk:
     def __init__(self, token: str, fairness_key: str) -> None:
         self.token = token
         self.fairness_key = fairness_key
-        self.key = ""
+        self.key: tuple[str, str] | None = None
         self.decided = 0
         self.added = 0
         self.used_at = 0.0
@@ -75,11 +75,11 @@ class Bulks:
         self._bulks[bulk.token] = bulk
         return bulk
 
-    def mark(self, key: str, token: str) -> None:
+    def mark(self, key: tuple[str, str], token: str) -> None:
         """Let a submission be found by an `Idempotency-Key` (with its owner's name before it)."""
         self._bulks[token].key = key
 
-    def find(self, key: str) -> str | None:
+    def find(self, key: tuple[str, str]) -> str | None:
         """The token of the submission that began with this key."""
         self._forget_old()
         return next((bulk.token for bulk in self._bulks.values() if bulk.key == key), None)

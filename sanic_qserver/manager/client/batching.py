@@ -39,6 +39,7 @@ class Batch(QueuedCall):
         super().__init__(SINGLE, payload, first.deadline_s, first.future, first.fairness_key)
         self.members = members
         self._to_json = to_json
+        self.sending = None  # Its members have their own.
 
     @property
     def parts(self) -> Sequence[QueuedCall]:
@@ -49,6 +50,11 @@ class Batch(QueuedCall):
     def is_settled(self) -> bool:
         """Whether no caller waits for any of it."""
         return all(member.future.done() for member in self.members)
+
+    @property
+    def is_void(self) -> bool:
+        """Whether a member must not be sent any more."""
+        return any(member.is_void for member in self.members)
 
     def answer(self, reply: bytes) -> Sequence[QueuedCall]:
         """Give each member the reply that it would have got alone; those that have to be sent again are returned."""
@@ -91,6 +97,8 @@ class Batch(QueuedCall):
                 told = {"success": False, "msg": result.msg_alone, "qsize": None, "item": item}
                 _settle(member, msgspec.json.encode(told))
             elif not member.future.done():
+                if member.sending is not None:
+                    member.sending.writes -= 1  # It is proved that this did nothing.
                 # Among themselves; after that one by one.
                 member.batch_key = _Again(self) if not isinstance(member.batch_key, _Again) else None
                 again.append(member)

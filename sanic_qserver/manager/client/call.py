@@ -1,7 +1,8 @@
 """One call on its way to RE Manager, and the interface of the queue in which calls wait."""
 
 import asyncio
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
+from contextvars import ContextVar
 from typing import Any, Protocol
 
 from msgspec import Raw
@@ -10,6 +11,24 @@ from sanic_qserver.errors import GatewayError
 from sanic_qserver.manager.client.methods import READS
 
 Submission = tuple[Raw, Any, Any]
+
+
+class Sending:
+    """What was sent for one call of a client, which must not be sent twice.
+
+    `writes` counts what went to RE Manager and may have changed something. `may_send` says whether anything may be sent
+    still. `since`: when the client asked for the first time (then it was refused), on the loop's clock.
+    """
+
+    __slots__ = ("may_send", "since", "writes")
+
+    def __init__(self, may_send: Callable[[], bool], since: float | None = None) -> None:
+        self.may_send = may_send
+        self.since = since
+        self.writes = 0
+
+
+SENDING: ContextVar[Sending | None] = ContextVar("sending", default=None)
 
 
 class QueuedCall:
@@ -21,7 +40,7 @@ class QueuedCall:
     """
 
     __slots__ = ("batch_key", "deadline_s", "fairness_key", "future", "id", "is_dead", "is_read", "is_shared", "method",
-                 "payload", "sent_at", "submission", "timer")  # fmt: skip
+                 "payload", "sending", "sent_at", "submission", "timer")  # fmt: skip
 
     def __init__(
         self, method: str, payload: bytes, deadline_s: float, future: "asyncio.Future[bytes]", fairness_key: str = ""
@@ -39,6 +58,18 @@ class QueuedCall:
         self.sent_at = 0.0
         self.is_dead = False
         self.is_shared = False
+        self.sending = None if self.is_read else SENDING.get()
+
+    @property
+    def is_void(self) -> bool:
+        """Whether it must not be sent any more: its caller may have been told that the outcome is unknown."""
+        return self.sending is not None and not self.sending.may_send()
+
+    def mark_sent(self, now: float) -> None:
+        """It is on the socket."""
+        self.sent_at = now
+        if self.sending is not None:
+            self.sending.writes += 1
 
     @property
     def is_settled(self) -> bool:
@@ -97,6 +128,10 @@ class CallQueue(Protocol):
 
         None when no other caller has more.
         """
+        ...
+
+    def displace_newer(self, fairness_key: str, /) -> QueuedCall | None:
+        """Take out the caller's newest write, to make room for one that was refused before; None: there is none."""
         ...
 
     def drop(self, call: QueuedCall, /) -> None:

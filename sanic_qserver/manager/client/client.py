@@ -22,8 +22,8 @@ import msgspec
 from sanic_qserver.config.settings import ManagerConfig, SubmissionsConfig
 from sanic_qserver.errors import GatewayError, ManagerUnavailable, ShuttingDown
 from sanic_qserver.manager.client.batching import make_batcher
-from sanic_qserver.manager.client.call import CallQueue, QueuedCall
-from sanic_qserver.manager.client.failures import lost, timed_out, too_many, unavailable, waited
+from sanic_qserver.manager.client.call import SENDING, CallQueue, QueuedCall
+from sanic_qserver.manager.client.failures import lease_ended, lost, timed_out, too_many, unavailable, waited
 from sanic_qserver.manager.client.methods import deadline_s
 from sanic_qserver.manager.client.scheduler import FairScheduler
 from sanic_qserver.manager.client.transport import Connection, make_codec
@@ -176,6 +176,8 @@ class ManagerClient:
             return
         self.counts["refused"] += 1
         displaced = self._waiting.displace(fairness_key)
+        if displaced is None and (sending := SENDING.get()) is not None and sending.since is not None:
+            displaced = self._waiting.displace_newer(fairness_key)
         if displaced is None:
             raise self._full()
         self._fail(displaced, self._full())
@@ -207,9 +209,9 @@ class ManagerClient:
         call.end_timer()
         call.payload = b""
         now = self._loop.time()
-        for part in call.parts:
-            part.sent_at = now
         call.sent_at = now
+        for part in call.parts:
+            part.mark_sent(now)
         self._in_flight[call.id] = call
         call.timer = self._loop.call_later(call.deadline_s, self._timed_out, call)
         self.counts["sent"] += 1
@@ -225,6 +227,9 @@ class ManagerClient:
                 call.end_timer()
                 self._waiting.left(call)
                 continue
+            if call.is_void:
+                self._leave_void(call)
+                continue
             if not self._send(call):
                 self._waiting.left(call)
                 for part in reversed(call.parts):
@@ -233,6 +238,15 @@ class ManagerClient:
             sent = True
         if sent:
             self._connection.look_for_replies()
+
+    def _leave_void(self, call: QueuedCall) -> None:
+        """Refuse what must not be sent any more; what was to go with it waits again."""
+        self._waiting.left(call)
+        for part in reversed(call.parts):
+            if part.is_void:
+                self._fail(part, lease_ended())
+            else:
+                self._waiting.appendleft(part)
 
     def _timed_out(self, call: QueuedCall) -> None:
         call.timer = self._loop.call_later(_ZOMBIE_S, self._forget, call)

@@ -29,6 +29,14 @@ def unavailable(address: str, why: str) -> ManagerUnavailable:
     )
 
 
+def lease_ended() -> Overloaded:
+    """Its Idempotency-Key is no longer this worker's for certain."""
+    return Overloaded(
+        "The call waited while this server lost its hold on the Idempotency-Key; it was not sent",
+        headers={"Retry-After": "1"},
+    )
+
+
 def timed_out(call: QueuedCall) -> ManagerTimeout:
     """It was sent, and its deadline passed."""
     return ManagerTimeout(

@@ -1,7 +1,8 @@
 """The queue in front of RE Manager: which call is sent next.
 
 The rules:
-1. Calls with the same fairness key (one principal) keep their order, reads and writes separately.
+1. Calls with the same fairness key (one principal) keep their order, reads and writes separately; one that was refused
+   before and is tried again goes before those that were not, the first refused first.
 2. RE Manager is serial: a read sent behind a write waits for it, and callers who come later can no longer share that
    read. So reads wait while a short write is in flight, are coalesced meanwhile, and go first when it is answered.
    After `at_once` reads a write has its turn. Within reads and writes the fairness keys take turns.
@@ -57,6 +58,11 @@ class _CallerQueue:
         return not self.calls and self.add is None and self.batch is None
 
 
+def _has_waited(call: QueuedCall, since: float) -> bool:
+    """Whether a call was refused for the first time before that."""
+    return call.sending is not None and call.sending.since is not None and call.sending.since <= since
+
+
 class FairScheduler:
     """Implements `CallQueue`. `make_batch` makes one call of several adds."""
 
@@ -87,7 +93,13 @@ class FairScheduler:
 
     def append(self, call: QueuedCall) -> None:
         """Queue a call behind the others of its caller."""
-        self._get_queue(call).calls.append(call)
+        calls = self._get_queue(call).calls
+        if call.sending is None or call.sending.since is None:
+            calls.append(call)
+        else:
+            since = call.sending.since
+            at = next((at for at, other in enumerate(calls) if not _has_waited(other, since)), len(calls))
+            calls.insert(at, call)
         self._change_count(call, 1)
 
     def appendleft(self, call: QueuedCall) -> None:
@@ -108,6 +120,15 @@ class FairScheduler:
         found = found or next(one.calls[-1] for one in waiting if one.calls)
         self.drop(found)
         return found
+
+    def displace_newer(self, fairness_key: str) -> QueuedCall | None:
+        """Remove the caller's newest write that was not refused before; None when all were."""
+        writes = self._writes.get(fairness_key)
+        newest = None if writes is None else writes.newest
+        if newest is None or (newest.sending is not None and newest.sending.since is not None):
+            return None
+        self.drop(newest)
+        return newest
 
     def drop(self, call: QueuedCall) -> None:
         """Remove a queued call."""

@@ -15,8 +15,9 @@ from msgspec import UNSET, Struct, structs
 from sanic_qserver.api.call import Call
 from sanic_qserver.api.endpoint import LinesEndpoint, ServeLines
 from sanic_qserver.errors import Conflict, KeyReused
+from sanic_qserver.middleware.idempotency.claims import Claims
+from sanic_qserver.middleware.idempotency.keys import Kept, Key, State
 from sanic_qserver.middleware.idempotency.replay import HEADER, fingerprint_of, key_of
-from sanic_qserver.middleware.idempotency.stored import Kept, KeptAnswers, State
 from sanic_qserver.structs.requests import QueueItemAddStream
 
 _GONE = (
@@ -32,7 +33,7 @@ class _First(Struct):
 _decode_first = msgspec.json.Decoder(_First).decode
 
 
-def idempotent_lines(answers: KeptAnswers, _: LinesEndpoint, serve: ServeLines) -> ServeLines:
+def idempotent_lines(claims: Claims, _: LinesEndpoint, serve: ServeLines) -> ServeLines:
     """The layer IDEMPOTENT around a row that reads lines."""
 
     async def serve_once(call: Call, chunks: AsyncIterator[Sequence[bytes]]) -> AsyncIterator[bytes]:
@@ -42,7 +43,7 @@ def idempotent_lines(answers: KeptAnswers, _: LinesEndpoint, serve: ServeLines) 
         else:
             key = key_of(sent, call)
             token = call.services.bulks.find(key)
-            results = serve(_resumed(call, token), chunks) if token else _begun(answers, serve, call, chunks, key)
+            results = serve(_resumed(call, token), chunks) if token else _begun(claims, serve, call, chunks, key)
         async for result in results:
             yield result
 
@@ -57,10 +58,10 @@ def _resumed(call: Call, token: str) -> Call:
 
 
 async def _begun(
-    answers: KeptAnswers, serve: ServeLines, call: Call, chunks: AsyncIterator[Sequence[bytes]], key: str
+    claims: Claims, serve: ServeLines, call: Call, chunks: AsyncIterator[Sequence[bytes]], key: Key
 ) -> AsyncIterator[bytes]:
     fingerprint = fingerprint_of(replace(call, params=QueueItemAddStream()))
-    before = await answers.claim(key, fingerprint)
+    before = await claims.claim(key, fingerprint)
     if before is not None and before.fingerprint != fingerprint:
         raise KeyReused("This Idempotency-Key was used for another call: take a new one")
     if before is not None:
@@ -74,10 +75,10 @@ async def _begun(
     try:
         first = await anext(results)
     except BaseException:
-        await answers.release(key)
+        await claims.release(key)
         raise
     call.services.bulks.mark(key, _decode_first(first).stream)
-    await answers.keep(key, Kept(state=State.UNKNOWN, fingerprint=fingerprint, body=b"a stream of lines"))
+    await claims.keep(key, Kept(state=State.UNKNOWN, fingerprint=fingerprint, body=b"a stream of lines"))
     yield first
     async for result in results:
         yield result

@@ -2,14 +2,20 @@
 
 The rules:
 1. A key belongs to the principal who sent it. The same key with the same call gets the first answer, with
-   `Idempotency-Replayed: true`; while the first is still running, it waits for it. With another call: 422.
-2. What was certainly not done (refused before RE Manager got it) leaves no trace: the key may be used again.
-3. What may have been done or not (408) is answered with 409 from then on, with what the queue and the history tell.
+   `Idempotency-Replayed: true`; while the first is still running, it waits for it (10 s, then 409). With another
+   call: 422.
+2. What was certainly not done (nothing that changes anything was sent to RE Manager) leaves no trace: the key may be
+   used again, and whoever was refused first goes first.
+3. What was sent is never released. What may have been done or not (408, a failure half-way, a server that ended) is
+   answered with 409 from then on, with what the queue and the history tell (`known.py`).
 4. The first call goes on when its client goes away: its answer is what the client will ask for.
+5. A key is never forgotten within `keep_s`. An answer that takes too much room is: then 409, with a summary.
+6. Who sends no key pays one look into the headers.
 """
 
 import asyncio
 import functools
+from dataclasses import replace
 from hashlib import blake2b
 from typing import Any
 
@@ -17,26 +23,20 @@ import msgspec
 
 from sanic_qserver.api.call import Call
 from sanic_qserver.api.endpoint import JSON, Answer, Endpoint, Serve, bytes_of
-from sanic_qserver.config.settings import Config
-from sanic_qserver.errors import BadArguments, Conflict, GatewayError, KeyReused, ManagerTimeout
+from sanic_qserver.errors import BadArguments, Conflict, GatewayError, KeyReused
 from sanic_qserver.manager.bodies import Body
-from sanic_qserver.middleware.idempotency.redis import RedisAnswers
-from sanic_qserver.middleware.idempotency.stored import Kept, KeptAnswers, MemoryAnswers, NoAnswers, State
+from sanic_qserver.manager.client.call import SENDING, Sending
+from sanic_qserver.manager.outcomes import is_marked_unknown, uids_in
+from sanic_qserver.middleware.idempotency.claims import Claims
+from sanic_qserver.middleware.idempotency.keys import Kept, Key, State
+from sanic_qserver.middleware.idempotency.known import settle
 
 HEADER = "idempotency-key"
 REPLAYED = "Idempotency-Replayed"
 _LONGEST_KEY = 255
-_IDENTITY = ("user", "user_group", "item_uid")
 
 
-def build_answers(config: Config) -> KeptAnswers:
-    """The store that is configured. Raises ConfigError."""
-    if config.idempotency.store != "memory":
-        return RedisAnswers(config.idempotency)
-    return MemoryAnswers(config.idempotency) if config.server.workers == 1 else NoAnswers()
-
-
-def idempotent(answers: KeptAnswers, _: Endpoint, serve: Serve) -> Serve:
+def idempotent(claims: Claims, _: Endpoint, serve: Serve) -> Serve:
     """The layer IDEMPOTENT."""
     running: set[asyncio.Task[Answer]] = set()
 
@@ -46,10 +46,10 @@ def idempotent(answers: KeptAnswers, _: Endpoint, serve: Serve) -> Serve:
         if sent is None:
             return await serve(call)
         key, fingerprint = key_of(sent, call), fingerprint_of(call)
-        before = await answers.claim(key, fingerprint)
+        before = await claims.claim(key, fingerprint)
         if before is not None:
             return await _again(call, before, fingerprint)
-        task = asyncio.ensure_future(_first(serve, call, answers, key, fingerprint))
+        task = asyncio.ensure_future(_first(serve, call, claims, key, fingerprint))
         running.add(task)  # The loop itself keeps no strong reference to a task.
         task.add_done_callback(running.discard)
         task.add_done_callback(_noticed)
@@ -64,25 +64,35 @@ def _noticed(task: asyncio.Task[Answer]) -> None:
         task.exception()
 
 
-async def _first(serve: Serve, call: Call, answers: KeptAnswers, key: str, fingerprint: str) -> Answer:
+async def _first(serve: Serve, call: Call, claims: Claims, key: Key, fingerprint: str) -> Answer:
     """Do it, and keep the answer, whether or not somebody still waits for it."""
+    sending = Sending(claims.may_send, claims.refused_at(key))
+    SENDING.set(sending)  # The task's own: nobody else sees it.
     try:
         given = await serve(call)
-    except ManagerTimeout as error:
-        await answers.keep(key, Kept(state=State.UNKNOWN, fingerprint=fingerprint, body=error.detail.encode()))
-        raise
-    except BaseException:
-        await answers.release(key)
+    except BaseException as error:
+        if sending.writes:
+            text = error.detail if isinstance(error, GatewayError) else "The server ended before there was an answer"
+            await claims.keep(key, Kept(state=State.UNKNOWN, fingerprint=fingerprint, body=text.encode()))
+        else:
+            await claims.release(key)
         raise
     answer = given if isinstance(given, Answer) else Answer(bytes_of(given))
-    await answers.keep(
+    is_unknown = is_marked_unknown(answer.body)
+    await claims.keep(
         key,
         Kept(
-            state=State.DONE, fingerprint=fingerprint, body=answer.body, status=answer.status,
+            state=State.UNKNOWN if is_unknown else State.DONE, fingerprint=fingerprint,
+            body=_reason(answer.body) if is_unknown else answer.body, status=answer.status,
             content_type=answer.content_type, headers=dict(answer.headers),
+            uids=uids_in(answer.body) if is_unknown else (),
         ),
     )  # fmt: skip
     return answer
+
+
+def _reason(body: bytes) -> bytes:
+    return str(msgspec.json.decode(body).get("msg", ""))[:500].encode()
 
 
 async def _again(call: Call, kept: Kept, fingerprint: str) -> Answer:
@@ -90,46 +100,23 @@ async def _again(call: Call, kept: Kept, fingerprint: str) -> Answer:
         raise KeyReused("This Idempotency-Key was used for another call: take a new one")
     if kept.state is State.RUNNING:
         raise Conflict(
-            "The first call with this Idempotency-Key is still running, or was cut off: look at the state, try again",
-            headers={"Retry-After": "5"},
-            extra={"outcome": "unknown"},
+            "The first call with this Idempotency-Key is still running: ask again",
+            headers={"Retry-After": "2"},
+            extra={"state": "running", "outcome": "unknown"},
+        )
+    if kept.state is State.DROPPED:
+        raise Conflict(
+            "The call with this Idempotency-Key was made, and its answer is no longer kept; it is not made again",
+            extra={"state": "dropped", "outcome": "done", "first_answer": msgspec.json.decode(kept.body)},
         )
     if kept.state is State.UNKNOWN:
-        raise await _what_is_known(call, kept)
+        answer = await settle(call, kept)
+        return replace(answer, headers={REPLAYED: "true"})
     headers = {**kept.headers, REPLAYED: "true"}
     return Answer(kept.body, kept.status, kept.content_type or JSON, headers)
 
 
-async def _what_is_known(call: Call, kept: Kept) -> GatewayError:
-    """The 409 of an unknown outcome. An item that was to be added is looked for in the queue and the history."""
-    text = f"The outcome of the first call with this Idempotency-Key is unknown ({kept.body.decode()}). "
-    item = getattr(call.params, "item", None)
-    if call.endpoint.method not in ("queue_item_add", "queue_item_execute") or not isinstance(item, dict):
-        return Conflict(text + "Look at the state before trying again, with a new key", extra={"outcome": "unknown"})
-    uids = await _uids_of_equals(call, item)
-    if uids:
-        text += "An equal item of yours is in the queue or the history; whether it is this one cannot be told"
-        return Conflict(text, extra={"outcome": "unknown", "equal_item_uids": uids})
-    # RE Manager answers in order: what came before this look has been done, or never will be.
-    text += "No equal item of yours is in the queue or the history: it was not added, unless it was removed since"
-    return Conflict(text, extra={"outcome": "not_found", "equal_item_uids": []})
-
-
-async def _uids_of_equals(call: Call, item: dict[str, Any]) -> list[str]:
-    queue: dict[str, Any] = msgspec.json.decode(await call.manager.request("queue_get", fairness_key=call.fairness_key))
-    history: dict[str, Any] = msgspec.json.decode(
-        await call.manager.request("history_get", fairness_key=call.fairness_key)
-    )
-    found = [*queue.get("items", ()), queue.get("running_item") or {}, *history.get("items", ())]
-    wanted = {**{name: value for name, value in item.items() if name not in _IDENTITY}, "user": call.access.user}
-    return [
-        other["item_uid"]
-        for other in found
-        if "item_uid" in other and all(other.get(name) == value for name, value in wanted.items())
-    ]
-
-
-def key_of(sent: str, call: Call) -> str:
+def key_of(sent: str, call: Call) -> Key:
     """The key, under the name of its owner. The draft has it quoted; many clients leave the quotes out."""
     key = sent.strip()
     if len(key) >= 2 and key[0] == key[-1] == '"':
@@ -137,7 +124,7 @@ def key_of(sent: str, call: Call) -> str:
     if not key or len(key) > _LONGEST_KEY or not key.isascii() or not key.isprintable():
         raise BadArguments(f"Idempotency-Key: 1 to {_LONGEST_KEY} printable ASCII characters are needed")
     principal = call.access.principal
-    return f"{principal.provider}\n{call.fairness_key}\n{key}"
+    return Key(f"{principal.provider}\n{call.fairness_key}", key)
 
 
 def fingerprint_of(call: Call) -> str:
