@@ -1,7 +1,7 @@
-"""All that a custom module may import, and all that stays as it is: semantic versions hold for these names.
+"""What extensions may import. These names are stable under semantic versioning.
 
-A custom module offers `register(host: ExtensionHost) -> None`, which is called once an application, before the
-server listens. What it adds is taken as a whole, or, when it fails, not at all.
+An extension defines `register(host: ExtensionHost) -> None`, which is called once for each application, before the
+server listens. Either everything that it adds is taken, or, when it fails, nothing.
 """
 
 import msgspec
@@ -31,7 +31,7 @@ from sanic_qserver.structs.identity import Access, Credential, CredentialKind, P
 from sanic_qserver.structs.requests import NoParams, Params
 
 API_VERSION = "1.1"
-"""Of this surface: the first number grows when something goes or changes its meaning, the second when it grows."""
+"""The version of this API. Major: something was removed or changed its meaning. Minor: something was added."""
 
 json_bytes = msgspec.json.encode
 """Any value (dict, list, struct, dataclass) as JSON: what an endpoint returns."""

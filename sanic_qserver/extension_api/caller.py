@@ -1,4 +1,4 @@
-"""RE Manager as one caller may use it: every call passes the same scope check, stamp and hooks as over HTTP."""
+"""RE Manager with the permissions of one caller: the scope checks, stamps and hooks are those of HTTP."""
 
 from dataclasses import replace
 from typing import Any
@@ -11,15 +11,15 @@ from sanic_qserver.errors import BadArguments, ScopeMissing
 
 
 class CallerManager:
-    """Calls RE Manager for the caller of a request, with that caller's permissions and name."""
+    """Calls RE Manager with the permissions and the name of the caller of a request."""
 
     def __init__(self, call: Call) -> None:
         self._call = call
 
     async def request(self, method: str, **params: Any) -> dict[str, Any]:
-        """RE Manager's reply to a method that the server's own table has.
+        """RE Manager's reply to a method that has a row.
 
-        Raises ScopeMissing (403) when the caller may not do this over HTTP either, BadArguments (400) for wrong
+        Raises ScopeMissing (403) when the caller may not do this over HTTP, BadArguments (400) for invalid
         params, and what the RE Manager client raises. A refused operation is a reply with `success` False.
         """
         plain = (row for row in self._call.services.rows if row.method == method and not row.inside)
@@ -38,7 +38,7 @@ class CallerManager:
             raise BadArguments(f"{method}: {error}") from None
         access = self._call.access
         sent = stamped(decoded, row.stamp, access)
-        # Without the headers: an Idempotency-Key is one of the whole request, not of each call made for it.
+        # Without headers: an Idempotency-Key belongs to the whole request, not to each call that it makes.
         call = replace(self._call, endpoint=row, params=sent, headers={}, unknown={}, files={}, path_args={})
         answer = await row.serve(call)
         reply: dict[str, Any] = msgspec.json.decode(bytes_of(answer))

@@ -1,4 +1,4 @@
-"""Rows of custom modules, looked at when they are added: a mistake is told with the path, and to its module only."""
+"""Validates rows of extensions when they are added. An error names the path and fails only its own extension."""
 
 from typing import get_type_hints
 
@@ -15,7 +15,7 @@ VERBS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 
 
 def check_row(row: Endpoint) -> None:
-    """Raises ConfigError for a row that could not be served."""
+    """Raises ConfigError for a row that cannot be served."""
     for verb, path in ((row.verb, row.path), *row.aliases):
         if verb not in VERBS:
             raise ConfigError(f"{path}: '{verb}' is none of {', '.join(VERBS)}")
@@ -23,12 +23,12 @@ def check_row(row: Endpoint) -> None:
     if not is_async(row.serve):
         raise ConfigError(f"{row.path}: the serving function must be `async def`")
     if row.inside:
-        raise ConfigError(f"{row.path}: inside is for the server's own rows; what a module adds is surrounded")
+        raise ConfigError(f"{row.path}: inside is for the server's own rows")
     check_around(row)
 
 
 def check_stream(row: Stream) -> None:
-    """Raises ConfigError for a stream that could not be served."""
+    """Raises ConfigError for a stream that cannot be served."""
     _check(row.path, row.scope, row.params)
 
 

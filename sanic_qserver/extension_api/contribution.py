@@ -1,4 +1,4 @@
-"""What one custom module adds. Taken as a whole once `register` has returned, or not at all."""
+"""What one extension adds: all of it is taken once `register` has returned, or nothing."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -29,7 +29,7 @@ class MountedBlueprint:
 
 @dataclass
 class Contribution:
-    """Everything that one module added, in the order of registration."""
+    """Everything that one extension added, in registration order."""
 
     module: str
     endpoints: list[Endpoint] = field(default_factory=list)

@@ -1,4 +1,4 @@
-"""The host: what a custom module is handed, and what it adds things to."""
+"""The host: what `register` gets, and what it adds things to."""
 
 import dataclasses
 import functools
@@ -35,8 +35,8 @@ Hooked = TypeVar("Hooked", bound=StartStop)
 
 
 @dataclass
-class Surroundings:
-    """What all hosts of an application share. `http` is there from start to stop."""
+class ExtensionContext:
+    """What all hosts of an application share. `http` exists from start to stop."""
 
     config: ExtensionsConfig
     manager: ManagerClient
@@ -45,13 +45,13 @@ class Surroundings:
 
 @dataclass
 class ExtensionHost:
-    """What a custom module gets in `register(host)`. Registering is possible there only.
+    """What an extension gets in `register(host)`. It can add things only there.
 
-    `name` is the module's name; what it adds is known by it in logs, errors and `/readyz`.
+    `name` is the module's name. Logs, errors and `/readyz` use it.
     """
 
     name: str
-    surroundings: Surroundings
+    context: ExtensionContext
     contribution: Contribution = field(init=False)
 
     def __post_init__(self) -> None:
@@ -60,7 +60,7 @@ class ExtensionHost:
     @property
     def options(self) -> Mapping[str, Any]:
         """The table `[extensions.options.NAME]` of `config.toml`; empty when there is none."""
-        return self.surroundings.config.options.get(self.name, {})
+        return self.context.config.options.get(self.name, {})
 
     def options_as(self, struct: type[Options]) -> Options:
         """The options, decoded into a struct of yours. Raises ConfigError naming the option."""
@@ -76,8 +76,8 @@ class ExtensionHost:
 
     @property
     def manager(self) -> ManagerClient:
-        """RE Manager as the server itself reaches it: nobody's permissions are checked. See `manager_as`."""
-        return self.surroundings.manager
+        """The RE Manager client. No permissions are checked. See `manager_as`."""
+        return self.context.manager
 
     def manager_as(self, call: Call) -> CallerManager:
         """RE Manager with the permissions and the name of the caller of this request."""
@@ -86,22 +86,22 @@ class ExtensionHost:
     @property
     def http(self) -> "httpx.AsyncClient":
         """A shared HTTP client for calls to other services. Open between start and stop."""
-        if self.surroundings.http is None:
+        if self.context.http is None:
             raise RuntimeError("host.http is open from the start of the server on, not in register()")
-        return self.surroundings.http
+        return self.context.http
 
     def add_endpoint(self, endpoint: Endpoint, *, public: bool = False) -> None:
-        """Serve a row: with its scope, its struct, rate limits and documentation, as the server's own.
+        """Serve a row like the server's own: with scope, validation, rate limits and documentation.
 
-        A row with `scope=None` lets everybody in: that must be said with `public=True`. Raises ConfigError otherwise.
+        A row with `scope=None` admits everybody, and needs `public=True`. Raises ConfigError otherwise.
         """
-        self._refuse_unsaid(endpoint.path, endpoint.scope, is_public=public)
+        self._check_public(endpoint.path, endpoint.scope, is_public=public)
         check_row(endpoint)
-        self.contribution.endpoints.append(self._contained(endpoint))
+        self.contribution.endpoints.append(self._isolate(endpoint))
 
     def add_stream(self, stream: Stream, *, public: bool = False) -> None:
-        """Serve a stream row, admitted as `add_endpoint`'s rows are."""
-        self._refuse_unsaid(stream.path, stream.scope, is_public=public)
+        """Serve a stream. It is admitted as rows are."""
+        self._check_public(stream.path, stream.scope, is_public=public)
         check_stream(stream)
         self.contribution.streams.append(stream)
 
@@ -110,35 +110,35 @@ class ExtensionHost:
     ) -> None:
         """Serve a plain Sanic blueprint at its own paths, behind the gate.
 
-        Every route asks for `scope`, by default `[extensions] blueprint_scope`. `public=True` lets everybody in.
-        Handlers find the caller in `request.ctx.access`, and in `request.ctx.call` what `manager_as` takes.
+        Every route requires `scope`, by default `[extensions] blueprint_scope`. `public=True` admits everybody.
+        Handlers find the caller in `request.ctx.access`, and the argument of `manager_as` in `request.ctx.call`.
         """
         if not hasattr(blueprint, "url_prefix"):
             raise ConfigError(
                 f"{type(blueprint).__name__} is no Sanic blueprint; routers of other frameworks do not fit"
             )
         if public and scope is not None:
-            raise ConfigError(f"Blueprint '{getattr(blueprint, 'name', '')}': public=True, but it asks for {scope}")
-        asked = None if public else scope or Scope(self.surroundings.config.blueprint_scope)
+            raise ConfigError(f"Blueprint '{getattr(blueprint, 'name', '')}': public=True, but it requires {scope}")
+        asked = None if public else scope or Scope(self.context.config.blueprint_scope)
         self.contribution.blueprints.append(MountedBlueprint(self.name, blueprint, asked))
 
     def add_auth_provider(self, provider: AuthProvider) -> None:
-        """Recognise one more kind of credential. It is asked after the server's own providers."""
+        """Recognise another kind of credential. The server's own providers are asked first."""
         if not isinstance(provider, AuthProvider):
             raise ConfigError(f"{type(provider).__name__} is no AuthProvider: it has no identify()")
         self.contribution.providers.append(provider)
 
     def add_access_policy(self, make: Callable[[AccessPolicy], AccessPolicy]) -> None:
-        """Decide what principals may do.
+        """Replace or refine the access policy.
 
-        `make` gets the policy in force and returns the one to use: a wrapper that refines its decisions, or one of
-        its own. One that fails stops the start: without it the server might let too much pass. Policies of several
-        modules wrap each other in the order of registration.
+        `make` gets the policy in force and returns the one to use, often a wrapper. When it fails, the server does
+        not start: without the policy it might admit too much. Policies of several extensions wrap each other in
+        registration order.
         """
         self.contribution.access_policies.append(make)
 
     def add_rate_policy(self, make: Callable[[RatePolicy], RatePolicy]) -> None:
-        """Decide how often principals may do it. As `add_access_policy`."""
+        """Replace or refine the rate policy. As `add_access_policy`."""
         self.contribution.rate_policies.append(make)
 
     def add_spreadsheet_reader(
@@ -153,34 +153,34 @@ class ExtensionHost:
         self.contribution.sheet_readers.append(SheetReader(self.name, read, wanted, tuple(data_types)))
 
     def before_submit(self, hook: Before) -> Before:
-        """See every item before RE Manager does; change it, or refuse it with Refusal. May be used as a decorator."""
+        """Call `hook` with every item before RE Manager gets it: change it, or raise Refusal. Works as a decorator."""
         self.contribution.before_submit.append(Hook(self.name, hook))
         return hook
 
     def after_submit(self, hook: After) -> After:
-        """See RE Manager's reply to every submission. May be used as a decorator."""
+        """Call `hook` with RE Manager's reply to every submission. Works as a decorator."""
         self.contribution.after_submit.append(Hook(self.name, hook))
         return hook
 
     def on_status(self, listener: Listener) -> Listener:
-        """Be called with RE Manager's status when it has changed. May be used as a decorator."""
+        """Call `listener` with RE Manager's status whenever it changes. Works as a decorator."""
         self.contribution.on_status.append(Hook(self.name, listener))
         return listener
 
     def on_start(self, start: Hooked) -> Hooked:
-        """Be called when the server starts, before it listens. May be used as a decorator."""
+        """Call `start` when the server starts, before it listens. Works as a decorator."""
         self.contribution.on_start.append(Hook(self.name, start))
         return start
 
     def on_stop(self, stop: Hooked) -> Hooked:
-        """Be called when the server stops. May be used as a decorator."""
+        """Call `stop` when the server stops. Works as a decorator."""
         self.contribution.on_stop.append(Hook(self.name, stop))
         return stop
 
-    def _contained(self, endpoint: Endpoint) -> Endpoint:
-        """The row with its serving function under a time limit; what it raises fails its own request only."""
+    def _isolate(self, endpoint: Endpoint) -> Endpoint:
+        """The row with a time limit; what it raises fails only its own request."""
         hook = Hook(self.name, endpoint.serve)
-        limit_s = self.surroundings.config.endpoint_timeout_s
+        limit_s = self.context.config.endpoint_timeout_s
 
         @functools.wraps(endpoint.serve)
         async def serve(call: Call) -> bytes | Answer:
@@ -191,8 +191,8 @@ class ExtensionHost:
 
         return dataclasses.replace(endpoint, serve=serve)
 
-    def _refuse_unsaid(self, path: str, scope: Scope | None, *, is_public: bool) -> None:
+    def _check_public(self, path: str, scope: Scope | None, *, is_public: bool) -> None:
         if scope is None and not is_public:
-            raise ConfigError(f"{path}: a row without a scope lets everybody in; say public=True, or give it a scope")
+            raise ConfigError(f"{path}: a row without a scope admits everybody; say public=True, or give it a scope")
         if scope is not None and is_public:
-            raise ConfigError(f"{path}: public=True, but the row asks for {scope}")
+            raise ConfigError(f"{path}: public=True, but the row requires {scope}")

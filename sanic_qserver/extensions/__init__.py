@@ -1,1 +1,1 @@
-"""Custom modules: found, imported, registered, contained. What they may use stands in `extension_api`."""
+"""Finds, imports, registers and isolates extensions. What they may use is in `extension_api`."""

@@ -1,9 +1,10 @@
-"""Loads custom modules and gathers what they add. A module that fails adds nothing, and is reported.
+"""Loads extensions and collects what they add. One that fails adds nothing, and is reported.
 
-By default the standard server runs on without it, as the manual of the reference server says;
-`[extensions] required = true` makes the failure stop the start.
+By default the server starts without it, as the reference server does; with `[extensions] required = true` it does
+not start.
 """
 
+import functools
 import inspect
 import logging
 from collections.abc import Callable, Sequence
@@ -17,58 +18,78 @@ from sanic_qserver.auth.providers.provider import AuthProvider
 from sanic_qserver.config.settings import Config
 from sanic_qserver.errors import ConfigError
 from sanic_qserver.extension_api.contribution import Contribution
-from sanic_qserver.extension_api.host import ExtensionHost, Surroundings
-from sanic_qserver.extensions.containment import ContainedProvider
+from sanic_qserver.extension_api.host import ExtensionContext, ExtensionHost
 from sanic_qserver.extensions.names import Source, describe, import_module, make_importable, sources
 from sanic_qserver.extensions.paths import Claims
 from sanic_qserver.manager.client.client import ManagerClient
+from sanic_qserver.middleware.hooks import Hook, limited
 from sanic_qserver.policy.protocols import AccessPolicy, RatePolicy
 from sanic_qserver.scopes import Scope
+from sanic_qserver.structs.identity import Credential, Principal
 
 Policy = TypeVar("Policy", AccessPolicy, RatePolicy)
 
 log = logging.getLogger("sanic_qserver.extensions")
 
 
+class ContainedProvider:
+    """A login provider of an extension with a time limit. When it fails, only its own request fails (502)."""
+
+    def __init__(self, module: str, provider: AuthProvider, limit_s: float) -> None:
+        self.module = module
+        self.provider = provider
+        self.limit_s = limit_s
+        self.kinds = getattr(provider, "kinds", None)
+        self.sees_only_value = getattr(provider, "sees_only_value", False)
+        self._hook = Hook(module, provider.identify)
+
+    async def identify(self, credential: Credential) -> Principal | None:
+        """Who sent this."""
+        result = await limited(self._hook, self.limit_s, functools.partial(self.provider.identify, credential))
+        if result is not None and not isinstance(result, Principal):
+            raise self._hook.failed(f"returned {type(result).__name__}, not a Principal")
+        return result
+
+
 @dataclass
 class Extensions:
-    """What was loaded. `failures` are the texts of those that were not; `modules` the names of those that were."""
+    """The loaded extensions. `failures` says which could not be loaded, and why."""
 
-    surroundings: Surroundings
+    context: ExtensionContext
     contributions: list[Contribution] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
     files: dict[str, str] = field(default_factory=dict)
 
     @property
     def modules(self) -> list[str]:
-        """The names of the modules that were loaded."""
+        """The names of the loaded modules."""
         return [contribution.module for contribution in self.contributions]
 
     def all(self, kind: str) -> list[Any]:
-        """Everything of one kind (a field of Contribution), in the order of loading."""
+        """All contributions of one kind (a field of Contribution), in loading order."""
         return [one for contribution in self.contributions for one in getattr(contribution, kind)]
 
     def providers(self) -> list[AuthProvider]:
-        """The login providers, contained."""
+        """The login providers, each isolated from the others."""
         return [
-            ContainedProvider(contribution.module, provider, self.surroundings.config.hook_timeout_s)
+            ContainedProvider(contribution.module, provider, self.context.config.hook_timeout_s)
             for contribution in self.contributions
             for provider in contribution.providers
         ]
 
     def access_policy(self, policy: AccessPolicy) -> AccessPolicy:
-        """The access policy, wrapped by those of the modules."""
+        """The access policy, wrapped by those of extensions."""
         return _wrapped(self, "access_policies", policy)
 
     def rate_policy(self, policy: RatePolicy) -> RatePolicy:
-        """The rate policy, wrapped by those of the modules."""
+        """The rate policy, wrapped by those of extensions."""
         return _wrapped(self, "rate_policies", policy)
 
 
 def _wrapped(loaded: Extensions, kind: str, policy: Policy) -> Policy:
     """Each module's policy around the one before it.
 
-    Raises ConfigError, also when extensions are not required: without its policy the server may let too much pass.
+    Raises ConfigError even when extensions are not required: without the policy the server might admit too much.
     """
     for contribution in loaded.contributions:
         for make in getattr(contribution, kind):
@@ -84,17 +105,17 @@ def _wrapped(loaded: Extensions, kind: str, policy: Policy) -> Policy:
 def load_extensions(
     config: Config, manager: ManagerClient, endpoints: Sequence[Endpoint], streams: Sequence[Stream]
 ) -> Extensions:
-    """Load all that the configuration names. Raises ConfigError for a failure when extensions are required."""
+    """Load all configured extensions. Raises ConfigError for a failure when extensions are required."""
     settings = config.extensions
     if settings.blueprint_scope not in set(Scope):
         raise ConfigError(f"[extensions] blueprint_scope: there is no scope '{settings.blueprint_scope}'")
-    loaded = Extensions(Surroundings(settings, manager))
-    claims = Claims.of_server(endpoints, streams)
+    loaded = Extensions(ExtensionContext(settings, manager))
+    claims = Claims.start_with_server(endpoints, streams)
     make_importable(config)
     for source in sources(config):
         try:
             module = import_module(source.module)
-            contribution = _register(source, module, loaded.surroundings)
+            contribution = _register(source, module, loaded.context)
             claims.add(contribution)
         except ConfigError as error:
             _fail(loaded, source, error, is_required=settings.required)
@@ -112,19 +133,19 @@ def _fail(loaded: Extensions, source: Source, error: ConfigError, *, is_required
     loaded.failures.append(f"extension '{source.name}' is not loaded: {error}")
 
 
-def _register(source: Source, module: ModuleType, surroundings: Surroundings) -> Contribution:
-    host = ExtensionHost(source.module, surroundings)
+def _register(source: Source, module: ModuleType, context: ExtensionContext) -> Contribution:
+    host = ExtensionHost(source.module, context)
     try:
         _registration(source, module)(host)
     except ConfigError as error:
         raise ConfigError(f"Extension '{source.name}': {error}") from error
-    except (Exception, SystemExit) as error:  # the edge to code that is not ours
+    except (Exception, SystemExit) as error:  # third-party code
         raise ConfigError(f"Extension '{source.name}' failed in register(): {describe(error)}") from error
     return host.contribution
 
 
 def _registration(source: Source, module: ModuleType) -> Callable[[ExtensionHost], None]:
-    """The module's `register`, or one made of what a bare module of today's deployments has."""
+    """The module's `register`, or one for a module written for bluesky-httpserver."""
     if source.is_blueprint:
         return lambda host: host.add_blueprint(_attribute(module, source.attribute))
     if source.attribute:
@@ -152,13 +173,13 @@ def _register_bare(module: ModuleType, host: ExtensionHost) -> None:
     for blueprint in blueprints:
         host.add_blueprint(blueprint)
     if convert is not None:
-        host.add_spreadsheet_reader(_reader_of(convert))
+        host.add_spreadsheet_reader(_adapt_reader(convert))
     elif not blueprints:
         raise ConfigError("the module has neither register(host) nor blueprint(s) nor spreadsheet_to_plan_list()")
 
 
-def _reader_of(convert: Callable[..., Any]) -> Callable[[SpreadsheetFile], Any]:
-    """A reader made of a function of today's deployments. It is called by keywords; None declines."""
+def _adapt_reader(convert: Callable[..., Any]) -> Callable[[SpreadsheetFile], Any]:
+    """A reader for a function written for bluesky-httpserver. It is called by keyword; None declines."""
 
     def read(file: SpreadsheetFile) -> Any:
         return convert(

@@ -1,4 +1,4 @@
-"""Where custom modules come from: settings, environment, installed packages. A name becomes a module here."""
+"""Where extensions come from: settings, the environment, installed packages."""
 
 import importlib
 import sys
@@ -17,7 +17,7 @@ GROUP = "sanic_qserver.extensions"
 
 @dataclass(frozen=True)
 class Source:
-    """One thing to load. `attribute` is the blueprint (or function) in the module, "" for the module itself."""
+    """One extension to load. `attribute`: the blueprint or function in the module; "" for the module itself."""
 
     module: str
     attribute: str = ""
@@ -25,12 +25,12 @@ class Source:
 
     @property
     def name(self) -> str:
-        """How it is called in settings, logs and errors."""
+        """Its name in settings, logs and errors."""
         return f"{self.module}.{self.attribute}" if self.is_blueprint else self.module
 
 
 def sources(config: Config) -> Iterator[Source]:
-    """Everything to load, in order and once: modules by name, blueprints by name, then installed packages."""
+    """All extensions to load, each once: configured modules, configured blueprints, then installed packages."""
     seen: set[Source] = set()
     for source in _named(config):
         if source not in seen:
@@ -45,15 +45,17 @@ def _named(config: Config) -> Iterator[Source]:
         module, _, attribute = name.strip().replace("-", "_").rpartition(".")
         yield Source(module or attribute, attribute, is_blueprint=True)
     if config.extensions.entry_points:
-        yield from (_of(entry) for entry in sorted(entry_points(group=GROUP), key=lambda entry: entry.name))
+        yield from (
+            _read_entry_point(entry) for entry in sorted(entry_points(group=GROUP), key=lambda entry: entry.name)
+        )
 
 
-def _of(entry: EntryPoint) -> Source:
+def _read_entry_point(entry: EntryPoint) -> Source:
     return Source(entry.module, "" if entry.attr == "register" else entry.attr or "")
 
 
 def make_importable(config: Config) -> None:
-    """Let `[extensions] paths` be searched, after everything else: they cannot hide an installed package."""
+    """Append `[extensions] paths` to the search path, so that they cannot shadow an installed package."""
     for path in config.extensions.paths:
         folder = str((config.folder / path).resolve())
         if folder not in sys.path:
@@ -64,12 +66,12 @@ def import_module(name: str) -> ModuleType:
     """The module. Raises ConfigError naming module, file and line of the failure."""
     try:
         return importlib.import_module(name)
-    except (Exception, SystemExit) as error:  # the edge to code that is not ours
+    except (Exception, SystemExit) as error:  # third-party code
         raise ConfigError(f"Extension '{name}' cannot be imported: {describe(error)}") from error
 
 
 def describe(error: BaseException) -> str:
-    """An exception with the file and line of the module's own code that it came from."""
+    """An exception, with the file and line in the extension's code that raised it."""
     text = f"{type(error).__name__}: {error}"
     if isinstance(error, SyntaxError):
         return f"{text} ({error.filename}:{error.lineno})"

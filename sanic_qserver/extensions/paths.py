@@ -1,4 +1,4 @@
-"""Which path belongs to whom: two modules that claim one are an error that names both."""
+"""Which extension owns which path. Two that claim the same path are an error that names both."""
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -22,20 +22,20 @@ class Claims:
         self.row_names: dict[str, str] = {}
 
     @classmethod
-    def of_server(cls, endpoints: Iterable[Endpoint], streams: Iterable[Stream]) -> "Claims":
-        """What the server serves itself."""
+    def start_with_server(cls, endpoints: Iterable[Endpoint], streams: Iterable[Stream]) -> "Claims":
+        """The paths that the server itself serves."""
         claims = cls()
         rows = list(endpoints)
         claims.row_names.update((row.name, SERVER) for row in rows)
-        claims.owners.update(dict.fromkeys(_of_rows(rows, streams), SERVER))
+        claims.owners.update(dict.fromkeys(_claim_rows(rows, streams), SERVER))
         claims.blueprint_names.update(dict.fromkeys((row.domain for row in rows), SERVER))
         return claims
 
     def add(self, contribution: Contribution) -> None:
-        """Claim all paths of a module. Raises ConfigError, naming both, for one that is taken; then claims none."""
-        claims = list(_of_rows(contribution.endpoints, contribution.streams))
+        """Claim all paths of an extension, or none. Raises ConfigError, naming both owners, when one is taken."""
+        claims = list(_claim_rows(contribution.endpoints, contribution.streams))
         for mounted in contribution.blueprints:
-            claims.extend(_of_blueprint(mounted.blueprint))
+            claims.extend(_claim_blueprint(mounted.blueprint))
         mine: set[Claim] = set()
         for verb, path in claims:
             owner = self.owners.get((verb, path), contribution.module if (verb, path) in mine else None)
@@ -43,14 +43,14 @@ class Claims:
                 raise ConfigError(f"'{contribution.module}' and {_quoted(owner)} both claim {verb} {path}")
             mine.add((verb, path))
         blueprints = [name for mounted in contribution.blueprints for name in _names(mounted.blueprint)]
-        # Rows are mounted as blueprints too, one for each first part of a path; there they may join.
-        joined = {row.domain for row in contribution.endpoints} - self.blueprint_names.keys()
-        self._refuse_taken(contribution.module, "a blueprint", [*blueprints, *joined], self.blueprint_names)
+        # Rows are mounted as blueprints too, one for each first segment of a path; existing ones may be extended.
+        new = {row.domain for row in contribution.endpoints} - self.blueprint_names.keys()
+        self._refuse_taken(contribution.module, "a blueprint", [*blueprints, *new], self.blueprint_names)
         rows = [row.name for row in contribution.endpoints] + [row.name for row in contribution.streams]
         self._refuse_taken(contribution.module, "a row named", rows, self.row_names)
         self.owners.update(dict.fromkeys(mine, contribution.module))
         self.row_names.update(dict.fromkeys(rows, contribution.module))
-        self.blueprint_names.update(dict.fromkeys([*blueprints, *joined], contribution.module))
+        self.blueprint_names.update(dict.fromkeys([*blueprints, *new], contribution.module))
 
     def _refuse_taken(self, module: str, what: str, names: Sequence[str], owners: Mapping[str, str]) -> None:
         for name in names:
@@ -62,30 +62,30 @@ def _quoted(owner: str) -> str:
     return owner if owner == SERVER else f"'{owner}'"
 
 
-def _same(path: str) -> str:
+def _normalize(path: str) -> str:
     return re.sub(r"<[^>]*>", "<>", "/" + path.strip("/"))
 
 
-def _of_rows(endpoints: Iterable[Endpoint], streams: Iterable[Stream]) -> Iterator[Claim]:
+def _claim_rows(endpoints: Iterable[Endpoint], streams: Iterable[Stream]) -> Iterator[Claim]:
     pairs = [(verb, path, row.at_root) for row in endpoints for verb, path in ((row.verb, row.path), *row.aliases)]
     pairs += [("GET", row.path, row.at_root) for row in streams]
     for verb, path, at_root in pairs:
         for prefix in ("/api", "") if at_root else ("/api",):
-            yield verb, _same(prefix + path)
+            yield verb, _normalize(prefix + path)
 
 
-def _of_blueprint(blueprint: Any, prefix: str = "") -> Iterator[Claim]:
+def _claim_blueprint(blueprint: Any, prefix: str = "") -> Iterator[Claim]:
     own = prefix + (blueprint.url_prefix or "")
     if hasattr(blueprint, "blueprints"):
         for one in blueprint.blueprints:
-            yield from _of_blueprint(one, own)
+            yield from _claim_blueprint(one, own)
         return
-    # Private, but the only place where a blueprint that is not registered yet says what it will serve.
+    # Private, but the only way to see the routes of a blueprint that is not registered yet.
     for route in blueprint._future_routes:  # noqa: SLF001
         version = route.version if route.version is not None else blueprint.version
         where = f"/v{version}" if version is not None else ""
         for verb in route.methods or ("GET",):
-            yield str(verb), _same(where + own + "/" + str(route.uri).lstrip("/"))
+            yield str(verb), _normalize(where + own + "/" + str(route.uri).lstrip("/"))
 
 
 def _names(blueprint: Any) -> Sequence[str]:

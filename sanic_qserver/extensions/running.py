@@ -1,4 +1,4 @@
-"""The life of loaded modules: start, RE Manager's status while they run, stop. Each step contained, with a limit."""
+"""The lifecycle of extensions: start, status updates, stop. Each call is isolated and has a time limit."""
 
 import asyncio
 import contextlib
@@ -21,11 +21,11 @@ STOP_LIMIT_S = 2.0
 
 
 class Running:
-    """Opens and closes what loaded modules need. One an application."""
+    """Starts and stops extensions. One for each application."""
 
     def __init__(self, loaded: Extensions) -> None:
         self.loaded = loaded
-        self.settings = loaded.surroundings.config
+        self.settings = loaded.context.config
         self._threads = DaemonThreads()
         self._watch: asyncio.Task[None] | None = None
         self._newest: Snapshot | None = None
@@ -34,7 +34,7 @@ class Running:
         self._watchdog = Watchdog(loaded.files, self.settings.blocked_after_s)
 
     def hooks(self) -> Hooks:
-        """The hooks around submissions, of all modules."""
+        """The submission hooks of all extensions."""
         return Hooks(
             before=self.loaded.all("before_submit"),
             after=self.loaded.all("after_submit"),
@@ -43,12 +43,12 @@ class Running:
         )
 
     async def start(self, status: StatusFeed) -> list[str]:
-        """Call every `on_start`, then watch the status. Returns what failed, for `/readyz`."""
+        """Call every `on_start`, then follow the status. Returns what failed, for `/readyz`."""
         if not self.loaded.contributions:
             return []
-        import httpx  # noqa: PLC0415  # a tenth of a second that a server without modules does not need
+        import httpx  # noqa: PLC0415  # 0.1 s that a server without extensions saves
 
-        self.loaded.surroundings.http = httpx.AsyncClient(timeout=10)
+        self.loaded.context.http = httpx.AsyncClient(timeout=10)
         self._watchdog.start()
         failures = [text for hook in self.loaded.all("on_start") if (text := await self._call(hook, START_LIMIT_S))]
         if listeners := self.loaded.all("on_status"):
@@ -68,8 +68,8 @@ class Running:
         for hook in reversed(self.loaded.all("on_stop")):
             await self._call(hook, STOP_LIMIT_S)
         self._watchdog.stop()
-        if self.loaded.surroundings.http is not None:
-            await self.loaded.surroundings.http.aclose()
+        if self.loaded.context.http is not None:
+            await self.loaded.context.http.aclose()
 
     async def _call(self, hook: Hook, limit_s: float, *args: Any) -> str:
         """Call a hook. Returns what went wrong, or nothing."""
@@ -91,7 +91,7 @@ class Running:
             self._is_new.set()
 
     async def _tell_status(self, listeners: Sequence[Hook]) -> None:
-        """Tell the listeners the newest status: one that is slow misses what came in between, and nobody waits."""
+        """Tell listeners the newest status. A slow listener skips intermediate ones, and nobody waits for it."""
         while True:
             await self._is_new.wait()
             self._is_new.clear()

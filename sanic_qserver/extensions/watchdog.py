@@ -1,4 +1,4 @@
-"""Notices that the event loop is blocked, and by whom: a thread looks at the loop's stack while nothing else can."""
+"""Detects a blocked event loop, and the extension that blocks it: a thread inspects the stack of the loop."""
 
 import asyncio
 import logging
@@ -11,19 +11,19 @@ from pathlib import Path
 
 log = logging.getLogger("sanic_qserver.extensions")
 
-_IDLE = ("run_forever", "select", "_run_once")  # Where the loop waits: uvloop's own frames are not to be seen.
+_IDLE = ("run_forever", "select", "_run_once")  # Where an idle loop is: uvloop has no Python frames of its own.
 
 
 class Watchdog:
-    """Logs the stack of the loop's thread once for every time that the loop is held longer than `blocked_after_s`.
+    """Logs the stack of the loop once for each time that it is blocked for longer than `blocked_after_s`.
 
-    `files` says which file (or package folder) belongs to which module, so that the log can name it.
+    `files` maps modules to their file (or package folder), so that the log can name the extension.
     """
 
     def __init__(self, files: Mapping[str, str], blocked_after_s: float) -> None:
         self.blocked_after_s = blocked_after_s
         self.blocks: list[str] = []
-        self._owners = {str(_place(file)): module for module, file in files.items() if file}
+        self._owners = {str(_find_root(file)): module for module, file in files.items() if file}
         self._is_stopped = threading.Event()
         self._beat = 0.0
         self._handle: asyncio.TimerHandle | None = None
@@ -64,12 +64,12 @@ class Watchdog:
             return
         stack = traceback.extract_stack(frame)
         if stack[-1].name in _IDLE:
-            return  # Nobody holds the loop: the machine is too busy to let it run.
+            return  # Not blocked: the machine is too busy to run it.
         module = next((owner for line in reversed(stack) if (owner := self._owner(line.filename))), "")
         who = f"by extension '{module}'" if module else "not by an extension"
         self.blocks = [*self.blocks[-99:], module]
         log.error(
-            "The event loop is blocked since %.1f s, %s. Where it stands:\n%s",
+            "The event loop has been blocked for %.1f s, %s. Its stack:\n%s",
             held_s, who, "".join(traceback.format_list(stack[-12:])),
         )  # fmt: skip
 
@@ -77,7 +77,7 @@ class Watchdog:
         return next((module for place, module in self._owners.items() if filename.startswith(place)), "")
 
 
-def _place(file: str) -> Path:
+def _find_root(file: str) -> Path:
     """The file of a module; of a package, its folder."""
     path = Path(file)
     return path.parent if path.name == "__init__.py" else path

@@ -1,13 +1,13 @@
-"""Hooks around submissions: custom modules see, change or refuse items before RE Manager does, and see its reply.
+"""Submission hooks: extensions see, change or refuse items before RE Manager gets them, and see its reply.
 
 The rules:
-1. `before_submit` hooks run in the order of registration, each on what the one before it left. A `Refusal` is
-   answered as RE Manager refuses: 200, `success` false, the text in `msg`; nothing is sent.
-2. A hook has a time limit. One that raises anything else, or takes longer, fails its own request with
-   `extension_failed` (502): the items were not sent.
-3. `after_submit` hooks cannot undo what RE Manager did: their failures are logged, the reply goes out unchanged.
-4. Plain functions run in threads of their own, so that they cannot block the event loop; `async` ones in the loop.
-5. Without hooks the rows are served as they stand (`middleware/hooked.py`).
+1. `before_submit` hooks run in registration order, each on the result of the one before. A `Refusal` is answered as
+   RE Manager refuses: 200, `success` false, the text in `msg`; nothing is sent.
+2. A hook has a time limit. When it raises anything else, or takes longer, its request fails with `extension_failed`
+   (502); the items were not sent.
+3. `after_submit` hooks cannot undo a submission: their failures are logged, and the reply is sent unchanged.
+4. Plain functions run in threads, so that they cannot block the event loop; `async` ones run in the loop.
+5. Without hooks there is no overhead (`middleware/hooked.py`).
 """
 
 import asyncio
@@ -34,13 +34,13 @@ ITEM_FIELDS: Mapping[str, str] = {
     "queue_item_update": "item",
     "function_execute": "item",
 }
-"""Methods that hand items to RE Manager, and the param that holds them."""
+"""RE Manager's methods that submit items, and the param that holds them."""
 
-ITEMS_A_LIMIT = 100  # The time limit of a hook counts once for every so many items.
+ITEMS_A_LIMIT = 100  # A hook gets its time limit once for each so many items.
 
 
 class Refusal(Exception):
-    """Raised by a `before_submit` hook: the item is not submitted, and the client is told the text."""
+    """Raised by a `before_submit` hook: the item is not submitted, and the client gets the text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,11 +77,11 @@ class Hook:
 
     @property
     def name(self) -> str:
-        """How the log and errors call it."""
+        """Its name in logs and errors."""
         return f"{self.module}.{getattr(self.function, '__name__', type(self.function).__name__)}"
 
     def failed(self, fact: str) -> ExtensionFailed:
-        """The error that a client is told. The text of the exception may hold secrets: it is in the log only."""
+        """The error for the client. The exception's text may hold secrets: it goes to the log only."""
         return ExtensionFailed(
             f"The extension '{self.name}' {fact}; the server's log has more", extra={"extension": self.module}
         )
@@ -89,7 +89,7 @@ class Hook:
 
 @dataclass(frozen=True)
 class Refused:
-    """The texts of refused items by their place in the submission."""
+    """The texts of refused items, by their index in the submission."""
 
     texts: Mapping[int, str]
 
@@ -104,7 +104,7 @@ class Hooks:
     threads: DaemonThreads = field(default_factory=DaemonThreads, compare=False)
 
     async def prepare(self, items: list[Item], submission: Submission) -> list[Item] | Refused:
-        """The items after every `before_submit` hook, or who was refused. Raises ExtensionFailed."""
+        """The items after every `before_submit` hook, or the refusals. Raises ExtensionFailed."""
         for hook in self.before:
             result = await self._limited(hook, _before, items, submission)
             if isinstance(result, Refused):
@@ -133,7 +133,7 @@ async def limited(
 ) -> Any:
     """Await `run` for at most `limit_s` seconds: plain functions in a thread, `async` ones here.
 
-    Raises ExtensionFailed, naming the hook, for whatever goes wrong, also for a hook that blocked the loop.
+    Raises ExtensionFailed, naming the hook, for any failure, also when the hook blocked the loop.
     """
     loop = asyncio.get_running_loop()
     started = loop.time()
@@ -149,7 +149,7 @@ async def limited(
         raise hook.failed(f"did not end within {limit_s:g} s") from None
     except GatewayError:
         raise
-    except Exception as error:  # the edge to code that is not ours
+    except Exception as error:  # third-party code
         log.exception("%s raised", hook.name)
         raise hook.failed(f"raised {type(error).__name__}") from None
     if (took_s := loop.time() - started) > limit_s:
@@ -159,7 +159,7 @@ async def limited(
 
 
 def is_async(function: Callable[..., Any]) -> bool:
-    """Whether calling it gives a coroutine."""
+    """Whether calling it returns a coroutine."""
     return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(
         getattr(function, "__call__", None)  # noqa: B004  # an object with `async def __call__`
     )
@@ -179,7 +179,7 @@ async def _before(hook: Hook, items: list[Item], submission: Submission) -> list
     may_pause = is_async(hook.function)
     for number, item in enumerate(items):
         if may_pause and number % ITEMS_A_LIMIT == ITEMS_A_LIMIT - 1:
-            await asyncio.sleep(0)  # Thousands of rows must not hold the loop.
+            await asyncio.sleep(0)  # Thousands of rows must not block the loop.
         try:
             changed = hook.function(item, submission)
             if inspect.isawaitable(changed):
@@ -192,7 +192,7 @@ async def _before(hook: Hook, items: list[Item], submission: Submission) -> list
             continue
         if not isinstance(changed, dict):
             raise TypeError(f"returned {type(changed).__name__}, not an item")
-        msgspec.json.encode(changed)  # What RE Manager cannot be told is the hook's failure, here.
+        msgspec.json.encode(changed)  # A value that is not JSON is the hook's failure.
         results.append(changed)
     return Refused(refusals) if refusals else results
 
@@ -204,7 +204,7 @@ async def _after(hook: Hook, reply: Mapping[str, Any], submission: Submission) -
 
 
 def refusal_reply(method: str, items: list[Item], refused: Refused) -> bytes:
-    """What a client is told: in the form of RE Manager's own refusal of this method."""
+    """The reply to the client, in the form of RE Manager's own refusal of this method."""
     where, text = next(iter(refused.texts.items()))
     if ITEM_FIELDS[method] == "item":
         reply: dict[str, Any] = {"success": False, "msg": f"Refused: {text}", "item": items[0]}

@@ -125,7 +125,7 @@ async def test_a_hook_that_fails_fails_its_own_request_only(client, delay, said)
 async def test_a_hook_that_blocks_the_loop_is_logged_with_its_stack(client, caplog):
     with caplog.at_level(logging.ERROR, "sanic_qserver.extensions"):
         await client.post("/api/queue/item/add", json={"item": plan(delay=4)})
-    (record,) = [record for record in caplog.records if "event loop is blocked" in record.getMessage()]
+    (record,) = [record for record in caplog.records if "event loop has been blocked" in record.getMessage()]
     assert "by extension 'ext_rules'" in record.getMessage()
     assert "time.sleep(1.2)" in record.getMessage()
 
