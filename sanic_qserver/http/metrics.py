@@ -81,7 +81,7 @@ class Metrics:
         )
         yield _by_outcome("qserver_manager_calls", "Calls to RE Manager.", manager.counts)
         yield _by_outcome("qserver_reads", "ReadCache: asked for, sent, answered from kept bytes.", reads.counts)
-        yield GaugeMetricFamily("qserver_kept_bytes", "Replies kept under their uid.", value=reads.cached_bytes)
+        yield GaugeMetricFamily("qserver_kept_bytes", "Bytes of cached replies.", value=reads.cached_bytes)
 
     def _of_requests(self) -> Iterator[Metric]:
         requests = CounterMetricFamily(
