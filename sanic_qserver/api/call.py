@@ -57,7 +57,7 @@ class Call:
 
     @property
     def fairness_key(self) -> str:
-        """Whose calls keep their order, and take turns with those of others, on the way to RE Manager."""
+        """Ordering and fairness key of this caller: its calls keep their order, and take turns with those of others."""
         principal = self.access.principal
         return principal.name if principal is not PUBLIC else f"{principal.name} {self.address}"
 

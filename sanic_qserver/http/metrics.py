@@ -80,7 +80,7 @@ class Metrics:
             "qserver_manager_calls_per_second", "RE Manager's rate, measured.", value=manager.rate.calls_per_s
         )
         yield _by_outcome("qserver_manager_calls", "Calls to RE Manager.", manager.counts)
-        yield _by_outcome("qserver_reads", "ReadCache: asked for, sent, answered from kept bytes.", reads.counts)
+        yield _by_outcome("qserver_reads", "Reads: asked for, sent, answered from the cache.", reads.counts)
         yield GaugeMetricFamily("qserver_kept_bytes", "Bytes of cached replies.", value=reads.cached_bytes)
 
     def _of_requests(self) -> Iterator[Metric]:

@@ -1,4 +1,4 @@
-"""ReadCache: joined, kept under RE Manager's uid, and never older than what the caller knows."""
+"""Reads: coalesced, cached under RE Manager's uid, and never older than what the caller knows."""
 
 import asyncio
 import gzip
