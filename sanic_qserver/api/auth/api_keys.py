@@ -10,7 +10,7 @@ from sanic_qserver.api.call import Call
 from sanic_qserver.api.endpoint import Answer
 from sanic_qserver.auth.storage.records import INHERIT, Known
 from sanic_qserver.errors import BadArguments, InvalidApiKey, NotAuthenticated, NotFound
-from sanic_qserver.scopes import Scope, listed
+from sanic_qserver.scopes import COVERED_BY_EDIT, Scope, listed
 from sanic_qserver.structs import auth_requests as requests
 from sanic_qserver.structs.auth_replies import ApiKeyInfo, DoneReply, PrincipalInfo
 from sanic_qserver.structs.identity import SINGLE_USER, Access, Principal
@@ -62,9 +62,9 @@ def within_credential(scopes: tuple[str, ...], owner: Access, caller: Principal)
 
 
 def held_by(access: Access) -> set[str]:
-    """The scopes that somebody can hand on. The full right to edit holds the right to one's own."""
-    own = {str(Scope.WRITE_QUEUE_EDIT_OWN)} if Scope.WRITE_QUEUE_EDIT in access.scopes else set[str]()
-    return {str(scope) for scope in access.scopes} | own
+    """The scopes that somebody can hand on. The full right to edit holds those that it covers."""
+    covered = COVERED_BY_EDIT if Scope.WRITE_QUEUE_EDIT in access.scopes else frozenset[Scope]()
+    return {str(scope) for scope in access.scopes | covered}
 
 
 def _ends_at(call: Call) -> float | None:

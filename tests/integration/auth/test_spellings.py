@@ -7,10 +7,10 @@ from logins import SECRET_KEY
 from sqlalchemy import create_engine, text
 
 from sanic_qserver.auth.accounts import Accounts
-from sanic_qserver.auth.providers.oidc import OidcLogin
+from sanic_qserver.auth.building import build_logins
 from sanic_qserver.auth.providers.openid import principal_of
 from sanic_qserver.auth.storage.database import HEAD, Database
-from sanic_qserver.config.logins import ClaimNames, DatabaseConfig, Oidc
+from sanic_qserver.config.logins import DatabaseConfig
 from sanic_qserver.config.private_files import make_private
 from sanic_qserver.config.settings import load
 from sanic_qserver.errors import NotAuthenticated
@@ -131,21 +131,16 @@ async def test_groups_and_claims_end_with_their_age_for_keys_and_sessions(folder
 
 
 async def names_after_start(folder, **claims):
-    accounts = accounts_of(folder, SSO)
-    await accounts.open()
-    from sanic_qserver.auth.logins import Logins
-
-    way = OidcLogin(Oidc(name="sso", issuer="https://sso.example", client_id="us", claims=ClaimNames(**claims)))
-    config = load(environment={}, overrides={})
-    await accounts.close()
-    logins = Logins(
-        config=config, ways={"sso": way}, recognisers=[], optional_accounts=accounts, single_user=None,
-        one_time=accounts.one_time, access_of=None, closers=(), async_closers=(), clock=Now(),
-    )  # fmt: skip
+    overrides = {
+        "auth": {"secret_keys": [SECRET_KEY], "providers": [{**SSO, "claims": claims}]},
+        "database": {"url": f"sqlite:///{folder}/x.sqlite"},
+    }
+    logins = build_logins(load(environment={}, overrides=overrides), lambda _: None)
     await logins.open()
     await logins.close()
+    provider = logins.ways["sso"].provider
     token = {"sub": "0815", "preferred_username": "jane"}
-    return principal_of(token, way.provider.name_claim, way._config.claims, "sso").name
+    return principal_of(token, provider.name_claim, provider._config.claims, "sso").name
 
 
 async def test_people_of_an_openid_provider_are_known_by_sub_on_new_servers(folder):
