@@ -111,7 +111,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
              around=CHANGES, reply=replies.Reply),
     # Items, wherever they are
     Endpoint("GET", "/item/<uid>", Scope.READ_QUEUE, "", requests.ItemGet, serve=item_state,
-             any_scope=(Scope.READ_HISTORY,), reply=replies.ItemStateReply),
+             any_scope=(Scope.READ_HISTORY, Scope.WRITE_PROPOSALS), reply=replies.ItemStateReply),
     Endpoint("GET", "/items", Scope.READ_QUEUE, "", requests.ItemsGet, serve=items,
              any_scope=(Scope.READ_HISTORY, *SUBMITTERS), reply=replies.ItemStatesReply),
     # Environment

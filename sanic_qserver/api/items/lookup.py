@@ -8,6 +8,7 @@ from msgspec import UNSET
 
 from sanic_qserver.api.call import Call
 from sanic_qserver.api.items.state import FINISHED, STATES, ItemState, look, look_again
+from sanic_qserver.api.proposals.rows import find_proposed, may_decide
 from sanic_qserver.errors import BadArguments, NotFound, ScopeMissing
 from sanic_qserver.scopes import Scope
 from sanic_qserver.structs.requests import ItemsGet
@@ -16,8 +17,22 @@ _PAGE = 1000
 
 
 async def item_state(call: Call) -> bytes:
-    """Where an item is, and the runs it made. 404 when it is nowhere."""
-    return encode_state(await find_item(call, call.path_args["uid"]))
+    """Where an item is, and the runs it made. 404 when it is nowhere.
+
+    An item of a proposal has an id before RE Manager gives it a uid: `<proposal>:<number>`. It leads to the item ever
+    after.
+    """
+    uid = call.path_args["uid"]
+    if ":" not in uid:
+        return encode_state(await find_item(call, uid))
+    proposal, number = await find_proposed(call, uid)
+    if proposal.state == "queued" and number < len(proposal.item_uids):
+        return encode_state(await find_item(call, proposal.item_uids[number]))
+    if proposal.state in ("open", "approving"):
+        return encode_state(ItemState(item_uid=uid, state="proposed", item=proposal.items[number]))
+    raise NotFound(
+        f"The item '{uid}' was not queued: its proposal is {proposal.state}", extra={"state": proposal.state}
+    )
 
 
 async def find_item(call: Call, uid: str) -> ItemState:
@@ -35,7 +50,8 @@ async def items(call: Call) -> bytes:
     user = _choose_user(call, params.user, states)
     offset = 0 if params.offset is UNSET else params.offset
     limit = _PAGE if params.limit is UNSET else params.limit
-    found = list((await look(call)).list_all(user, states))
+    found = [*(await _list_proposed(call, params.user) if "proposed" in states else ())]
+    found += (await look(call)).list_all(user, states)
     page = list(islice(found, offset, offset + limit))
     return msgspec.json.encode({"success": True, "msg": "", "items": page, "total": len(found), "offset": offset})
 
@@ -48,6 +64,22 @@ def read_states(texts: "tuple[str, ...] | msgspec.UnsetType") -> frozenset[str]:
     if unknown := [name for name in names if name not in STATES]:
         raise BadArguments(f"state: '{unknown[0]}' is none of {', '.join(STATES)}", extra={"field": "state"})
     return frozenset(names)
+
+
+async def _list_proposed(call: Call, user: "str | msgspec.UnsetType") -> list[ItemState]:
+    """The items of the caller's open proposals; for `*`, of all that the caller decides on."""
+    if not call.services.proposals.is_open:
+        return []
+    is_mine = user is UNSET or user in ("me", call.access.user)
+    if not is_mine and not (user == "*" and may_decide(call)):
+        return []
+    owner = (call.access.principal.provider, call.access.principal.name) if is_mine else None
+    found, _ = await (await call.services.proposals.store()).list(owner, "open", 0, _PAGE)
+    return [
+        ItemState(item_uid=key, state="proposed", item=item)
+        for proposal in found
+        for key, item in zip(proposal.item_ids, proposal.items, strict=True)
+    ]
 
 
 def _choose_user(call: Call, user: "str | msgspec.UnsetType", states: frozenset[str]) -> str | None:

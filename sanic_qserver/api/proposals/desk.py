@@ -40,6 +40,11 @@ class Proposals:
         self._parts: tuple[ProposalStore, Approvals] | None = None
         self._sweeping: asyncio.Task[None] | None = None
 
+    @property
+    def is_open(self) -> bool:
+        """Whether somebody has proposed something, now or before."""
+        return self._parts is not None
+
     async def start(self) -> None:
         """Open what is there from before."""
         if (self._config.folder / FILE).exists() or self._config.database.url:

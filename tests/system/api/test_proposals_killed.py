@@ -110,5 +110,5 @@ async def test_each_proposal_is_queued_once_while_the_gateway_and_re_manager_are
         gateway.process.stop()
     marks = Counter(item["meta"][0]["qserver"]["proposal"] for item in items)
     assert Counter(one["state"] for one in found) == {"queued": COUNT}
-    assert marks == {key: 2 for key in keys}
+    assert marks == dict.fromkeys(keys, 2)
     assert {uid for one in found for uid in one["item_uids"]} == {item["item_uid"] for item in items}
