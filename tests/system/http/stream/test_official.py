@@ -6,14 +6,10 @@ The test environment holds an old one (pytest-sanic pins it), which the official
 import json
 import subprocess
 import sys
-import time
 
-import httpx
 import pytest
 from conftest import KEY
-from ports import free_port
-
-from sanic_qserver.demo import Part
+from servers import ServerProcess
 
 pytestmark = pytest.mark.slow
 MONITOR = """
@@ -49,24 +45,10 @@ print(json.dumps({"websockets": websockets.__version__, "message": message, "tex
 
 @pytest.fixture(scope="module")
 def server(instrument, newer, tmp_path_factory):
-    """A server of its own process, with the newer websockets, as a user starts it. `url` is where it is."""
-    port = free_port()
-    command = [sys.executable, "-m", "sanic_qserver", "serve", "--port", str(port)]
+    """A server of its own process, with the newer websockets, as a user starts it."""
     environment = {**newer, **instrument.environment, "QSERVER_HTTP_SERVER_SINGLE_USER_API_KEY": KEY}
-    server = Part("server", command, tmp_path_factory.mktemp("server"), environment)
-    server.url = f"http://127.0.0.1:{port}"
-    until = time.monotonic() + 30
-    while True:
-        try:
-            if httpx.get(f"{server.url}/readyz").status_code == 200:
-                break
-        except httpx.TransportError:
-            pass
-        assert server.is_running, server.tail()
-        assert time.monotonic() < until, server.tail()
-        time.sleep(0.1)
-    yield server
-    server.stop()
+    with ServerProcess(tmp_path_factory.mktemp("server"), "serve", environment=environment) as server:
+        yield server
 
 
 @pytest.fixture(scope="module")
@@ -150,5 +132,5 @@ def test_a_watcher_hears_that_the_server_ends(server, newer):
         server.process.terminate()
         said, _ = watcher.communicate(timeout=30)
     assert said.splitlines()[-1] == "1001"
-    assert server.process.wait(15) == 0, server.tail()
-    assert "Traceback" not in server.tail(200)
+    assert server.process.wait(60) == 0, server.text
+    assert "Traceback" not in server.text
