@@ -102,21 +102,22 @@ class Served:
 
 
 class ServerProcess:
-    """`python -m sanic_qserver serve …` as a process of its own, answering from the beginning. A context manager.
+    """`python -m sanic_qserver …` as a process of its own; a context manager, which waits until it answers.
 
-    `arguments` begin with the subcommand, `serve` or `demo`. The port is added to them. Output goes to a file.
+    `arguments` begin with the subcommand, `serve` or `demo`. The port is added to them. It works in the folder, which
+    has its output too. Without `with`, nobody waits for the answer: then `stop` it.
     """
 
     def __init__(
-        self, folder: Path, *arguments: object, environment: Mapping[str, str] | None = None, cwd: Path | None = None
+        self, folder: Path, *arguments: object, environment: Mapping[str, str] | None = None, port: int = 0
     ) -> None:
-        self.port = free_port()
+        self.port = port or free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self._output = folder / f"server-{self.port}.log"
         command = [sys.executable, "-m", "sanic_qserver", *map(str, arguments), "--port", str(self.port)]
         with self._output.open("wb") as output:
             self.process = subprocess.Popen(
-                command, stdout=output, stderr=output, cwd=cwd, env={**os.environ, **(environment or {})}
+                command, stdout=output, stderr=output, cwd=folder, env={**os.environ, **(environment or {})}
             )
 
     @property
@@ -131,6 +132,10 @@ class ServerProcess:
             assert self.process.poll() is None, self.text
             assert time.monotonic() < until, self.text
             time.sleep(0.05)
+
+    def says(self, text: str) -> None:
+        """Wait until the output holds this text."""
+        self.wait_for(lambda: text in self.text)
 
     def answers(self, path: str = "/readyz", status: int = 200) -> bool:
         """Whether this path is answered with this status now."""

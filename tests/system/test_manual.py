@@ -12,42 +12,28 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import openpyxl
 import pytest
 import zmq
-from ports import free_port
+from servers import ServerProcess
 
 pytestmark = pytest.mark.slow
 COUNT = '{"name":"count", "args":[["det1", "det2"]], "item_type": "plan"}'
 
 
-class Demo:
+class Demo(ServerProcess):
     """The running demo, HTTPie in front of it and a direct line to RE Manager behind it."""
 
     def __init__(self, folder: Path) -> None:
-        self.port = free_port()
-        self.output = folder / "demo.log"
-        with self.output.open("wb") as output:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "sanic_qserver", "demo", "--open", "--port", str(self.port)],
-                stdout=output,
-                stderr=output,
-            )
-        self._wait_for(lambda: f":{self.port}\n" in self.text)
-        self.address = re.search(r"RE Manager \((tcp://\S+)\)", self.text)[1]
+        super().__init__(folder, "demo", "--open")
 
     @property
-    def text(self) -> str:
-        return self.output.read_text()
-
-    def _wait_for(self, is_there, timeout_s=60):
-        until = time.monotonic() + timeout_s
-        while not is_there():
-            assert self.process.poll() is None, self.text
-            assert time.monotonic() < until, self.text
-            time.sleep(0.1)
+    def address(self) -> str:
+        """RE Manager's."""
+        return re.search(r"RE Manager \((tcp://\S+)\)", self.text)[1]
 
     def ask(self, method, **params):
         """RE Manager's own answer, past the server."""
@@ -60,9 +46,9 @@ class Demo:
 
     def wait(self, timeout_s=60, **wanted):
         """Wait until RE Manager's status is so."""
-        self._wait_for(lambda: wanted.items() <= self.ask("status").items(), timeout_s)
+        self.wait_for(lambda: wanted.items() <= self.ask("status").items(), timeout_s)
 
-    def shell(self, command, timeout_s=20):
+    def shell(self, command, timeout_s=60):
         """What a command of the manual prints, run as typed into a terminal."""
         command = command.replace("localhost:60610", f"localhost:{self.port}")
         path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
@@ -95,10 +81,8 @@ class Demo:
 
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory):
-    demo = Demo(tmp_path_factory.mktemp("manual"))
-    yield demo
-    demo.process.send_signal(signal.SIGTERM)
-    demo.process.wait(20)
+    with Demo(tmp_path_factory.mktemp("manual")) as demo:
+        yield demo
 
 
 def test_ping_and_status(demo):
@@ -311,17 +295,25 @@ def test_the_history_is_cleared(demo):
 def test_the_console_is_read_and_streamed(demo):
     assert "RE Environment" in demo.ok("http GET http://localhost:60610/console_output")["text"]
     assert demo.ok("http GET http://localhost:60610/console_output lines=500")["text"].count("\n") > 20
-    command = "timeout 6 http --stream GET http://localhost:60610/stream_console_output"
+    command = "exec http --stream --ignore-stdin GET http://localhost:60610/stream_console_output"
     watcher = subprocess.Popen(
-        ["bash", "-c", command.replace("60610", str(demo.port)) + " --ignore-stdin"],
+        ["bash", "-c", command.replace("60610", str(demo.port))],
         stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
         env={**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"},
     )  # fmt: skip
-    time.sleep(2)
-    demo.ok("http POST http://localhost:60610/environment/close")
-    text, _ = watcher.communicate(timeout=20)
+    with ThreadPoolExecutor() as pool:
+        message = pool.submit(
+            watcher.stdout.read, 200
+        )  # More than one message, less than opening the environment says.
+        for _ in range(60):  # It is told of what happens once it watches, and nobody knows when that is.
+            demo.ok("http GET http://localhost:60610/permissions/reload")
+            if message.done():
+                break
+        watcher.terminate()
+        text = message.result() + watcher.communicate(timeout=60)[0]
     first, _ = json.JSONDecoder().raw_decode(text)
     assert first.keys() == {"time", "msg"}
+    demo.ok("http POST http://localhost:60610/environment/close")
     demo.wait(worker_environment_exists=False, manager_state="idle")
 
 
@@ -338,7 +330,7 @@ def test_the_manager_is_killed_and_recovers(demo):
     answer = demo.http("http POST http://localhost:60610/test/manager/kill")
     assert answer["status"] == 408
     assert "Request timeout" in answer["detail"]
-    until = time.monotonic() + 40
+    until = time.monotonic() + 90
     while "manager_state" not in demo.http("http GET http://localhost:60610/status"):
         assert time.monotonic() < until
         time.sleep(0.5)
@@ -347,7 +339,7 @@ def test_the_manager_is_killed_and_recovers(demo):
 def test_the_manager_is_stopped(demo):
     demo.wait(manager_state="idle")
     demo.ok('http POST http://localhost:60610/manager/stop option="safe_on"')
-    until = time.monotonic() + 20
+    until = time.monotonic() + 60
     while "re-manager ended" not in demo.text:
         assert time.monotonic() < until, demo.text
         time.sleep(0.2)
@@ -357,7 +349,6 @@ def test_the_manager_is_stopped(demo):
 
 
 def test_ending_the_demo_ends_all_of_it(demo):
-    demo.process.send_signal(signal.SIGTERM)
-    assert demo.process.wait(20) in (0, 143)
+    assert demo.stop(signal.SIGTERM) in (0, 143)
     with pytest.raises(AssertionError):
         demo.ask("status")

@@ -1,12 +1,12 @@
 """The command line, run as people run it."""
 
 import os
+import re
 import signal
 import socket
 import struct
 import subprocess
 import sys
-import time
 
 import httpx
 import pytest
@@ -14,6 +14,7 @@ import yaml
 import zmq
 from conftest import KEY
 from ports import free_port
+from servers import ServerProcess
 
 from sanic_qserver.cli.ports import await_free_port
 from sanic_qserver.errors import ConfigError
@@ -23,23 +24,6 @@ def run(*arguments, environment=None, timeout_s=60):
     env = {**os.environ, "NO_COLOR": "1", "COLUMNS": "200", **(environment or {})}
     command = [sys.executable, "-m", "sanic_qserver", *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, env=env, timeout=timeout_s, check=False)
-
-
-def start(*arguments, environment=None):
-    env = {**os.environ, **(environment or {})}
-    command = [sys.executable, "-m", "sanic_qserver", *map(str, arguments)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=env)
-
-
-def until_up(port, process, timeout_s=60):
-    until = time.monotonic() + timeout_s
-    while time.monotonic() < until:
-        try:
-            return httpx.get(f"http://127.0.0.1:{port}/healthz", timeout=5)
-        except httpx.HTTPError:
-            assert process.poll() is None, process.communicate()[0]
-            time.sleep(0.1)
-    raise AssertionError("the server did not come up")
 
 
 def test_init_writes_a_configuration_that_check_accepts_and_that_uses_the_written_policies(folder):
@@ -87,23 +71,22 @@ def test_serve_says_that_a_port_is_taken():
     assert "is taken" in done.stderr
 
 
-def test_serve_waits_for_a_port_that_is_held_by_a_client_which_met_itself():
+def test_serve_waits_for_a_port_that_is_held_by_a_client_which_met_itself(folder):
     port = free_port()
     client = socket.socket()
     client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # Closed, it is gone at once.
     client.bind(("127.0.0.1", port))
     client.connect(("127.0.0.1", port))  # What a reconnection loop does by accident: nobody listens here.
-    process = start("serve", "--port", port)
+    server = ServerProcess(folder, "serve", port=port)
     try:
-        told = read_until(process, "is taken")
-        assert "a client that was connected to itself" in told
-        assert f"ip_local_reserved_ports={port}" in told
+        server.says("is taken")
+        server.says("a client that was connected to itself")
+        server.says(f"ip_local_reserved_ports={port}")
         client.close()
-        until_up(port, process)
+        server.wait_for(lambda: server.answers("/healthz"))
     finally:
         client.close()
-        process.send_signal(signal.SIGTERM)
-        process.communicate(timeout=20)
+        server.stop()
 
 
 def test_a_port_that_stays_the_source_of_a_connection_is_given_up_by_name():
@@ -114,29 +97,18 @@ def test_a_port_that_stays_the_source_of_a_connection_is_given_up_by_name():
             await_free_port("127.0.0.1", client.getsockname()[1], wait_s=0)
 
 
-def test_serve_says_whether_re_manager_is_reachable_at_the_start_and_when_it_changes():
-    port = free_port()
+def test_serve_says_whether_re_manager_is_reachable_at_the_start_and_when_it_changes(folder):
     address = f"tcp://127.0.0.1:{free_port()}"
-    process = start("serve", "--port", port, environment={"QSERVER_ZMQ_CONTROL_ADDRESS": address})
+    server = ServerProcess(folder, "serve", environment={"QSERVER_ZMQ_CONTROL_ADDRESS": address})
     try:
-        read_until(process, f"RE Manager is not reachable at {address}")
+        server.says(f"RE Manager is not reachable at {address}")
         with zmq.Context() as context:
             with context.socket(zmq.REP) as manager:
                 manager.bind(address)
-                read_until(process, f"Connected to RE Manager at {address}")
-            read_until(process, f"Connection to RE Manager at {address} is lost")
+                server.says(f"Connected to RE Manager at {address}")
+            server.says(f"Connection to RE Manager at {address} is lost")
     finally:
-        process.send_signal(signal.SIGTERM)
-        process.communicate(timeout=20)
-
-
-def read_until(process, text):
-    """The first line of the output that holds this text."""
-    seen = []
-    while not seen or text not in seen[-1]:
-        seen.append(process.stdout.readline())
-        assert seen[-1], "".join(seen)
-    return seen[-1]
+        server.stop()
 
 
 def test_the_demo_says_that_a_port_is_taken_before_it_starts_anything():
@@ -165,36 +137,21 @@ def test_the_demo_shows_the_log_of_a_part_that_does_not_come_up(folder):
 
 
 @pytest.mark.slow
-def test_serve_makes_and_prints_a_key_and_ends_at_sigterm(instrument):
-    port = free_port()
-    process = start("serve", "--port", port, environment=instrument.environment)
-    try:
-        until_up(port, process)
-    finally:
-        process.send_signal(signal.SIGTERM)
-        output = process.communicate(timeout=20)[0]
-    assert process.returncode == 0, output
-    assert "No API key is configured" in output
-    assert f"http://127.0.0.1:{port}" in output
+def test_serve_makes_and_prints_a_key_and_ends_at_sigterm(instrument, folder):
+    with ServerProcess(folder, "serve", environment=instrument.environment) as server:
+        assert server.stop(signal.SIGTERM) == 0, server.text
+    assert "No API key is configured" in server.text
+    assert server.url in server.text
 
 
 @pytest.mark.slow
-def test_two_workers_share_one_made_key(instrument):
-    port = free_port()
-    process = start("serve", "--port", port, "--workers", 2, environment=instrument.environment)
-    try:
-        until_up(port, process)
-        key = ""
-        while not key:
-            line = process.stdout.readline()
-            key = line.rpartition(" ")[2].strip() if "No API key is configured" in line else ""
+def test_two_workers_share_one_made_key(instrument, folder):
+    with ServerProcess(folder, "serve", "--workers", 2, environment=instrument.environment) as server:
+        key = re.search(r"No API key is configured.* (\S+)$", server.text, re.MULTILINE)[1]
         for _ in range(20):
-            with httpx.Client(timeout=20) as client:  # A connection of its own each time: either worker may get it.
-                response = client.get(f"http://127.0.0.1:{port}/api/queue/get?api_key={key}")
+            with httpx.Client(timeout=60) as client:  # A connection of its own each time: either worker may get it.
+                response = client.get(f"{server.url}/api/queue/get?api_key={key}")
             assert response.status_code == 200, response.text
-    finally:
-        process.send_signal(signal.SIGTERM)
-        process.communicate(timeout=30)
 
 
 @pytest.mark.slow
@@ -203,21 +160,11 @@ def test_a_named_state_folder_keeps_the_queue(folder):
     headers = {"Authorization": f"ApiKey {KEY}"}
     plan = {"item": {"item_type": "plan", "name": "count", "args": [["det1"]]}}
     for _ in range(2):
-        port = free_port()
-        process = start("demo", "--state", folder / "kept", "--port", port, environment=key)
-        try:
-            until_up(port, process)
-            with httpx.Client(base_url=f"http://127.0.0.1:{port}", headers=headers, timeout=20) as client:
-                queue = client.get("/api/queue/get")
-                while queue.status_code == 503:
-                    time.sleep(0.1)
-                    queue = client.get("/api/queue/get")
-                kept = len(queue.json()["items"])
+        with ServerProcess(folder, "demo", "--state", folder / "kept", environment=key) as server:
+            with httpx.Client(base_url=server.url, headers=headers, timeout=60) as client:
+                kept = len(client.get("/api/queue/get").json()["items"])
                 assert client.post("/api/queue/item/add", json=plan).json()["success"]
-        finally:
-            process.send_signal(signal.SIGINT)
-            output = process.communicate(timeout=30)[0]
-        assert process.returncode == 0, output
+            assert server.stop(signal.SIGINT) == 0, server.text
     assert kept == 1
 
 
