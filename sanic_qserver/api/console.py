@@ -6,10 +6,8 @@ from typing import cast
 import msgspec
 
 from sanic_qserver.api.call import Call
-from sanic_qserver.errors import BadArguments
 from sanic_qserver.manager.live.subscriber import Message, Subscriber
 from sanic_qserver.structs.requests import ConsoleOutput, ConsoleOutputUpdate
-from sanic_qserver.texts import Text, names
 
 _encode = msgspec.json.encode
 CONSOLE_TOPIC = "console"
@@ -31,8 +29,6 @@ async def console_output_uid(call: Call) -> bytes:
 async def console_output_update(call: Call) -> bytes:
     """The messages after a uid, and the uid to ask with next time. Clients parse exactly these four members."""
     params = cast("ConsoleOutputUpdate", call.params)
-    if isinstance(params.last_msg_uid, msgspec.UnsetType):
-        raise BadArguments(f"{Text.MISSING_KEYS}: {names(['last_msg_uid'])}", extra={"field": "last_msg_uid"})
     console = call.services.console
     messages = [msgspec.Raw(message) for message in console.messages_after(params.last_msg_uid)]
     return _encode({"success": True, "msg": "", "last_msg_uid": console.uid, "console_output_msgs": messages})

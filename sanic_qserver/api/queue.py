@@ -6,7 +6,6 @@ import msgspec
 from msgspec import UNSET
 
 from sanic_qserver.api.call import Call
-from sanic_qserver.errors import BadArguments
 from sanic_qserver.structs.requests import QueueModeSet
 
 
@@ -15,8 +14,6 @@ async def queue_mode_set(call: Call) -> bytes:
     params = cast("QueueModeSet", call.params)
     given = {"loop": params.loop, "ignore_failures": params.ignore_failures}
     at_top = {name: value for name, value in given.items() if value is not UNSET}
-    if at_top and params.mode is not UNSET:
-        raise BadArguments("mode: give either 'mode', or 'loop' and 'ignore_failures', not both")
-    if params.mode is UNSET:
-        params = msgspec.structs.replace(params, mode=at_top, loop=UNSET, ignore_failures=UNSET)
+    mode = at_top if params.mode is UNSET else params.mode  # `mode` wins, as there.
+    params = msgspec.structs.replace(params, mode=mode, loop=UNSET, ignore_failures=UNSET)
     return await call.ask(params)

@@ -178,6 +178,8 @@ def _bad(error: msgspec.ValidationError, name: str = "") -> BadArguments:
     path = (name + ((match["path"] or "") if match else "")).lstrip(".")
     if missing := re.match(r"Object missing required field `(.+)`", fact):
         path, fact = f"{path}.{missing[1]}".lstrip("."), "this field is required"
+        said = Text.MISSING_TIME if path == "time" else f"{Text.MISSING_KEYS}: {names([path])}"
+        return BadArguments(f"{said}. {path}: {fact}", extra={"field": path})
     return BadArguments(f"{path}: {fact}" if path else fact, extra={"field": path} if path else None)
 
 

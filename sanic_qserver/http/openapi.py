@@ -38,14 +38,25 @@ ERRORS: Mapping[str, str] = {
     "400": "Bad arguments: the detail names the field",
     "401": "No credential, or a bad one",
     "403": "The caller lacks the scope",
+    "404": "There is nothing of this name",
     "408": "RE Manager did not answer in time",
+    "409": "The state of things forbids this: an Idempotency-Key under way, a server without accounts",
     "413": "The body is too large",
     "415": "The body is of a kind that is not read here",
     "421": "Without a key or token: the Host header names no host of this server ([server] allowed_hosts)",
     "422": "The body is not readable",
     "429": "Too many requests",
+    "502": "A custom module failed",
     "503": "Overloaded, shutting down, or RE Manager is not available: not sent, safe to try again",
 }
+
+_FINDS = ("/status", "/history/get", "/plans/allowed/schema", "/auth/apikey")  # They look for what a parameter names.
+_PLAN = {"item_type": "plan", "name": "count", "args": [["det1", "det2"]], "kwargs": {"num": 5, "delay": 1}}
+EXAMPLES: Mapping[str, Json] = {
+    "item": {"item": _PLAN},
+    "items": {"items": [_PLAN, {**_PLAN, "kwargs": {"num": 1}}]},
+}
+"""What the page fills in, by the params' first field of this name: it runs as it stands, on the demo."""
 
 
 def document(endpoints: Iterable[Endpoint], streams: Iterable[Stream]) -> Json:
@@ -93,6 +104,10 @@ def _schemas(rows: tuple[Endpoint, ...], flows: tuple[Stream, ...]) -> dict[str,
         if issubclass(kind, Params):
             for name in _STAMPED:
                 schemas[kind.__name__].get("properties", {}).pop(name, None)
+            schema = schemas[kind.__name__]
+            required = schema.get("required", ())
+            for name, field in schema.get("properties", {}).items():
+                schema["properties"][name] = field if name in required else or_null(field)
     schemas["Problem"] = PROBLEM_SCHEMA
     return schemas
 
@@ -102,7 +117,7 @@ def _operation(row: Endpoint, verb: str, path: str, schemas: dict[str, Json]) ->
         "operationId": operation_id(verb, path) + ("" if path == row.path else "_alias"),
         "summary": row.summary,
         "tags": [row.domain],
-        "responses": {"200": _ok(row)} | {code: _response_ref(code) for code in ERRORS},
+        "responses": {"200": _ok(row)} | _redirects(row) | {code: _response_ref(code) for code in _codes(row)},
     }
     if row.scope is not None:
         operation["description"] = f"Asks for the scope `{row.scope}`: {DESCRIPTIONS[row.scope]}"
@@ -110,8 +125,9 @@ def _operation(row: Endpoint, verb: str, path: str, schemas: dict[str, Json]) ->
     else:
         operation["security"] = []
     parameters = _path_parameters(path)
-    if row.reads_form:
-        operation["requestBody"] = {"content": {"multipart/form-data": {"schema": _form(row, schemas)}}}
+    if row.reads_form and verb != "GET":
+        kinds = ("multipart/form-data", *(() if _is_sheet(row) else ("application/x-www-form-urlencoded",)))
+        operation["requestBody"] = {"content": {kind: {"schema": _form(row, schemas)} for kind in kinds}}
     elif isinstance(row, LinesEndpoint):
         operation["requestBody"] = {"description": "One JSON object a line", "content": _LINES}
         parameters += _query_parameters(row.params, schemas)
@@ -121,10 +137,34 @@ def _operation(row: Endpoint, verb: str, path: str, schemas: dict[str, Json]) ->
         else:
             schema = {"$ref": _REF.format(name=row.params.__name__)}
             is_required = bool(schemas[row.params.__name__].get("required"))
-            operation["requestBody"] = {"required": is_required, "content": {"application/json": {"schema": schema}}}
+            body: Json = {"schema": schema}
+            if example := next((EXAMPLES[name] for name in row.params.__struct_fields__ if name in EXAMPLES), None):
+                body["example"] = example
+            operation["requestBody"] = {"required": is_required, "content": {"application/json": body}}
     if parameters:
         operation["parameters"] = parameters
     return operation
+
+
+def _codes(row: Endpoint) -> list[str]:
+    """The failures that this row may answer with."""
+    is_login = row.path.startswith("/auth/")
+    left_out = set() if "<" in row.path or row.path in _FINDS else {"404"}
+    left_out |= set() if row.changes or is_login else {"409"}
+    return [code for code in ERRORS if code not in left_out]
+
+
+def _redirects(row: Endpoint) -> Json:
+    return {"302": {"description": "To the page that goes on with it"}} if _is_page(row) else {}
+
+
+def _is_page(row: Endpoint) -> bool:
+    """Whether it answers browsers of people who log in."""
+    return row.ignores_credential and row.reply is None
+
+
+def _is_sheet(row: Endpoint) -> bool:
+    return "sheet" in row.params.__struct_fields__
 
 
 def _path_parameters(path: str) -> list[Json]:
@@ -136,18 +176,35 @@ def _query_parameters(params: type[Params], schemas: dict[str, Json]) -> list[Js
     schema = schemas[params.__name__]
     required = schema.get("required", ())
     return [
-        {"name": name, "in": "query", "required": name in required, "schema": kind}
+        {"name": name, "in": "query", "required": name in required, "schema": without_null(kind)}
         for name, kind in schema.get("properties", {}).items()
     ]
 
 
 def _form(row: Endpoint, schemas: dict[str, Json]) -> Json:
-    fields = schemas[row.params.__name__].get("properties", {})
+    schema = schemas[row.params.__name__]
+    fields = {name: without_null(kind) for name, kind in schema.get("properties", {}).items()}
+    if not _is_sheet(row):
+        required = schema.get("required", [])
+        return {"type": "object", "required": required, "properties": fields, "additionalProperties": False}
     return {
         "type": "object",
         "required": ["spreadsheet"],
+        "additionalProperties": False,
         "properties": {"spreadsheet": {"type": "string", "format": "binary"}, **fields},
     }
+
+
+def or_null(kind: Json) -> Json:
+    """A field that may be left out may be null too: the official client sends it so."""
+    return {"anyOf": [kind, {"type": "null"}]} if kind and kind.get("type") != "null" else kind
+
+
+def without_null(kind: Json) -> Json:
+    """The same where a value is text: there is no null."""
+    choices = kind.get("anyOf", [])
+    is_ours = len(choices) == 2 and choices[1] == {"type": "null"}
+    return choices[0] if is_ours else kind
 
 
 _LINES: Json = {"application/x-ndjson": {"schema": {"type": "string"}}}
@@ -156,8 +213,11 @@ _LINES: Json = {"application/x-ndjson": {"schema": {"type": "string"}}}
 def _ok(row: Endpoint) -> Json:
     if isinstance(row, LinesEndpoint):
         return {"description": "One JSON object a line", "content": _LINES}
+    if _is_page(row):
+        return {"description": "A page", "content": {"text/html": {}, "application/json": {}}}
     schema: Json = {"$ref": _REF.format(name=row.reply.__name__)} if row.reply is not None else {}
-    return {"description": "RE Manager's reply", "content": {"application/json": {"schema": schema}}}
+    kind = "text/plain" if row.path == "/metrics" else "application/json"
+    return {"description": "RE Manager's reply" if row.method else "The answer", "content": {kind: {"schema": schema}}}
 
 
 def _stream_operation(flow: Stream, schemas: dict[str, Json]) -> Json:

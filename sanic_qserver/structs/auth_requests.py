@@ -33,7 +33,7 @@ class Login(Params, frozen=True, kw_only=True, forbid_unknown_fields=False):
 class Authorize(Params, frozen=True, kw_only=True):
     """Go to the provider to log in with a browser, and come back to `next`, a path of this server."""
 
-    next: Text = ""
+    next: Annotated[str, Meta(max_length=1024, extra_json_schema={"pattern": "^(/[a-z]+)?$"})] = ""
 
 
 class DeviceStart(Params, frozen=True, kw_only=True):

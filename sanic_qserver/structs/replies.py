@@ -233,6 +233,7 @@ class SheetRowReply(Struct, kw_only=True):
 class SpreadsheetReply(BatchReply, kw_only=True):
     """The reply to a batch, and what became of each row of the sheet. After a `dry_run` nothing has a uid."""
 
+    qsize: int | None = None
     rows: list[SheetRowReply]
     skipped_rows: list[int] = []
     dry_run: bool = False

@@ -16,6 +16,11 @@ Offset = Annotated[int, Meta(ge=0)]
 NonEmpty = Annotated[str, Meta(min_length=1)]
 
 
+_CONDITION = (
+    r"^(idle|paused|environment_open|environment_closed|queue_empty|item_finished:\w+|changed:\w+|[a-z][a-z_]*=\w+)$"
+)
+
+
 class Params(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """Base of all params: unknown fields are refused, fields that were not sent are not forwarded."""
 
@@ -70,7 +75,7 @@ class Status(Reloadable, frozen=True, kw_only=True):
     `item_finished:<uid>`, `changed:<status_uid>` or `<member>=<value>`; at the latest after `timeout` seconds.
     """
 
-    wait_for: str | UnsetType = UNSET
+    wait_for: Annotated[str, Meta(extra_json_schema={"pattern": _CONDITION})] | UnsetType = UNSET
     timeout: Annotated[float, Meta(ge=0)] = 30.0
 
 
@@ -435,7 +440,7 @@ class ManagerKill(Params, frozen=True, kw_only=True):
 class ServerSleep(Params, frozen=True, kw_only=True):
     """Answer after `time` seconds (at most 60), to test a client's time-out."""
 
-    time: Annotated[float, Meta(le=60)] | UnsetType = UNSET
+    time: Annotated[float, Meta(le=60)]
 
 
 class Metrics(Params, frozen=True, kw_only=True):
@@ -457,7 +462,7 @@ class ConsoleOutputUid(Params, frozen=True, kw_only=True):
 class ConsoleOutputUpdate(Params, frozen=True, kw_only=True):
     """Get the console messages after `last_msg_uid`; `"ALL"` gives all that are kept."""
 
-    last_msg_uid: str | UnsetType = UNSET
+    last_msg_uid: str
 
 
 class EventsWatch(Params, frozen=True, kw_only=True):

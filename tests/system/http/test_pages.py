@@ -113,10 +113,17 @@ def test_the_documentation_shows_in_a_browser_whose_network_is_cut(served, folde
         page.wait_for_selector("#operations-status-get_status .live-responses-table .response-col_status")
         answer = page.text_content("#operations-status-get_status .live-responses-table")
         page.screenshot(path=folder / "docs.png")
+        add = "#operations-queue-post_queue_item_add"
+        page.locator(f"{add} .opblock-summary-control").click()
+        page.locator(f"{add} button.try-out__btn").click()
+        page.locator(f"{add} button.execute").click()  # As the page fills it in.
+        page.wait_for_selector(f"{add} .live-responses-table .response-col_status")
+        added = page.text_content(f"{add} .live-responses-table")
         browser.close()
     assert "sanic_qserver" in title
     assert blocks >= len(ENDPOINTS)
     assert "RE Manager" in answer
+    assert '"success": true' in added
     assert (folder / "docs.png").stat().st_size > 20_000
     assert foreign == []
     assert broken == []

@@ -1,0 +1,64 @@
+"""The OpenAPI document and the server agree: what the one allows, the other takes, and answers as it says.
+
+schemathesis makes the requests: few for each operation, and the same ones each time.
+"""
+
+import pytest
+import schemathesis
+from conftest import KEY
+from hypothesis import HealthCheck, Phase, given, settings
+from schemathesis import GenerationMode
+from schemathesis.checks import not_a_server_error
+from schemathesis.specs.openapi.checks import (
+    content_type_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+)
+
+from sanic_qserver.api.table import ENDPOINTS, STREAMS
+from sanic_qserver.http.openapi import document
+
+CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance]
+# They end RE Manager, lock it for all that follow, take as long as they are told, or read lines.
+LEFT_OUT = {
+    "/api/manager/stop", "/api/test/manager/kill", "/api/lock", "/api/unlock", "/api/test/server/sleep",
+    "/api/queue/item/add/stream",
+}  # fmt: skip
+STREAMED = {"/api" + stream.path for stream in STREAMS}
+
+
+def without_security(described):
+    """Credentials are the tests' own, not made up."""
+    del described["security"], described["components"]["securitySchemes"]
+    for path in described["paths"].values():
+        for operation in path.values():
+            operation.pop("security", None)
+    return described
+
+
+SCHEMA = schemathesis.openapi.from_dict(without_security(document(ENDPOINTS, STREAMS)))
+OPERATIONS = [
+    operation for found in SCHEMA.get_all_operations() if (operation := found.ok()).path not in LEFT_OUT | STREAMED
+]
+FEW = settings(
+    max_examples=4,
+    derandomize=True,
+    deadline=None,
+    database=None,
+    phases=[Phase.generate],
+    suppress_health_check=list(HealthCheck),
+)
+REFUSALS = {400, 422}
+
+
+@pytest.mark.parametrize("operation", OPERATIONS, ids=lambda operation: operation.label)
+def test_what_the_document_allows_is_taken_and_answered_as_it_says(served, operation):
+    @FEW
+    @given(case=operation.as_strategy(generation_mode=GenerationMode.POSITIVE))
+    def ask(case):
+        case.query.pop("wait_for", None)  # It waits: tests/integration/api/test_waiting.py
+        response = case.call(base_url=served.url, headers={"Authorization": f"ApiKey {KEY}"})
+        assert response.status_code not in REFUSALS, (case.as_curl_command(), response.text)
+        case.validate_response(response, checks=CHECKS)
+
+    ask()
