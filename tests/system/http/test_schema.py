@@ -49,6 +49,8 @@ FEW = settings(
     suppress_health_check=list(HealthCheck),
 )
 REFUSALS = {400, 422}
+# They look into the items or the file before they send anything: their refusals are described in words.
+CHECKED_HERE = {"/api/proposals", "/api/proposals/{id}/comment", "/api/proposals/{id}/deny"}
 
 
 @pytest.mark.parametrize("operation", OPERATIONS, ids=lambda operation: operation.label)
@@ -58,7 +60,10 @@ def test_what_the_document_allows_is_taken_and_answered_as_it_says(served, opera
     def ask(case):
         case.query.pop("wait_for", None)  # It waits: tests/integration/api/test_waiting.py
         response = case.call(base_url=served.url, headers={"Authorization": f"ApiKey {KEY}"})
-        assert response.status_code not in REFUSALS, (case.as_curl_command(), response.text)
+        assert response.status_code not in REFUSALS or operation.path in CHECKED_HERE, (
+            case.as_curl_command(),
+            response.text,
+        )
         case.validate_response(response, checks=CHECKS)
 
     ask()
