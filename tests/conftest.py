@@ -103,6 +103,8 @@ def make_config(instrument: Instrument) -> MakeConfig:
         settings: dict[str, Any] = dict(_WITH_KEY)
         for name, section in sections.items():
             settings[name] = {**settings.get(name, {}), **section}
+        if settings.get("server", {}).get("workers", 1) > 1 and "idempotency" not in sections:
+            del settings["idempotency"]  # Workers have no memory in common; the file is made at the first key.
         return load(environment=instrument.environment, overrides=settings)
 
     return make

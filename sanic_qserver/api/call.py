@@ -27,9 +27,18 @@ async def _always() -> None:
 
 
 @dataclass(slots=True)
+class Charges:
+    """How many items the rate limits have counted for one call, and the headers that tell what is left."""
+
+    items: int = 0
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
 class Call:
     """One admitted request: the row, its decoded params, who asks, and what serves it.
 
+    `charges`: what the rate limits counted for its items.
     `headers` have lower-case names; `files` are filled for rows that read a form; `unknown` holds params that
     the struct does not know (only where the site lets them pass). The gate makes every call, before the body is read:
     `params` come after.
@@ -48,6 +57,7 @@ class Call:
     unknown: Mapping[str, Any] = field(default_factory=dict)
     files: Mapping[str, UploadedFile] = field(default_factory=dict)
     query: str = ""
+    charges: Charges = field(default_factory=Charges)
     check_again: Callable[[], Awaitable[None]] = _always
 
     @property

@@ -182,4 +182,7 @@ class Gate:
 
 
 def _attempt(access: Access, row: Endpoint | Stream, address: str) -> Attempt:
-    return Attempt(access=access, path=row.path, scope=row.scope, address=address, is_stream=isinstance(row, Stream))
+    # Who submits many items is charged for all of them at once, when they are known (`middleware/quotas.py`).
+    cost = 0 if isinstance(row, Endpoint) and row.method == "queue_item_add_batch" else 1
+    is_stream = isinstance(row, Stream)
+    return Attempt(access=access, path=row.path, scope=row.scope, address=address, cost=cost, is_stream=is_stream)

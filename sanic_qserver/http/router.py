@@ -116,7 +116,7 @@ def handler_of(row: Endpoint, gate: Gate, bodies: Bodies, services: Services, me
             return response
         finally:
             bodies.release(request)
-        headers = {REQUEST_ID: call.request_id, **NOSNIFF, **verdict.headers}
+        headers = {REQUEST_ID: call.request_id, **NOSNIFF, **verdict.headers, **call.charges.headers}
         status, content_type = 200, JSON
         if type(answer) is bytes:
             body = answer

@@ -26,16 +26,26 @@ _COUNTS: Mapping[str, Callable[[Any], int]] = {
 async def room_for(call: Call, count: int) -> AsyncIterator[None]:
     """Room for so many items, for as long as the body runs. Raises TooManyRequests."""
     _check_batch(call, count)
-    if count > 1:
-        row, access = call.endpoint, call.access
-        more = Attempt(access=access, path=row.path, scope=row.scope, address=call.address, cost=count - 1)
-        await call.services.rates.admit_items(more)
+    await _charge(call, count)
     if call.access.quota.queue_items is None:
         yield
         return
     async with editing(call):
         await _check_queue(call, count)
         yield
+
+
+async def _charge(call: Call, count: int) -> None:
+    """Count items once, all or none: those of a stream may come again without the bad ones, or after a refusal."""
+    more = count - call.charges.items
+    if call.endpoint.method != "queue_item_add_batch" or more <= 0:  # A single add was counted at the gate.
+        return
+    row, access = call.endpoint, call.access
+    items = Attempt(access=access, path=row.path, scope=row.scope, address=call.address, cost=more)
+    verdict = await call.services.rates.admit_items(items)
+    call.charges.items = count
+    if verdict is not None:
+        call.charges.headers = verdict.headers
 
 
 async def check_quota(call: Call, count: int) -> None:
@@ -68,12 +78,13 @@ async def _check_queue(call: Call, count: int) -> None:
 def within_quota(row: Endpoint, serve: Serve) -> Serve:
     """The layer QUOTA."""
     count_of = _COUNTS[row.method]
+    is_single = row.method == "queue_item_add"
 
     @functools.wraps(serve)
     async def checked(call: Call) -> bytes | Body | Answer:
         count = count_of(call.params)
         quota = call.access.quota
-        if count == 1 and quota.queue_items is None:
+        if is_single and quota.queue_items is None:
             return await serve(call)
         async with room_for(call, count):
             return await serve(call)

@@ -26,7 +26,7 @@ class AccessPolicy(Protocol):
 
 
 class Attempt(Struct, frozen=True, kw_only=True):
-    """A request, as the rate policy sees it. `cost`: the items of a batch, else 1.
+    """A request, as the rate policy sees it. `cost`: its items; 0 while they are not known, else 1.
 
     `is_stream`: it stays open, as websockets and streams do.
     """
@@ -63,8 +63,11 @@ class RatePolicy(Protocol):
         """Charge every matching rule. Fails open: it admits when the counters are unavailable."""
         ...
 
-    async def admit_items(self, attempt: Attempt) -> None:
-        """Charge `attempt.cost` further items of a batch. Fails open."""
+    async def admit_items(self, attempt: Attempt) -> Verdict | None:
+        """Charge `attempt.cost` items, all or none: the request that brought them was charged with none. Fails open.
+
+        None says nothing about what is left.
+        """
         ...
 
     async def admit_login(self, attempt: Attempt) -> Verdict:
@@ -106,8 +109,9 @@ class NoRateLimits:
         """Admit."""
         return PASS
 
-    async def admit_items(self, attempt: Attempt) -> None:
+    async def admit_items(self, attempt: Attempt) -> Verdict | None:  # noqa: ARG002  # the protocol's name
         """Admit."""
+        return None
 
     async def admit_login(self, attempt: Attempt) -> Verdict:
         """Admit, as any other request."""

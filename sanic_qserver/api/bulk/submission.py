@@ -22,7 +22,7 @@ import msgspec
 from msgspec import UNSET, Struct
 
 from sanic_qserver.api.bulk.state import Bulk
-from sanic_qserver.api.call import Call
+from sanic_qserver.api.call import Call, Charges
 from sanic_qserver.api.endpoint import Endpoint, bytes_of
 from sanic_qserver.errors import BadArguments, GatewayError, ManagerTimeout, ScopeMissing
 from sanic_qserver.manager.outcomes import Verdict, judge, read_batch
@@ -103,6 +103,7 @@ async def _decide(call: Call, bulk: Bulk, first: int, lines: Sequence[bytes]) ->
         if is_instruction(items[at]) and not may_instruct(call):
             results[at] = {"success": False, "msg": NO_INSTRUCTIONS, "code": ScopeMissing.code}
             del items[at]
+    call = replace(call, charges=Charges())  # Each line is counted once, however often it is sent.
     while items:
         decided = await _batch(call, list(items.values()))
         for at, result in zip(list(items), decided, strict=True):

@@ -115,7 +115,7 @@ class RateRules:
         if counted is None:
             met = self.find_limits(attempt)
             asked = [_charge(one, attempt, 1) for one in met.requests]
-            asked += [_charge(one, attempt, attempt.cost) for one in met.items]
+            asked += [_charge(one, attempt, attempt.cost) for one in met.items if attempt.cost]
             counted = self._counted[key] = CallerCharges(met, tuple(asked))
         return counted
 
@@ -190,14 +190,15 @@ class RateLimits:
         left = self._own.charge_now(asked) if self._shared is None else await self._count(asked)
         return _verdict(left, met.every, met)
 
-    async def admit_items(self, attempt: Attempt) -> None:
-        """Charge `attempt.cost` further items of a batch; the request itself was charged before.
+    async def admit_items(self, attempt: Attempt) -> Verdict:
+        """Charge `attempt.cost` items, all or none of them; the request itself was charged before.
 
         Raises TooManyRequests. Falls back to this worker's counters.
         """
         met = self.rules.find_limits(attempt)
-        if met.items and attempt.cost > 0:
-            _verdict(await self._count([_charge(one, attempt, attempt.cost) for one in met.items]), met.items, met)
+        if not met.items or attempt.cost <= 0:
+            return PASS
+        return _verdict(await self._count([_charge(one, attempt, attempt.cost) for one in met.items]), met.items, met)
 
     async def admit_login(self, attempt: Attempt) -> Verdict:
         """Charge a login attempt. Raises TooManyRequests, and Overloaded (503) when shared counters are unavailable."""

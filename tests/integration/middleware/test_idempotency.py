@@ -110,7 +110,7 @@ async def test_what_was_not_sent_leaves_no_trace(keyed):
 
 def test_several_workers_have_no_memory_in_common(make_config):
     with pytest.raises(ConfigError, match=r"\[idempotency\] store"):
-        build_claims(make_config(server={"workers": 2}))
+        build_claims(make_config(server={"workers": 2}, idempotency={"store": "memory"}))
 
 
 async def test_who_sends_no_key_makes_no_file(sanic_client, make_config, tmp_path):

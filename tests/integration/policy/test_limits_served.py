@@ -2,6 +2,7 @@
 
 import asyncio
 
+import msgspec
 import pytest
 from conftest import KEY, app_of, until_connected
 
@@ -119,3 +120,30 @@ def test_several_workers_share_the_limits_that_are_shipped(make_config):
 
     assert policy_of(1) == '"everyone";q=50000;w=1'
     assert policy_of(2) == '"everyone";q=25000;w=1'
+
+
+ITEM = {"name": "count", "args": [["det1"]], "item_type": "plan"}
+
+
+async def test_every_item_counts_wherever_it_comes_from_and_refused_ones_do_not(limited):
+    server = await limited("rates: [{name: few, limits: 10/hour, cost: items, scopes: ['write:*']}]")
+    assert (await server.post("/api/queue/item/add", json={"item": ITEM})).json()["success"]
+    batch = await server.post("/api/queue/item/add/batch", json={"items": [ITEM] * 3})
+    assert batch.headers["RateLimit"].startswith('"few";r=6;')
+    never = await server.post("/api/queue/item/add/batch", json={"items": [ITEM] * 11})
+    assert (never.status_code, "Retry-After" in never.headers) == (429, False)
+    assert "more than that" in never.json()["detail"]
+    late = await server.post("/api/queue/item/add/batch", json={"items": [ITEM] * 7})
+    assert late.status_code == 429
+    assert int(late.headers["Retry-After"]) > 60
+    sheet = b"plan_name,args\ncount,['det1']\ncount,['det1']\n"
+    assert (await server.post("/api/queue/upload/spreadsheet", files={"spreadsheet": ("a.csv", sheet)})).json()[
+        "success"
+    ]
+    bad = {"name": "nope", "item_type": "plan"}
+    lines = b"".join(msgspec.json.encode(one) + b"\n" for one in (ITEM, bad, ITEM))
+    told = await server.post("/api/queue/item/add/stream", content=lines)
+    assert [msgspec.json.decode(line).get("success") for line in told.content.splitlines()[1:-1]] == [True, False, True]
+    last = await server.post("/api/queue/item/add", json={"item": ITEM})
+    assert last.headers["RateLimit"].startswith('"few";r=0;')
+    assert (await server.post("/api/queue/item/add", json={"item": ITEM})).status_code == 429
