@@ -8,7 +8,6 @@ another kind is left for RE Manager to refuse.
 
 import functools
 import time
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -16,10 +15,9 @@ from msgspec import structs
 
 from sanic_qserver.api.call import Call
 from sanic_qserver.api.endpoint import Answer, Endpoint, Serve
+from sanic_qserver.api.items.meta import STAMP, stamp_items
 from sanic_qserver.manager.bodies import Body
 from sanic_qserver.middleware.hooks import ITEM_FIELDS
-
-STAMP = "qserver"
 
 
 def stamped(_: Endpoint, serve: Serve) -> Serve:
@@ -56,19 +54,3 @@ def build_metadata(call: Call) -> list[dict[str, Any]]:
             }
         )
     return first
-
-
-def stamp_items(items: Sequence[Any], first: Sequence[dict[str, Any]]) -> list[Any]:
-    """The items with these dictionaries first in `meta`. Stamps of an earlier submission of the same item go."""
-    return [_stamp(item, first) for item in items]
-
-
-def _stamp(item: Any, first: Sequence[dict[str, Any]]) -> Any:
-    if not isinstance(item, dict):
-        return item
-    meta = item.get("meta")
-    given = [meta] if isinstance(meta, dict) else meta
-    if meta is not None and not isinstance(given, list):
-        return item
-    rest = [one for one in given or () if one not in first and not (isinstance(one, dict) and set(one) == {STAMP})]
-    return {**item, "meta": [*first, *rest]}

@@ -10,10 +10,11 @@ from typing import Any, cast
 import msgspec
 
 from sanic_qserver.api.call import Call
+from sanic_qserver.api.items.meta import stamp_items
 from sanic_qserver.api.items.verdicts import Submitter
 from sanic_qserver.errors import GatewayError
 from sanic_qserver.middleware.hooks import Refused, Submission
-from sanic_qserver.middleware.metadata import build_metadata, stamp_items
+from sanic_qserver.middleware.metadata import build_metadata
 from sanic_qserver.middleware.ownership import NO_INSTRUCTIONS, is_instruction, may_instruct
 from sanic_qserver.middleware.quotas import check_quota
 from sanic_qserver.structs.requests import QueueItemValidate, QueueItemValidateBatch

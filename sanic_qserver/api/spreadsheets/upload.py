@@ -13,13 +13,14 @@ import msgspec
 
 from sanic_qserver.api.call import Call
 from sanic_qserver.api.endpoint import Answer
+from sanic_qserver.api.items.meta import stamp_items
 from sanic_qserver.api.items.verdicts import Submitter
 from sanic_qserver.api.spreadsheets.batches import Batches
 from sanic_qserver.api.spreadsheets.form_part import PART, read_sheet
 from sanic_qserver.api.spreadsheets.grid import BadSheet
 from sanic_qserver.api.spreadsheets.readers import Item, SheetContent
 from sanic_qserver.middleware.hooks import Refused, Submission
-from sanic_qserver.middleware.metadata import build_metadata, stamp_items
+from sanic_qserver.middleware.metadata import build_metadata
 from sanic_qserver.middleware.ownership import refuse_instructions
 from sanic_qserver.middleware.quotas import room_for
 from sanic_qserver.middleware.review import propose_instead
