@@ -10,9 +10,9 @@ import msgspec
 
 from sanic_qserver.api.call import Call
 from sanic_qserver.api.endpoint import Answer
+from sanic_qserver.api.items.meta import STAMP
 from sanic_qserver.errors import Conflict, GatewayError
 from sanic_qserver.middleware.idempotency.keys import Kept
-from sanic_qserver.middleware.metadata import STAMP
 
 _CHANGED = ("user", "user_group", "item_uid", "meta")
 _ABSENT = "It is not in the queue or the history: it was not added, unless it was removed since"
