@@ -3,7 +3,9 @@
 Imported by what needs a database only: SQLAlchemy takes half a second. SQLite and PostgreSQL are known.
 """
 
+import contextlib
 import fcntl
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,7 +18,6 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
-from sanic_qserver.config.private_files import make_private
 from sanic_qserver.errors import ConfigError
 
 _DRIVERS = {"sqlite": "sqlite+aiosqlite", "postgresql": "postgresql+asyncpg", "postgres": "postgresql+asyncpg"}
@@ -143,3 +144,20 @@ def _file_lock(file: str) -> Iterator[None]:
     with Path(f"{file}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
+
+
+_OTHERS = 0o007
+
+
+def make_private(file: str | Path) -> None:
+    """Make the file for its owner only (0600), or shut an existing one to others. Raises OSError.
+
+    What a group was given stays. SQLite gives its journals the mode of the database.
+    """
+    try:
+        os.close(os.open(file, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+    except FileExistsError:
+        mode = Path(file).stat().st_mode & 0o777
+        if mode & _OTHERS:
+            with contextlib.suppress(PermissionError):  # Somebody else's file: theirs to shut.
+                Path(file).chmod(mode & ~_OTHERS)

@@ -9,6 +9,7 @@ from sanic_qserver.api.endpoint import Stream
 from sanic_qserver.errors import BadArguments, NotAuthenticated, ScopeMissing
 from sanic_qserver.manager.live.event_log import STATE_TOPICS, STREAM, TOPICS, Continuation, private_topic, public_topic
 from sanic_qserver.manager.live.live import Live
+from sanic_qserver.manager.live.status_feed import Snapshot
 from sanic_qserver.manager.live.subscriber import Marker, Message, Subscriber
 from sanic_qserver.scopes import Scope
 from sanic_qserver.structs.identity import PUBLIC, Access
@@ -137,3 +138,37 @@ def _dropped(live: Live) -> Marker:
         return live.events.message(STREAM, "dropped", {"count": count, "since": last_id})
 
     return marker
+
+
+_STATUS = frozenset({"status"})
+_INFO = frozenset({"status", "info"})
+
+
+async def status_messages(call: Call) -> Subscriber:
+    """Stream the status: `{"time", "msg": {"status": …}}` at once, on each change, and at least once a second."""
+    return await _follow(call, _STATUS)
+
+
+async def info_messages(call: Call) -> Subscriber:
+    """Stream what RE Manager tells about itself: `{"time", "msg": {<class>: …}}`, status among it."""
+    return await _follow(call, _INFO)
+
+
+async def _follow(call: Call, topics: frozenset[str]) -> Subscriber:
+    status = call.services.live.status
+    end = status.follow(_nothing)
+    try:
+        await status.first()
+    except BaseException:
+        end()
+        raise
+    # Each status says all: a slow watcher needs the newest only, and no marker.
+    subscriber = Subscriber(status.info, topics, None, max_behind=2)
+    subscriber.on_close(end)
+    if (message := status.frame_now()) is not None:
+        subscriber.begin_with((message,))
+    return subscriber
+
+
+def _nothing(_: Snapshot | None) -> None:
+    """Following keeps the status coming; the channel carries it."""

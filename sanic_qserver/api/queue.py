@@ -1,4 +1,8 @@
-"""The rows of the queue that are more than "forward"."""
+"""The rows that change the queue and need more than `forward`.
+
+Single adds are batched where nobody can tell the difference. RE Manager's refusal is passed on, with
+`outcome: unknown` where it does not prove that nothing was added.
+"""
 
 from typing import cast
 
@@ -6,7 +10,8 @@ import msgspec
 from msgspec import UNSET
 
 from sanic_qserver.api.call import Call
-from sanic_qserver.structs.requests import QueueModeSet
+from sanic_qserver.manager.outcomes import told_add, told_batch
+from sanic_qserver.structs.requests import QueueItemAdd, QueueItemAddBatch, QueueModeSet
 
 
 async def queue_mode_set(call: Call) -> bytes:
@@ -17,3 +22,26 @@ async def queue_mode_set(call: Call) -> bytes:
     mode = at_top if params.mode is UNSET else params.mode  # `mode` wins, as there.
     params = msgspec.structs.replace(params, mode=mode, loop=UNSET, ignore_failures=UNSET)
     return await call.ask(params)
+
+
+async def submit(call: Call) -> bytes:
+    """Add one item. A position or a lock key make it a call of its own."""
+    params = cast("QueueItemAdd", call.params)
+    is_plain = (
+        params.pos in (UNSET, "back")
+        and params.before_uid is UNSET
+        and params.after_uid is UNSET
+        and params.lock_key is UNSET
+        and params.item is not UNSET
+        and not call.unknown
+    )
+    if not is_plain:
+        return told_add(await call.ask(), params.item)
+    reply = await call.manager.add(params.item, params.user, params.user_group, fairness_key=call.fairness_key)
+    return told_add(reply, params.item)
+
+
+async def submit_batch(call: Call) -> bytes:
+    """Add several items, all of them or none."""
+    params = cast("QueueItemAddBatch", call.params)
+    return told_batch(await call.ask(), params.items)

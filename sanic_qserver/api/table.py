@@ -2,7 +2,6 @@
 
 from sanic_qserver.api.about import about
 from sanic_qserver.api.around import AUDITED, HOOKED, IDEMPOTENT, OWNED, QUOTA, REVIEWED, STAMPED
-from sanic_qserver.api.audit import audit_get
 from sanic_qserver.api.auth.table import AUTH_ENDPOINTS
 from sanic_qserver.api.bulk.submission import add_lines
 from sanic_qserver.api.console import (
@@ -12,21 +11,18 @@ from sanic_qserver.api.console import (
     console_output_update,
 )
 from sanic_qserver.api.endpoint import ANY_BODY, Endpoint, LinesEndpoint, Stamp, Stream
-from sanic_qserver.api.events import ANY_SCOPE, events, narrowed
+from sanic_qserver.api.events import ANY_SCOPE, events, info_messages, narrowed, status_messages
 from sanic_qserver.api.items.lookup import item_state, items
 from sanic_qserver.api.items.schemas import plan_schemas
 from sanic_qserver.api.items.validate import validate_batch, validate_item
 from sanic_qserver.api.lists import listed, queue_item
-from sanic_qserver.api.metrics import metrics
-from sanic_qserver.api.monitor import info_messages, status_messages
+from sanic_qserver.api.operation import audit_get, metrics
 from sanic_qserver.api.plans import plans
 from sanic_qserver.api.proposals.table import PROPOSAL_ENDPOINTS
-from sanic_qserver.api.queue import queue_mode_set
-from sanic_qserver.api.runs import re_runs_fixed, read, status
+from sanic_qserver.api.queue import queue_mode_set, submit, submit_batch
 from sanic_qserver.api.spreadsheets.upload import upload_spreadsheet
-from sanic_qserver.api.submit import submit, submit_batch
+from sanic_qserver.api.status import re_runs_fixed, read, status, status_or_wait
 from sanic_qserver.api.testing import server_sleep
-from sanic_qserver.api.waiting import status_or_wait
 from sanic_qserver.scopes import Scope
 from sanic_qserver.structs import replies, requests
 from sanic_qserver.structs.audit import AuditGet, AuditReply

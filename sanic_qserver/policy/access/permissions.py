@@ -22,7 +22,7 @@ from msgspec import Struct, structs
 
 from sanic_qserver.errors import ConfigError, NotAuthenticated
 from sanic_qserver.policy.access.metadata import find_claim, merge_metadata
-from sanic_qserver.policy.access.permissions_file import ClaimGrant, Grant, User, permissions_file
+from sanic_qserver.policy.access.permissions_file import ClaimGrant, Grant, PermissionsFile, User, permissions_file
 from sanic_qserver.policy.access.roles import (
     BUILT_IN,
     PUBLIC_ROLE,
@@ -32,7 +32,6 @@ from sanic_qserver.policy.access.roles import (
     unknown_scopes_by_role,
     words,
 )
-from sanic_qserver.policy.access.widening import grants_more
 from sanic_qserver.policy.access.windows import ALWAYS, Clock, Window, window
 from sanic_qserver.policy.files.documents import Document
 from sanic_qserver.scopes import COVERED_BY_EDIT, Scope
@@ -221,7 +220,7 @@ class Permissions:
                 return f"role '{role}' gets {', '.join(sorted(more))}"
         if freed := old.shut_out - self.shut_out:
             return f"'{min(freed)}' is no longer shut out"
-        return grants_more(self.file, old.file)
+        return _describe_added_grants(self.file, old.file)
 
     def _set_users(self, users: Mapping[str, User | None]) -> None:
         self.shut_out = frozenset(name for name, user in users.items() if user is None)
@@ -278,3 +277,24 @@ def _text(value: str | bool | int) -> str:
 def _largest(limits: list[int | None]) -> int | None:
     """The largest of the stated limits: a role that states none lifts none."""
     return max((limit for limit in limits if limit is not None), default=None)
+
+
+def _describe_added_grants(new: PermissionsFile, old: PermissionsFile) -> str:
+    """What is new apart from the scopes of roles; "" for nothing. An entry that differs in any way counts as more."""
+    for part in ("users", "groups"):
+        before = getattr(old, part)
+        for name, grant in getattr(new, part).items():
+            if grant is not None and grant != before.get(name):
+                return f"{part}.{name} is not the same"
+    if any(claim not in old.claims for claim in new.claims):
+        return "claims are not the same"
+    if _fixed_part(new) != _fixed_part(old):
+        return "user groups, quotas or defaults are not the same"
+    return ""
+
+
+def _fixed_part(file: PermissionsFile) -> list[Any]:
+    """What must be the same: it may give more when it goes away, a quota for one."""
+    roles = {name: (role.quota, role.user_group) for name, role in file.roles.items() if role}
+    stated = {name: said for name, said in roles.items() if any(said)}
+    return [file.default, file.user_group, file.time_zone, file.only_on_loopback, stated]

@@ -11,12 +11,12 @@ from sanic_qserver.auth.building import build_logins
 from sanic_qserver.auth.providers.openid import principal_of
 from sanic_qserver.auth.storage.database import HEAD, Database
 from sanic_qserver.config.logins import DatabaseConfig
-from sanic_qserver.config.private_files import make_private
 from sanic_qserver.config.settings import load
 from sanic_qserver.errors import NotAuthenticated
 from sanic_qserver.policy.access.permissions import Permissions
 from sanic_qserver.policy.access.windows import Clock
 from sanic_qserver.policy.files.documents import Document
+from sanic_qserver.sql import make_private
 from sanic_qserver.structs.canonical import folded
 from sanic_qserver.structs.identity import Credential, CredentialKind, Principal
 

@@ -1,10 +1,11 @@
-"""The row of the audit trail."""
+"""The rows for operators: the audit trail and the metrics."""
 
 from typing import cast
 
 import msgspec
 
 from sanic_qserver.api.call import Call
+from sanic_qserver.api.endpoint import Answer
 from sanic_qserver.errors import NotFound
 from sanic_qserver.structs.audit import AuditGet, AuditReply
 
@@ -18,3 +19,8 @@ async def audit_get(call: Call) -> bytes:
     entries = await table.find(params)
     following = entries[-1].id if len(entries) == params.limit else None
     return msgspec.json.encode(AuditReply(success=True, msg="", entries=entries, next_before_id=following))
+
+
+async def metrics(call: Call) -> Answer:
+    """What was measured, in Prometheus' words."""
+    return Answer(call.services.metrics(), content_type="text/plain; version=0.0.4; charset=utf-8")
