@@ -4,7 +4,8 @@ Single adds are batched where nobody can tell the difference. RE Manager's refus
 `outcome: unknown` where it does not prove that nothing was added.
 """
 
-from typing import cast
+from collections.abc import Callable
+from typing import Any, cast
 
 import msgspec
 from msgspec import UNSET
@@ -36,12 +37,19 @@ async def submit(call: Call) -> bytes:
         and not call.unknown
     )
     if not is_plain:
-        return told_add(await call.ask(), params.item)
+        return _tell(call, told_add, await call.ask(), params.item)
     reply = await call.manager.add(params.item, params.user, params.user_group, fairness_key=call.fairness_key)
-    return told_add(reply, params.item)
+    return _tell(call, told_add, reply, params.item)
 
 
 async def submit_batch(call: Call) -> bytes:
     """Add several items, all of them or none."""
     params = cast("QueueItemAddBatch", call.params)
-    return told_batch(await call.ask(), params.items)
+    return _tell(call, told_batch, await call.ask(), params.items)
+
+
+def _tell(call: Call, tell: Callable[[bytes, Any], bytes], reply: bytes, sent: Any) -> bytes:
+    told = tell(reply, sent)
+    if told is not reply:  # Its outcome is unknown.
+        call.services.reads.distrust("queue_get")
+    return told

@@ -12,6 +12,7 @@ The rules:
 import asyncio
 from collections import OrderedDict
 from functools import cached_property
+from time import monotonic
 from typing import Any
 
 import msgspec
@@ -63,6 +64,7 @@ Key = tuple[str, bytes]
 # about to ask again. Measured at 64 connections: 60 callers share a request, 25 without.
 _TURNS_ALONE = 1
 _TURNS = 4
+_DISTRUST_S = 60.0
 _MISSES = 2  # A list that changed so often between two looks is asked for without asking for its uid first.
 
 
@@ -88,6 +90,7 @@ class ReadCache:
         self._coalesced: dict[Key, _Coalesced] = {}
         self._cached: OrderedDict[Key, Body] = OrderedDict()
         self._cached_bytes = 0
+        self._distrusted: dict[str, float] = {}
         self._missed: dict[Key, int] = {}
         self._status: bytes = b""
         self._status_uids = _NO_UIDS
@@ -115,7 +118,7 @@ class ReadCache:
         if name is None or (method == "lock_info" and key[1]):
             return Body(await self._coalesce(key, params, fairness_key))
         cached = self._cached.get(key)
-        if cached is not None and self._missed.get(key, 0) < _MISSES:
+        if cached is not None and self._missed.get(key, 0) < _MISSES and not self._is_distrusted(method):
             if getattr(await self._uids(fairness_key), name) == cached.uid:
                 self._missed.pop(key, None)
                 self.counts["kept"] += 1
@@ -125,6 +128,16 @@ class ReadCache:
         if body is cached:  # The uid is stable again.
             self._missed.pop(key, None)
         return body
+
+    def distrust(self, method: str) -> None:
+        """Take nothing from the cache for a while: RE Manager failed half-way, and its uid may not tell what changed.
+
+        An item that Redis took although its answer was lost is in the queue, under the old `plan_queue_uid`.
+        """
+        self._distrusted[method] = monotonic() + _DISTRUST_S
+
+    def _is_distrusted(self, method: str) -> bool:
+        return bool(self._distrusted) and monotonic() < self._distrusted.get(method, 0.0)
 
     async def _uids(self, fairness_key: str) -> _Uids:
         """The uids of a status asked for now."""

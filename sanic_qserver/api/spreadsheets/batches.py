@@ -122,6 +122,8 @@ class Batches:
     ) -> Outcome:
         """Nothing is left in the queue; the results say of every item whether it was the reason."""
         is_unknown = verdict is Verdict.UNKNOWN
+        if is_unknown:
+            self._call.services.reads.distrust("queue_get")
         # A batch that failed half-way names the uids that it gave its items: some may be in the queue.
         perhaps = [item for item in reply.get("items") or () if isinstance(item, dict)] if is_unknown else []
         removal = await self._remove(added.items)

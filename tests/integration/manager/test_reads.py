@@ -414,3 +414,14 @@ async def test_since_an_item_that_is_not_there_is_404():
 async def test_parts_have_tags_of_their_own():
     tags = {(await listed(history_call(**params))).tag for params in ({}, {"limit": 1}, {"limit": 2}, {"since": "a"})}
     assert len(tags) == 4
+
+
+async def test_after_a_failure_half_way_the_queue_is_read_anew(client):
+    reads = client.app.ctx.services.reads
+    await client.get("/api/queue/get")
+    await client.get("/api/queue/get")
+    kept = reads.counts["kept"]
+    assert kept
+    reads.distrust("queue_get")
+    assert (await client.get("/api/queue/get")).json()["success"]
+    assert reads.counts["kept"] == kept
