@@ -12,6 +12,7 @@ from sanic_qserver.api.console import (
 )
 from sanic_qserver.api.endpoint import ANY_BODY, Endpoint, LinesEndpoint, Stamp, Stream
 from sanic_qserver.api.events import ANY_SCOPE, events, info_messages, narrowed, status_messages
+from sanic_qserver.api.items.by_key import item_by_key
 from sanic_qserver.api.items.lookup import item_state, items
 from sanic_qserver.api.items.schemas import plan_schemas
 from sanic_qserver.api.items.validate import validate_batch, validate_item
@@ -108,6 +109,8 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     # Items, wherever they are
     Endpoint("GET", "/item/<uid>", Scope.READ_QUEUE, "", requests.ItemGet, serve=item_state,
              any_scope=(Scope.READ_HISTORY, Scope.WRITE_PROPOSALS), reply=replies.ItemStateReply),
+    Endpoint("GET", "/item/by-key/<key>", Scope.READ_QUEUE, "", requests.ItemByKey, serve=item_by_key,
+             any_scope=(Scope.READ_HISTORY, *SUBMITTERS), reply=replies.ItemByKeyReply),
     Endpoint("GET", "/items", Scope.READ_QUEUE, "", requests.ItemsGet, serve=items,
              any_scope=(Scope.READ_HISTORY, *SUBMITTERS), reply=replies.ItemStatesReply),
     # Environment

@@ -182,6 +182,12 @@ class ItemStateReply(ItemStateMembers, kw_only=True):
     msg: str
 
 
+class ItemByKeyReply(ItemStateReply, kw_only=True):
+    """The state of the item, the first one of a batch, and the uids of all."""
+
+    item_uids: list[str]
+
+
 class ItemStatesReply(Reply, kw_only=True):
     """The states of items: the running one, the queue from its front, the history from its newest."""
 

@@ -166,6 +166,10 @@ class ItemGet(Params, frozen=True, kw_only=True):
     """Get the state of an item, queued, running or ended, and the runs it made."""
 
 
+class ItemByKey(Params, frozen=True, kw_only=True):
+    """Get the state of the item that was added with an `Idempotency-Key` of the caller's own."""
+
+
 class ItemsGet(Params, frozen=True, kw_only=True):
     """Get the items of a user, `me` by default or `*` for everybody, in the states that are named."""
 

@@ -22,14 +22,22 @@ async def item_state(call: Call) -> bytes:
     An item of a proposal has an id before RE Manager gives it a uid: `<proposal>:<number>`. It leads to the item ever
     after.
     """
-    uid = call.path_args["uid"]
-    if ":" not in uid:
-        return encode_state(await find_item(call, uid))
+    return await show_item(call, call.path_args["uid"])
+
+
+async def show_item(call: Call, uid: str, **more: object) -> bytes:
+    """The reply that tells of one item, with `more` members. Raises NotFound."""
+    state = await (_find_proposed_item(call, uid) if ":" in uid else find_item(call, uid))
+    told = {"success": True, "msg": "", **msgspec.structs.asdict(state), **more}
+    return msgspec.json.encode(told)
+
+
+async def _find_proposed_item(call: Call, uid: str) -> ItemState:
     proposal, number = await find_proposed(call, uid)
     if proposal.state == "queued" and number < len(proposal.item_uids):
-        return encode_state(await find_item(call, proposal.item_uids[number]))
+        return await find_item(call, proposal.item_uids[number])
     if proposal.state in ("open", "approving"):
-        return encode_state(ItemState(item_uid=uid, state="proposed", item=proposal.items[number]))
+        return ItemState(item_uid=uid, state="proposed", item=proposal.items[number])
     raise NotFound(
         f"The item '{uid}' was not queued: its proposal is {proposal.state}", extra={"state": proposal.state}
     )
@@ -94,8 +102,3 @@ def _choose_user(call: Call, user: "str | msgspec.UnsetType", states: frozenset[
             extra={"missing_scope": str(missing[0])},
         )
     return None if user == "*" else str(user)
-
-
-def encode_state(state: ItemState) -> bytes:
-    """The reply that tells of one item."""
-    return b'{"success":true,"msg":"",' + msgspec.json.encode(state)[1:]

@@ -80,6 +80,17 @@ class Claims:
             if key not in self._mine:  # It runs at another worker.
                 await asyncio.sleep(_POLL_S)
 
+    async def read(self, key: Key) -> Kept | None:
+        """What is known of a key, without claiming it. Raises Overloaded when the store is away."""
+        known = self._mine.get(key)
+        if known is not None and known.kept is not None:
+            return known.kept
+        try:
+            return await self.store.read(key)
+        except StoreUnavailable as error:
+            log.warning("[idempotency] store is not reachable: %s", error)
+            raise Overloaded("The store of Idempotency-Keys is not reachable", headers={"Retry-After": "2"}) from None
+
     async def keep(self, key: Key, kept: Kept) -> None:
         """What became of a claimed key. The call was made: a store that is away is told later."""
         self._refused.pop(key, None)

@@ -58,6 +58,10 @@ class KeyStore(Protocol):
         """
         ...
 
+    async def read(self, key: Key) -> Kept | None:
+        """What is known of a key, without claiming it. None when nothing is."""
+        ...
+
     async def keep(self, key: Key, claim: str, kept: Kept) -> None:
         """Keep what became of a claimed key."""
         ...

@@ -38,6 +38,11 @@ class MemoryKeys:
         self._put(owner, key.name, Kept(state=State.RUNNING, fingerprint=fingerprint))
         return None
 
+    async def read(self, key: Key) -> Kept | None:
+        """See KeyStore."""
+        found = self._owner(key.owner).keys.get(key.name)
+        return None if found is None else found[0]
+
     async def keep(self, key: Key, claim: str, kept: Kept) -> None:
         """See KeyStore."""
         del claim

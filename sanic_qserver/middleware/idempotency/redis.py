@@ -101,6 +101,11 @@ class RedisKeys:
             return Kept(state=State.UNKNOWN, fingerprint=known.fingerprint, body=CUT_OFF)
         return known
 
+    async def read(self, key: Key) -> Kept | None:
+        """See KeyStore."""
+        found = await self._ask(self._redis.hget(_names(key)[0], "kept"))
+        return None if found is None else self._decode(found)
+
     async def keep(self, key: Key, claim: str, kept: Kept) -> None:
         """See KeyStore."""
         kept = fitting(kept, self._config)

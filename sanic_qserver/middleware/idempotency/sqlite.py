@@ -71,6 +71,13 @@ class SqliteKeys:
         kept: Kept | None = await self._do(lambda db: self._claim(db, key, claim, fingerprint))
         return kept
 
+    async def read(self, key: Key) -> Kept | None:
+        """See KeyStore."""
+        where = (_id(key), time.time())
+        query = "SELECT kept FROM keys WHERE id = ? AND expires_at > ?"
+        found = await self._do(lambda db: db.execute(query, where).fetchone())
+        return None if found is None else self._decode(found[0])
+
     async def keep(self, key: Key, claim: str, kept: Kept) -> None:
         """See KeyStore."""
         await self._do(lambda db: self._keep(db, key, claim, fitting(kept, self._config)))
