@@ -5,7 +5,7 @@ Kept in this process: a stream is resumed at the worker that began it.
 
 import asyncio
 import secrets
-from collections import OrderedDict, deque
+from collections import Counter, OrderedDict, deque
 from collections.abc import Callable
 from time import monotonic
 
@@ -14,6 +14,7 @@ import msgspec
 from sanic_qserver.errors import NotFound
 
 _MOST_STREAMS = 64
+_MOST_OF_ONE = 16
 _KEEP_S = 3600.0
 _MOST_RESULT_BYTES = 2_000_000  # Some 15,000 results: more than what fits into the buffers of a connection.
 
@@ -70,6 +71,7 @@ class Bulks:
     def begin(self, fairness_key: str) -> Bulk:
         """A new submission of a principal."""
         self._forget_old()
+        self._make_room(fairness_key)
         bulk = Bulk(secrets.token_urlsafe(16), fairness_key)
         bulk.used_at = self._clock()
         self._bulks[bulk.token] = bulk
@@ -99,8 +101,15 @@ class Bulks:
 
     def _forget_old(self) -> None:
         now = self._clock()
-        while self._bulks:
-            oldest = next(iter(self._bulks.values()))
-            if len(self._bulks) < _MOST_STREAMS and now - oldest.used_at < _KEEP_S:
-                return
+        while self._bulks and now - (oldest := next(iter(self._bulks.values()))).used_at >= _KEEP_S:
             del self._bulks[oldest.token]
+
+    def _make_room(self, fairness_key: str) -> None:
+        """Whoever has most gives up their oldest; a principal with their share of streams, one of their own."""
+        counts = Counter(bulk.fairness_key for bulk in self._bulks.values())
+        name = fairness_key if counts[fairness_key] >= _MOST_OF_ONE else ""
+        if not name and len(self._bulks) >= _MOST_STREAMS:
+            name = counts.most_common(1)[0][0]
+        if name:
+            own = [bulk for bulk in self._bulks.values() if bulk.fairness_key == name]
+            del self._bulks[min(own, key=lambda bulk: (bulk.decided > 0, bulk.used_at)).token]

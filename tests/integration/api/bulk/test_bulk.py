@@ -275,3 +275,18 @@ async def test_an_idempotency_key_of_another_call_or_of_a_forgotten_stream_does_
     forgotten = await client.post(PATH, content=body, headers={"Idempotency-Key": "b"})
     assert (forgotten.status_code, forgotten.json()["outcome"]) == (409, "unknown")
     assert len(await queue(client)) == 2
+
+
+async def test_a_flood_of_empty_streams_takes_no_token_of_others():
+    bulks = Bulks()
+    token = bulks.begin("alice").token
+    for _ in range(70):
+        bulks.begin("mallory")
+    for number in range(70):
+        bulks.begin(f"crowd {number % 10}")
+    assert (await bulks.resume(token, "alice")).token == token
+    mine = bulks.begin("bob")
+    mine.decide(b"d", b"{}", is_added=True)
+    for _ in range(30):
+        bulks.begin("bob")
+    assert await bulks.resume(mine.token, "bob") is mine
