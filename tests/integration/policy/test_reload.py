@@ -38,7 +38,7 @@ async def until(claim, seconds=5.0):
 
 
 async def warnings(server) -> list[str]:
-    return (await server.get("/readyz")).json()["warnings"]
+    return list(server.app.ctx.services.warnings)
 
 
 async def test_a_change_takes_effect_without_a_restart(server):
