@@ -74,6 +74,7 @@ class Proposals:
         """Stop, and give the connections back."""
         if self._sweeping is not None:
             self._sweeping.cancel()
+            await asyncio.gather(self._sweeping, return_exceptions=True)  # It gives its connection back first.
         if self._parts is not None:
             await self._parts[1].close()
         if self._database is not None:

@@ -3,25 +3,13 @@
 import inspect
 import json
 import random
-from pathlib import Path
 
 import jsonschema
 import pytest
 from bluesky_queueserver.manager import profile_ops
+from plan_arguments import PLANS, choose_arguments, find_good_values, validates
 
 from sanic_qserver.api.items.plan_schema import build_schema
-
-PROFILE = Path(profile_ops.__file__).parents[1] / "profile_collection_sim"
-_PLANS, _DEVICES = profile_ops.load_allowed_plans_and_devices(
-    path_existing_plans_and_devices=str(PROFILE / "existing_plans_and_devices.yaml"),
-    path_user_group_permissions=str(PROFILE / "user_group_permissions.yaml"),
-)[:2]
-PLANS, DEVICES = _PLANS["primary"], _DEVICES["primary"]
-VALUES = [
-    0, 1, -3, 2.5, 5.0, 10**20, True, False, None, "5", "true", "det1", "motor1", "sim_bundle_A.dets.det_A",
-    [], {}, ["det1"], ["det1", "det2"], ["motor1"], [1, 2.5], [True], [["motor1", [1, 2]]], {"1": 2}, {"a": "5"},
-]  # fmt: skip
-
 
 def described(kind="POSITIONAL_OR_KEYWORD", type_="typing.Any", **more):
     """The schema of the only parameter `x` of a plan."""
@@ -34,20 +22,6 @@ def accepts(schema, value):
     return jsonschema.Draft202012Validator(schema).is_valid(value)
 
 
-def _validates(name, plans, args, kwargs):
-    item = {"name": name, "args": args, "kwargs": kwargs}
-    return profile_ops.validate_plan(item, allowed_plans=plans, allowed_devices=DEVICES)[0]
-
-
-def _find_good_values(parameter):
-    """The values that RE Manager accepts for a parameter, when a plan has no other."""
-    name, kind = parameter["name"], parameter["kind"]["name"]
-    plans = {"p": {"name": "p", "parameters": [parameter]}}
-    if kind == "VAR_POSITIONAL":
-        return [value for value in VALUES if _validates("p", plans, [value], {})]
-    return [value for value in VALUES if _validates("p", plans, [], {name: value})]
-
-
 @pytest.mark.parametrize("name", sorted(PLANS))
 def test_no_arguments_that_re_manager_accepts_are_refused_by_the_schema(name):
     plan = PLANS[name]
@@ -55,32 +29,16 @@ def test_no_arguments_that_re_manager_accepts_are_refused_by_the_schema(name):
     jsonschema.Draft202012Validator.check_schema(schema)
     signature = inspect.Signature(profile_ops.construct_parameters(plan["parameters"]))
     source = random.Random(name)
-    good = {parameter["name"]: _find_good_values(parameter) for parameter in plan["parameters"]}
+    good = {parameter["name"]: find_good_values(parameter) for parameter in plan["parameters"]}
     accepted = 0
     for _ in range(80):
-        args, kwargs = _choose_arguments(plan, good, source)
-        if _validates(name, PLANS, args, kwargs):
+        args, kwargs = choose_arguments(plan, good, source)
+        if validates(name, PLANS, args, kwargs):
             accepted += 1
             bound = json.loads(json.dumps(signature.bind(*args, **kwargs).arguments))
             errors = [error.message for error in jsonschema.Draft202012Validator(schema).iter_errors(bound)]
             assert not errors, (bound, errors)
     assert accepted, "no arguments were found that RE Manager accepts: the test proves nothing"
-
-
-def _choose_arguments(plan, good, source):
-    """Arguments that are mostly right, one by one; RE Manager judges the whole."""
-    args, kwargs = [], {}
-    for parameter in plan["parameters"]:
-        name, kind = parameter["name"], parameter["kind"]["name"]
-        values = good[name] if source.random() < 0.97 and good[name] else VALUES
-        if kind == "VAR_POSITIONAL":
-            if not kwargs:
-                args += [source.choice(values) for _ in range(source.randint(0, 3))]
-        elif kind == "VAR_KEYWORD":
-            kwargs |= {"more": source.choice(VALUES)} if source.random() < 0.3 else {}
-        elif "default" not in parameter or source.random() < 0.4:
-            kwargs[name] = source.choice(values)
-    return args, kwargs
 
 
 @pytest.mark.parametrize(
