@@ -2,8 +2,8 @@
 
     python benchmarks/validation.py [--plans 100] [--rounds 20]
 
-Starts a demo instrument and a server of its own. The aims: 100 plans in under a second, and no read waits longer than for
-one piece (`api/items/verdicts.py`).
+Starts a demo instrument and a server of its own. The aims: 100 plans in under a second, and no read waits longer than
+for one piece (`api/items/verdicts.py`).
 """
 
 import argparse

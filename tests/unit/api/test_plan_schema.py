@@ -11,6 +11,7 @@ from plan_arguments import PLANS, choose_arguments, find_good_values, validates
 
 from sanic_qserver.api.items.plan_schema import build_schema
 
+
 def described(kind="POSITIONAL_OR_KEYWORD", type_="typing.Any", **more):
     """The schema of the only parameter `x` of a plan."""
     annotation = {"type": type_, **{name: more.pop(name) for name in ("devices", "plans", "enums") if name in more}}
