@@ -229,13 +229,18 @@ class Faults:
 
 
 class Judge:
-    """Sees every item that is in RE Manager's queue, in Redis itself, and takes the acknowledged ones out."""
+    """Sees every item that is in RE Manager's queue, in Redis itself, and takes the acknowledged ones out.
+
+    An item counts when it was taken out here, or is there in the end: what RE Manager removes again, because its batch
+    failed half-way, was never added.
+    """
 
     def __init__(self, scene: Scene, ledger: Ledger) -> None:
         self.scene, self.ledger = scene, ledger
         self.uids: defaultdict[int, set[str]] = defaultdict(set)
         self.repeated = 0  # The same uid twice: RE Manager's own doing, its Redis client repeats a push.
         self._seen_twice: set[str] = set()
+        self._last: list[dict[str, Any]] = []
 
     async def run(self, end: asyncio.Event) -> None:
         """Look once a second."""
@@ -251,17 +256,22 @@ class Judge:
         async with Redis(port=self.scene.instrument.redis_port, socket_timeout=3, decode_responses=True) as redis:
             items = [json.loads(one) for one in await redis.lrange("qs_demo_plan_queue", 0, -1)]
         uids = [one["item_uid"] for one in items]
-        for one in items:
-            self.uids[one["meta"]["number"]].add(one["item_uid"])
         for uid, count in Counter(uids).items():
             if count > 1 and uid not in self._seen_twice:
                 self._seen_twice.add(uid)
                 self.repeated += 1
         known = self.ledger.added
-        done = [one["item_uid"] for one in items if one["meta"]["number"] in known]
+        done = [one for one in items if one["meta"]["number"] in known]
         if takes_out and len(done) > 100:
-            await self._remove(done[:-50])
+            self._count(done[:-50])
+            await self._remove([one["item_uid"] for one in done[:-50]])
+        elif not takes_out:
+            self._last = items
         return uids
+
+    def _count(self, items: list[dict[str, Any]]) -> None:
+        for one in items:
+            self.uids[one["meta"]["number"]].add(one["item_uid"])
 
     async def _remove(self, uids: list[str]) -> None:
         with zmq.asyncio.Context() as context, context.socket(zmq.REQ) as socket:
@@ -275,6 +285,7 @@ class Judge:
     def verdict(self) -> dict[str, Any]:
         """What is not as it was told."""
         added = self.ledger.added
+        self._count(self._last)
         return {
             "items acknowledged": len(added),
             "items seen": len(self.uids),
