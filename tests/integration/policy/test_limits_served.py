@@ -47,25 +47,47 @@ async def test_headers_tell_what_is_left_and_the_refusal_names_the_rule(limited)
     assert "'slow' allows 2 in 60 s" in problem["detail"]
 
 
+async def until(is_so, timeout_s=30):
+    """Ask until it is so."""
+    end = asyncio.get_running_loop().time() + timeout_s
+    while not await is_so():
+        assert asyncio.get_running_loop().time() < end
+        await asyncio.sleep(0.05)
+
+
+async def answers(server, status):
+    return (await server.get("/api/status")).status_code == status
+
+
+async def warnings(server):
+    return list(server.app.ctx.services.warnings)
+
+
+async def warns_anew(server, before):
+    return await warnings(server) not in ([], before)
+
+
 async def test_a_changed_rule_takes_effect_and_what_was_counted_still_counts(limited):
     server = await limited("rates: [{name: slow, limits: 5/hour}]")
     for _ in range(5):
         assert (await server.get("/api/status")).status_code == 200
     assert (await server.get("/api/status")).status_code == 429
     server.file.write_text("rates: [{name: slow, limits: 7/hour}]")
-    await asyncio.sleep(1.5)
-    assert [(await server.get("/api/status")).status_code for _ in range(3)] == [200, 200, 429]
+    await until(lambda: answers(server, 200))
+    assert [(await server.get("/api/status")).status_code for _ in range(2)] == [200, 429]
 
 
 async def test_a_broken_file_does_not_lift_the_limits(limited):
     server = await limited("rates: [{name: slow, limits: 2/hour}]")
     for _ in range(2):
         assert (await server.get("/api/status")).status_code == 200
+    before = []
     for text in ("", "rates: [", "rates: [{name: slow, limits: often}]"):
         server.file.write_text(text)
-        await asyncio.sleep(1.5)
+        await until(lambda before=before: warns_anew(server, before))
         assert (await server.get("/api/status")).status_code == 429
-        assert len(server.app.ctx.services.warnings) == 1
+        before = await warnings(server)
+        assert len(before) == 1
 
 
 async def test_a_file_that_was_cut_off_does_not_lift_the_limits(limited):
@@ -74,9 +96,9 @@ async def test_a_file_that_was_cut_off_does_not_lift_the_limits(limited):
     for _ in range(2):
         assert (await server.get("/api/status")).status_code == 200
     server.file.write_text(text[: text.index("  - {name: slow")])
-    await asyncio.sleep(1.5)
+    await until(lambda: warns_anew(server, []))
     assert (await server.get("/api/status")).status_code == 429
-    assert "truncated" in server.app.ctx.services.warnings[0]
+    assert "truncated" in (await warnings(server))[0]
 
 
 async def test_requests_in_flight_are_limited(limited):
@@ -93,9 +115,12 @@ async def test_open_streams_are_limited_and_places_come_free(limited):
         refused = await server.get("/api/stream_console_output")
         assert refused.status_code == 429
         assert refused.json()["rule"] == "few"
-    await asyncio.sleep(0.3)
-    async with server.stream("GET", "/api/stream_console_output") as second:
-        assert second.status_code == 200
+
+    async def is_free():
+        async with server.stream("GET", "/api/stream_console_output") as second:
+            return second.status_code == 200
+
+    await until(is_free)
 
 
 def test_several_workers_with_counters_of_their_own_are_refused_at_the_start(make_config, tmp_path):

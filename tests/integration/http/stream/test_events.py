@@ -188,14 +188,21 @@ async def test_a_topic_that_was_not_watched_before_cannot_be_continued(sanic_cli
     assert (await next_event(again, "snapshot"))["topic"] == "queue"
 
 
+async def until_unwatched(server):
+    for _ in range(600):
+        if server.app.ctx.services.live.state._task is None:
+            return
+        await asyncio.sleep(0.05)
+    raise AssertionError("RE Manager's state is still followed")
+
+
 async def test_what_happened_after_the_last_watcher_lingered_is_a_gap(sanic_client, make_config, client):
     server = await sanic_client(app_of(make_config(live={"linger_s": 0.1})))
     await until_connected(server)
     watcher = await watch(server, "topics=queue")
     seen = await next_event(watcher, "snapshot")
     await watcher.leave()
-    await asyncio.sleep(0.5)
-    assert server.app.ctx.services.live.state._task is None
+    await until_unwatched(server)
     again = await watch(server, f"topics=queue&since={seen['id']}")
     assert (await next_event(again))["data"]["continued"] is False
 
@@ -206,7 +213,7 @@ async def test_nobody_asks_re_manager_while_nobody_watches(sanic_client, make_co
     watcher = await watch(server, "topics=queue")
     await next_event(watcher, "snapshot")
     await watcher.leave()
-    await asyncio.sleep(0.5)
+    await until_unwatched(server)
     sent = server.app.ctx.services.manager.counts["sent"]
     await asyncio.sleep(1.5)
     assert server.app.ctx.services.manager.counts["sent"] == sent
