@@ -32,6 +32,7 @@ from sanic_qserver.http.router import handler_of, mount, mount_options
 from sanic_qserver.http.server.connections import Connections
 from sanic_qserver.http.server.request import DirectRequest, FormRequest
 from sanic_qserver.http.stream.sse import mount_streams
+from sanic_qserver.http.ui.pages import mount_ui
 from sanic_qserver.manager.client.client import ManagerClient
 from sanic_qserver.manager.console.output import Console
 from sanic_qserver.manager.live.live import Live
@@ -100,6 +101,7 @@ def create_app(config: Config, *, name: str = "sanic_qserver") -> App:
     mount_operations(app, services, gate)
     ping = next(row for row in endpoints if row.path == "/ping")
     mount_pages(app, endpoints, streams, handler_of(ping, gate, bodies, services, metrics))
+    mount_ui(app, config.server.title)
     mount_options(app)
     app.ctx.connections = Connections(
         config.server.max_connections,

@@ -25,6 +25,7 @@ PACKAGE = Path(__file__).resolve().parent.parent
 class ServerConfig(Section, frozen=True, kw_only=True):
     """Where and how HTTP is served."""
 
+    title: str = "Queue Server"
     host: str = "127.0.0.1"
     port: Annotated[int, Meta(ge=1, le=65535)] = 60610
     workers: Count = 1

@@ -1,4 +1,4 @@
-"""Pages for people: the first page, and the interactive documentation with its assets from an installed package."""
+"""For people: the way to the operator's page, and the interactive documentation, whose assets come with a package."""
 
 from functools import cache
 from importlib.resources import files
@@ -12,6 +12,7 @@ from sanic_qserver.http.application import App, Handler
 from sanic_qserver.http.errors import respond
 from sanic_qserver.http.openapi import document
 from sanic_qserver.http.server.response import Reply
+from sanic_qserver.http.ui.pages import PATH, to_page
 from sanic_qserver.texts import Text
 
 # What the page needs of swagger-ui-py's Swagger UI 5, which reads OpenAPI 3.1.
@@ -47,19 +48,11 @@ _START = """SwaggerUIBundle({
   },
 });
 """
-_FIRST = """<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><title>sanic_qserver</title>
-<style>body{font:16px/1.5 sans-serif;max-width:40rem;margin:3rem auto;padding:0 1rem}</style></head>
-<body><h1>sanic_qserver</h1><p>The HTTP face of the Bluesky Queue Server's RE Manager.</p>
-<ul><li><a href="docs">Interactive documentation</a></li>
-<li><a href="openapi.json">The OpenAPI document</a></li>
-<li><a href="api/status">The status of RE Manager</a></li></ul></body></html>
-"""
 SECURE = {"Content-Security-Policy": _POLICY, "X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer"}
 
 
 def mount_pages(app: App, endpoints: tuple[Endpoint, ...], streams: tuple[Stream, ...], ping: Handler) -> None:
-    """Add `/openapi.json`, `/docs` with its assets, and `/`: a page for browsers, `ping` for programs."""
+    """Add `/openapi.json`, `/docs` with its assets, and `/`: for browsers the operator's page, for programs `ping`."""
     description = cache(lambda: msgspec.json.encode(document(endpoints, streams)))
 
     async def openapi_json(_: Request) -> HTTPResponse:
@@ -67,7 +60,7 @@ def mount_pages(app: App, endpoints: tuple[Endpoint, ...], streams: tuple[Stream
 
     async def first(request: Request) -> HTTPResponse | None:
         if "text/html" in request.headers.get("accept", ""):
-            return HTTPResponse(_FIRST, headers=SECURE, content_type="text/html; charset=utf-8")
+            return to_page(PATH)
         return await ping(request)
 
     async def docs(_: Request) -> HTTPResponse:

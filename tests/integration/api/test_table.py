@@ -14,7 +14,8 @@ from sanic_qserver.http.decode import Decoder
 from sanic_qserver.scopes import DESCRIPTIONS, Scope
 from sanic_qserver.structs.requests import Params
 
-PUBLIC_PATHS = {"healthz", "readyz", "openapi.json", "api/openapi.json", "docs", "docs/assets/<name:str>"}
+PUBLIC_PATHS = {"healthz", "readyz", "openapi.json", "api/openapi.json", "docs", "docs/assets/<name:str>",
+                "ui", "ui/", "ui/static/<name:str>"}  # fmt: skip
 # Answered by a page for browsers and by the row "/ping" for programs.
 FIRST_PAGE = ""
 

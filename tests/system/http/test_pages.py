@@ -76,12 +76,6 @@ async def test_no_page_names_anything_on_another_host(client):
         assert (await client.get(f"/docs/assets/{missing}")).status_code == 404
 
 
-async def test_browsers_get_a_page_at_the_root_and_programs_get_ping(client):
-    page = await client.get("/", headers={"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"})
-    assert page.headers["content-type"].startswith("text/html")
-    assert (await client.get("/", headers={"Accept": "*/*"})).json()["msg"].startswith("RE Manager")
-
-
 @pytest.mark.slow
 def test_the_documentation_shows_in_a_browser_whose_network_is_cut(served, folder):
     needs(CHROMIUM)

@@ -1,0 +1,82 @@
+"""`/ui` and the files under `/ui/static`: read once, sent with an ETag, nothing loaded from elsewhere.
+
+Addresses are relative throughout, so the page works under any path prefix. It holds no data: who may see and do what is
+decided by the calls that it makes.
+"""
+
+import hashlib
+import html
+from importlib.resources import files
+
+from sanic import HTTPResponse, Request
+
+from sanic_qserver.errors import NotFound
+from sanic_qserver.http.application import App
+from sanic_qserver.http.errors import respond
+from sanic_qserver.http.server.response import Reply
+from sanic_qserver.texts import Text
+
+PATH = "ui"
+KINDS = {".html": "text/html; charset=utf-8", ".js": "text/javascript; charset=utf-8",
+         ".css": "text/css; charset=utf-8", ".svg": "image/svg+xml"}  # fmt: skip
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; "
+    "base-uri 'none'; form-action 'self'; frame-ancestors 'none'; "
+    "require-trusted-types-for 'script'; trusted-types 'none'"  # Nothing may turn text into markup.
+)
+SECURE = {
+    "Content-Security-Policy": POLICY,
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cache-Control": "no-cache",  # Ask each time; 304 while nothing changed.
+}
+
+
+class Page:
+    """A file as it is sent."""
+
+    def __init__(self, name: str, body: bytes) -> None:
+        self.body = body
+        self.kind = KINDS[name[name.rindex(".") :]]
+        self.fields = {**SECURE, "ETag": f'"{hashlib.sha256(body).hexdigest()[:32]}"'}
+
+    def answer(self, request: Request) -> HTTPResponse:
+        """The file, or 304 for who has it."""
+        is_known = self.fields["ETag"] in request.headers.get("if-none-match", "")
+        return Reply(b"" if is_known else self.body, 304 if is_known else 200, self.fields, self.kind)
+
+
+def load_pages(title: str) -> dict[str, Page]:
+    """The files by name; `index.html` says the title of the instrument."""
+    folder = files("sanic_qserver.http.ui") / "static"
+    bodies = {
+        entry.name: entry.read_bytes() for entry in folder.iterdir() if entry.name[entry.name.rfind(".") :] in KINDS
+    }
+    bodies["index.html"] = bodies["index.html"].replace(b"{{title}}", html.escape(title).encode())
+    return {name: Page(name, body) for name, body in bodies.items()}
+
+
+def mount_ui(app: App, title: str) -> None:
+    """Add `/ui` and what it loads."""
+    pages = load_pages(title)
+
+    async def ui(request: Request) -> HTTPResponse:
+        return pages["index.html"].answer(request)
+
+    async def ui_slash(_: Request) -> HTTPResponse:
+        return to_page(f"../{PATH}")
+
+    async def ui_file(request: Request, name: str) -> HTTPResponse:
+        if name not in pages or name == "index.html":
+            return respond(NotFound(f"{Text.NOT_FOUND}: there is nothing at this path"), request)
+        return pages[name].answer(request)
+
+    ways = ["GET", "HEAD"]
+    app.add_route(ui, f"/{PATH}", methods=ways, name="ui", strict_slashes=True, ignore_body=True)
+    app.add_route(ui_slash, f"/{PATH}/", methods=ways, name="ui_slash", strict_slashes=True, ignore_body=True)
+    app.add_route(ui_file, f"/{PATH}/static/<name:str>", methods=ways, name="ui_file", ignore_body=True)
+
+
+def to_page(relative: str) -> HTTPResponse:
+    """Send a browser to the page by a relative address: a proxy's path prefix is not known here."""
+    return HTTPResponse(b"", 302, headers={**SECURE, "Location": relative})

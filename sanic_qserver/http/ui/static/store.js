@@ -1,0 +1,347 @@
+// One store of what is so, fed by the server's events. Panels listen to topics and read; they never write here.
+import { ask, get, secrets } from "./api.js";
+import { T } from "./texts.js";
+
+const LINES_KEPT = 10_000;
+const HISTORY_PAGE = 300;
+const SILENCE_MS = 30_000;
+
+/** @type {{connection: string, isAvailable: boolean, status: any, queue: any[], running: any, history: any[], historyTotal: number, runs: any[], lock: any, lines: string[], firstLine: number, me: {names: Set<string>, roles: string[], scopes: Set<string>, label: string, isKnown: boolean, info: any}, plans: Record<string, any>|null, devices: Record<string, any>|null, proposals: any[], proposalsSeen: boolean}} */
+export const state = {
+  connection: "connecting",
+  isAvailable: true,
+  status: null,
+  queue: [],
+  running: null,
+  history: [],
+  historyTotal: 0,
+  runs: [],
+  lock: null,
+  lines: [],
+  firstLine: 0,
+  me: { names: new Set(), roles: [], scopes: new Set(), label: "", isKnown: false, info: null },
+  plans: null,
+  devices: null,
+  proposals: [],
+  proposalsSeen: false,
+};
+
+/** @type {Map<string, Set<() => void>>} */
+const listeners = new Map();
+/** @type {Set<string>} */
+const changed = new Set();
+let isScheduled = false;
+
+/** Call `listener` after changes of any of the topics, and now. @param {string} topics by space @param {() => void} listener */
+export function on(topics, listener) {
+  for (const topic of topics.split(" ")) {
+    const all = listeners.get(topic) ?? new Set();
+    listeners.set(topic, all.add(listener));
+  }
+  listener();
+}
+
+/** Tell the listeners, all topics of a moment at once. @param {...string} topics */
+export function tell(...topics) {
+  for (const topic of topics) changed.add(topic);
+  if (isScheduled) return;
+  isScheduled = true;
+  if (document.hidden) setTimeout(flush, 200);
+  else requestAnimationFrame(flush);
+}
+
+function flush() {
+  isScheduled = false;
+  const due = new Set([...changed].flatMap((topic) => [...(listeners.get(topic) ?? [])]));
+  changed.clear();
+  for (const listener of due) listener();
+}
+
+/** May the caller? One of the scopes is enough. @param {...string} scopes */
+export const may = (...scopes) => scopes.some((scope) => state.me.scopes.has(scope));
+
+/** Whether the item is the caller's own. @param {any} item */
+export const isMine = (item) => state.me.names.has(String(item?.user ?? "").toLowerCase());
+
+/** Learn who asks and what they may. */
+export async function learnMe() {
+  const told = await ask("GET", "auth/scopes", undefined, { isLogin: true });
+  const isAnonymous = told.roles.length === 0 || told.roles.includes("unauthenticated_public");
+  const info = isAnonymous ? null : await ask("GET", "auth/whoami", undefined, { isLogin: true });
+  const ids = (info?.identities ?? []).map((/** @type {any} */ one) => one.id);
+  const names = [...ids, ...told.roles.filter((/** @type {string} */ role) => role.startsWith("unauthenticated"))];
+  state.me = {
+    names: new Set(names.map((name) => String(name).toLowerCase())),
+    roles: told.roles,
+    scopes: new Set(told.scopes),
+    label: info ? ids.join(", ") || info.uuid : T.anonymous,
+    isKnown: info !== null,
+    info,
+  };
+  if (state.me.scopes.has("write:queue:edit"))
+    for (const covered of ["write:queue:edit:own", "write:proposals", "write:proposals:decide"]) state.me.scopes.add(covered);
+  tell("me");
+  return told.scopes.length > 0;
+}
+
+// Events
+
+/** @type {EventSource|null} */
+let source = null;
+let lastId = "";
+let lastHeard = 0;
+let tries = 0;
+/** @type {any} */
+let retryTimer = 0;
+
+/** Begin to follow. Again after a login: then everything begins anew. */
+export async function follow() {
+  clearTimeout(retryTimer);
+  source?.close();
+  const query = new URLSearchParams();
+  if (lastId) query.set("since", lastId);
+  try {
+    if (secrets.key) query.set("ticket", (await ask("POST", "auth/ticket", {}, {})).ticket);
+  } catch {
+    return again();
+  }
+  const mine = new EventSource(`api/events?${query}`);
+  source = mine;
+  mine.onmessage = (message) => {
+    if (source !== mine) return;
+    lastHeard = Date.now();
+    if (message.lastEventId) lastId = message.lastEventId;
+    hear(JSON.parse(message.data));
+  };
+  mine.onerror = () => {
+    if (source !== mine) return;
+    setConnection(state.status ? "lost" : "connecting");
+    mine.close();
+    again();
+  };
+}
+
+/** Forget what was seen, for another person. */
+export function forget() {
+  lastId = "";
+  Object.assign(state, { queue: [], running: null, history: [], lines: [], firstLine: 0, runs: [], lock: null, plans: null, devices: null, proposals: [] });
+  tell("queue", "running", "history", "console", "runs", "lock", "plans", "devices", "proposals");
+}
+
+function again() {
+  clearTimeout(retryTimer);
+  retryTimer = setTimeout(async () => {
+    try {
+      await get("auth/scopes"); // Whether the session is still good: this asks for a login if not.
+      if (!(await learnMe())) await ask("GET", "status");
+      await follow();
+    } catch {
+      again();
+    }
+  }, Math.min(400 * 2 ** tries++, 5000));
+}
+
+setInterval(() => {
+  if (source && source.readyState === EventSource.OPEN && Date.now() - lastHeard > SILENCE_MS) {
+    setConnection("lost");
+    source.close();
+    again();
+  }
+}, 5000);
+
+/** @param {string} to */
+function setConnection(to) {
+  if (state.connection === to) return;
+  state.connection = to;
+  tell("connection", "status");
+}
+
+/** @param {any} event */
+function hear(event) {
+  const heard = /** @type {any} */ (topics)[event.topic];
+  heard?.(event.type, event.data, event);
+}
+
+const topics = {
+  /** @param {string} type @param {any} data */
+  stream(type, data) {
+    if (type === "hello") {
+      tries = 0;
+      setConnection("live");
+      if (!data.continued) {
+        void fillConsole();
+        void fetchProposals();
+      }
+    } else if (type === "dropped") addLines(`${T.dropped(data.count)}\n`);
+    else if (type === "gap" && (data.topics ?? []).includes("console") && state.lines.length) addLines(`${T.gap}\n`);
+  },
+  /** @param {string} type @param {any} data */
+  status(type, data) {
+    if (type === "changed") state.status = { ...state.status, ...data.changed };
+    else if (type === "snapshot" || type === "available") state.status = data;
+    state.isAvailable = type !== "unavailable";
+    tell("status");
+  },
+  /** @param {string} type @param {any} data */
+  queue(type, data) {
+    const queue = state.queue;
+    const uid = data.item_uid;
+    const at = type === "snapshot" ? -1 : queue.findIndex((item) => item.item_uid === uid);
+    const take = () => (at >= 0 ? queue.splice(at, 1)[0] : null);
+    const put = (/** @type {any} */ item) => {
+      if (!item) return;
+      const before = data.after_uid ? queue.findIndex((one) => one.item_uid === data.after_uid) : -1;
+      if (data.after_uid && before < 0) queue.push(item);
+      else queue.splice(before + 1, 0, item);
+    };
+    if (type === "snapshot") {
+      state.queue = data.items;
+      state.running = data.running_item?.item_uid ? data.running_item : null;
+    } else if (type === "item_added") {
+      take();
+      put(data.item);
+    } else if (type === "item_moved") put(take());
+    else if (type === "item_updated" && at >= 0) queue[at] = data.item;
+    else if (type === "item_removed") take();
+    else if (type === "item_started") {
+      take();
+      state.running = data.item;
+    } else if (type === "item_finished" && state.running?.item_uid === uid) state.running = null;
+    tell("queue", "running");
+  },
+  /** @param {string} type @param {any} data */
+  history(type, data) {
+    if (type === "item_added") {
+      state.history.push(data.item);
+      state.historyTotal += 1;
+      tell("history");
+    } else if (type === "snapshot") void fetchHistory(data.items_in_history);
+    else if (type === "items_removed") void fetchHistory();
+  },
+  /** @param {string} type @param {any} data */
+  console(type, data) {
+    if (type === "output") addLines(data.text);
+  },
+  /** @param {string} type @param {any} data */
+  runs(type, data) {
+    if (type === "snapshot") state.runs = data.run_list;
+    else if (data.run) {
+      const others = state.runs.filter((run) => run.uid !== data.run.uid);
+      state.runs = [...others, data.run];
+    }
+    tell("runs");
+  },
+  /** @param {string} _ @param {any} data */
+  lock(_, data) {
+    state.lock = data.lock_info;
+    tell("lock", "status");
+  },
+  plans() {
+    void fetchPlans();
+  },
+  devices() {
+    void fetchDevices();
+  },
+  proposals() {
+    void fetchProposals();
+  },
+};
+
+// What events only announce
+
+/** @param {number} [total] */
+async function fetchHistory(total) {
+  try {
+    let count = total;
+    if (count === undefined) count = (await get("history/get?offset=0&limit=0")).total;
+    const offset = Math.max(0, (count ?? 0) - HISTORY_PAGE);
+    const reply = await get(`history/get?offset=${offset}&limit=${HISTORY_PAGE * 2}`);
+    state.history = reply.items ?? [];
+    state.historyTotal = reply.total ?? state.history.length;
+  } catch {
+    state.history = [];
+  }
+  tell("history");
+}
+
+/** Fetch the page before what is there. */
+export async function fetchOlder() {
+  const there = state.historyTotal - state.history.length;
+  const offset = Math.max(0, there - HISTORY_PAGE);
+  const reply = await get(`history/get?offset=${offset}&limit=${there - offset}`);
+  state.history = [...reply.items, ...state.history];
+  tell("history");
+}
+
+export async function fetchPlans() {
+  try {
+    state.plans = (await get("plans/allowed/schema")).plans ?? {};
+  } catch {
+    state.plans = {};
+  }
+  tell("plans");
+}
+
+export async function fetchDevices() {
+  try {
+    state.devices = (await get("devices/allowed")).devices_allowed ?? {};
+  } catch {
+    state.devices = {};
+  }
+  tell("devices");
+}
+
+export async function fetchProposals() {
+  if (!may("write:proposals", "write:proposals:decide", "write:queue:edit")) return;
+  try {
+    state.proposals = (await get("proposals?limit=200")).proposals ?? [];
+    state.proposalsSeen = true;
+  } catch {
+    state.proposals = [];
+  }
+  tell("proposals");
+}
+
+// The console
+
+let isLineOpen = false;
+
+/** Put text behind what is there. A carriage return begins the line anew. @param {string} text */
+function addLines(text) {
+  const lines = state.lines;
+  const parts = text.split("\n");
+  parts.forEach((part, at) => {
+    const isLast = at === parts.length - 1;
+    if (isLast && part === "") {
+      if (parts.length > 1) isLineOpen = false;
+      return;
+    }
+    const whole = isLineOpen && at === 0 ? lines.pop() + part : part;
+    const pieces = whole.replace(/\r+$/, "").split("\r");
+    lines.push(pieces[pieces.length - 1]);
+    isLineOpen = isLast;
+  });
+  if (lines.length > LINES_KEPT + 500) {
+    const surplus = lines.length - LINES_KEPT;
+    lines.splice(0, surplus);
+    state.firstLine += surplus;
+  }
+  tell("console");
+}
+
+/** What was written before the page was opened, in front of what came since. */
+async function fillConsole() {
+  if (!may("read:console")) return;
+  try {
+    const { text } = await get("console_output?nlines=1000");
+    const old = text ? text.replace(/\n$/, "").split("\n") : [];
+    const since = state.lines;
+    if (state.firstLine > 0 || since.length > 2000) return;
+    let common = Math.min(old.length, since.length);
+    while (common > 0 && !old.slice(-common).every((/** @type {string} */ line, /** @type {number} */ at) => line === since[at])) common -= 1;
+    state.lines = [...old.slice(0, old.length - common), ...since];
+    tell("console");
+  } catch {
+    // The events bring what comes.
+  }
+}
