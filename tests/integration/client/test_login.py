@@ -1,0 +1,125 @@
+"""Logins and profiles: where secrets are kept, where they go, and how they are refreshed."""
+
+import io
+import json
+import os
+
+import pytest
+from logins import PASSWORDS, settings
+from qsctl import Qsctl
+from servers import Served, app_of
+
+
+@pytest.fixture
+def staff(make_config, tmp_path):
+    """A server where people log in."""
+    served = Served(app_of(make_config(**settings(tmp_path))))
+    yield served
+    served.close()
+
+
+@pytest.fixture
+def qsctl(tmp_path, monkeypatch, capsys):
+    return Qsctl(tmp_path / "state", monkeypatch, capsys)
+
+
+def log_in(qsctl, staff, monkeypatch, name="bob", *more):
+    monkeypatch.setattr("sys.stdin", io.StringIO(PASSWORDS.get(name, name) + "\n"))
+    return qsctl("login", staff.url, "--username", name, "--password-stdin", *more)
+
+
+def kept(qsctl, name="default"):
+    file = qsctl.folder / "qsctl" / f"profile-{name}.json"
+    return file, json.loads(file.read_text())
+
+
+def test_a_login_is_kept_for_its_owner_only_and_used(qsctl, staff, monkeypatch):
+    ran = log_in(qsctl, staff, monkeypatch)
+    assert ran.code == 0, ran.err
+    file, profile = kept(qsctl)
+    assert os.stat(file).st_mode & 0o777 == 0o600
+    assert os.stat(file.parent).st_mode & 0o777 == 0o700
+    assert profile["refresh_token"]
+    assert profile["refresh_token"] not in ran.out + ran.err
+    assert "bob" in qsctl.ok("whoami").out
+    assert qsctl.ok("whoami", "--json").records[0]["roles"] == ["user"]
+
+
+def test_an_expired_token_is_refreshed_by_itself(qsctl, staff, monkeypatch):
+    log_in(qsctl, staff, monkeypatch)
+    file, before = kept(qsctl)
+    file.write_text(json.dumps({**before, "access_ends_at": 0}))
+    qsctl.ok("whoami")
+    assert kept(qsctl)[1]["refresh_token"] != before["refresh_token"]
+    qsctl.ok("whoami")
+
+
+def test_a_session_that_has_ended_says_so_and_ends_with_3(qsctl, staff, monkeypatch):
+    log_in(qsctl, staff, monkeypatch)
+    file, profile = kept(qsctl)
+    headers = {"Authorization": f"Bearer {profile['access_token']}"}
+    assert staff.client.post("/api/auth/logout", headers=headers).status_code == 200
+    file.write_text(json.dumps({**profile, "access_ends_at": 0}))
+    ran = qsctl("whoami")
+    assert ran.code == 3
+    assert "session has ended" in ran.err
+    assert f"qsctl login {staff.url}" in ran.err
+
+
+def test_logging_out_ends_the_session_and_forgets_the_login(qsctl, staff, monkeypatch):
+    log_in(qsctl, staff, monkeypatch)
+    file, profile = kept(qsctl)
+    qsctl.ok("logout")
+    assert not file.exists()
+    headers = {"Authorization": f"Bearer {profile['access_token']}"}
+    assert staff.client.get("/api/auth/whoami", headers=headers).status_code == 401
+
+
+def test_a_wrong_password_ends_with_3_and_keeps_nothing(qsctl, staff, monkeypatch):
+    monkeypatch.setattr("sys.stdin", io.StringIO("wrong\n"))
+    ran = qsctl("login", staff.url, "--username", "bob", "--password-stdin")
+    assert ran.code == 3
+    assert "wrong" not in ran.out + ran.err
+    assert qsctl.ok("profile", "list", "--json").records == []
+
+
+def test_without_a_terminal_nobody_is_asked_for_a_password(qsctl, staff):
+    ran = qsctl("login", staff.url)
+    assert ran.code == 2
+    assert "--password-stdin" in ran.err
+
+
+def test_profiles_are_named_and_chosen(qsctl, staff, monkeypatch):
+    log_in(qsctl, staff, monkeypatch, "alice", "--profile", "chief")
+    log_in(qsctl, staff, monkeypatch, "bob", "--profile", "guest")
+    assert "alice" in qsctl.ok("whoami", "--profile", "chief").out
+    assert "bob" in qsctl.ok("whoami").out
+    qsctl.ok("profile", "use", "chief")
+    assert "alice" in qsctl.ok("whoami").out
+    listed = {one["name"]: one["is_current"] for one in qsctl.ok("profile", "list", "--json").records}
+    assert listed == {"chief": True, "guest": False}
+    assert qsctl("whoami", "--profile", "nobody").code == 2
+
+
+def test_a_login_goes_to_its_own_server_only(qsctl, staff, served, monkeypatch):
+    log_in(qsctl, staff, monkeypatch)
+    ran = qsctl("whoami", "--server", served.url)
+    assert ran.code == 3  # The other server was shown no token at all.
+    assert "Log in" in ran.err
+
+
+def test_a_key_is_made_used_from_a_file_listed_and_deleted(qsctl, staff, monkeypatch, tmp_path):
+    log_in(qsctl, staff, monkeypatch)
+    made = qsctl.ok("apikey", "create", "--scope", "read:status", "--days", "1", "--note", "screen", "--json").records[
+        0
+    ]
+    file = tmp_path / "key"
+    file.write_text(made["secret"] + "\n")
+    qsctl.ok("status", "--api-key-file", file)
+    denied = qsctl("queue", "list", "--api-key-file", file)
+    assert denied.code == 3
+    assert [one["note"] for one in qsctl.ok("apikey", "list", "--json").records] == ["screen"]
+    qsctl.ok("apikey", "delete", made["first_eight"])
+    refused = qsctl("status", "--api-key-file", file)
+    assert refused.code == 3
+    assert made["secret"] not in refused.err

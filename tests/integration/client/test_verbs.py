@@ -1,0 +1,171 @@
+"""Each verb, against a real server and RE Manager."""
+
+import json
+import os
+
+import pytest
+from conftest import KEY
+from policy_people import let_people_in
+from qsctl import Qsctl
+from servers import Served, app_of
+
+COUNT = {"item_type": "plan", "name": "count", "args": [["det1", "det2"]], "kwargs": {"num": 3}}
+SLOW = {"item_type": "plan", "name": "count", "args": [["det1"]], "kwargs": {"num": 40, "delay": 0.5}}
+
+
+def put(served, *items):
+    reply = served.client.post("/api/queue/item/add/batch", json={"items": list(items)}, headers=served.key).json()
+    assert reply["success"], reply
+    return [item["item_uid"] for item in reply["items"]]
+
+
+def test_the_status_is_shown_to_people_and_to_programs(qsctl):
+    text = qsctl.ok("status").out
+    assert "manager_state" in text
+    assert "status_uid" not in text
+    (record,) = qsctl.ok("--json", "status").records
+    assert record["manager_state"] == "idle"
+    assert "status_uid" in record
+
+
+def test_the_queue_is_listed_with_its_arguments(qsctl, served):
+    uid, other = put(served, COUNT, COUNT)
+    listed = qsctl.ok("queue", "list").out
+    assert uid in listed
+    assert '["det1", "det2"] num=3' in listed
+    records = qsctl.ok("queue", "list", "--json").records
+    assert [(one["position"], one["item_uid"]) for one in records] == [(0, uid), (1, other)]
+
+
+def test_the_queue_is_cleared_only_when_somebody_is_sure(qsctl, served):
+    put(served, COUNT)
+    asked = qsctl("queue", "clear")
+    assert asked.code == 2
+    assert "--yes" in asked.err
+    assert len(qsctl.ok("queue", "list", "--json").records) == 1
+    qsctl.ok("queue", "clear", "--yes")
+    assert qsctl.ok("queue", "list", "--json").records == []
+
+
+def test_the_mode_of_the_queue_is_set_and_reset(qsctl):
+    assert qsctl.ok("queue", "mode", "--loop", "--json").records == [{"loop": True, "ignore_failures": False}]
+    assert qsctl.ok("queue", "mode", "--default", "--json").records == [{"loop": False, "ignore_failures": False}]
+    qsctl.ok("queue", "autostart", "off")
+    assert qsctl("queue", "autostart", "perhaps").code == 2
+
+
+def test_what_the_manager_refuses_ends_with_1_and_its_words(qsctl):
+    ran = qsctl("plan", "resume", "--json")
+    assert ran.code == 1
+    assert "not paused" in ran.error["text"]
+    assert ran.error["reply"]["success"] is False
+
+
+def test_plans_and_their_parameters_are_shown(qsctl):
+    assert "count" in [one["name"] for one in qsctl.ok("plans", "--json").records]
+    text = qsctl.ok("plans", "count").out
+    assert "detectors" in text
+    assert "(required)" in text
+    unknown = qsctl("plans", "cuont")
+    assert unknown.code == 2
+    assert "Did you mean count" in unknown.err
+
+
+def test_devices_are_listed(qsctl):
+    assert "det1" in [one["name"] for one in qsctl.ok("devices", "--json").records]
+    assert "readable" in qsctl.ok("devices").out
+
+
+def test_a_lock_keeps_others_out_until_its_key_comes(qsctl, tmp_path):
+    file = tmp_path / "lock.key"
+    assert qsctl("lock").code == 2
+    qsctl.ok("lock", "--queue", "--note", "alignment", "--lock-key-file", file)
+    assert os.stat(file).st_mode & 0o777 == 0o600
+    try:
+        locked = qsctl("queue", "clear", "--yes")
+        assert locked.code == 1
+        assert "--lock-key-file" in locked.err
+        qsctl.ok("queue", "clear", "--yes", "--lock-key-file", file)
+    finally:
+        qsctl.ok("unlock", "--lock-key-file", file)
+    qsctl.ok("queue", "clear", "--yes")
+
+
+@pytest.mark.slow
+def test_a_plan_is_paused_resumed_and_stopped_and_stands_in_the_history(open_worker, served):
+    qsctl = open_worker
+    (uid,) = put(served, SLOW)
+    qsctl.ok("queue", "start")
+    qsctl.ok("wait", "re_state=running", "--at-most", "30")
+    assert qsctl.ok("queue", "list", "--json").records[0]["is_running"]
+    for verb in (("resume",), ("stop",)):
+        qsctl.ok("plan", "pause", "--now")
+        qsctl.ok("wait", "paused", "--at-most", "30")
+        qsctl.ok("plan", *verb)
+        if verb == ("resume",):
+            qsctl.ok("wait", "re_state=running", "--at-most", "30")
+    qsctl.ok("wait", f"item_finished:{uid}", "--at-most", "30")
+    (record,) = qsctl.ok("history", "--json").records
+    assert (record["item_uid"], record["result"]["exit_status"]) == (uid, "stopped")
+    assert uid in qsctl.ok("history").out
+    assert qsctl.ok("console", "--lines", "200").out
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("verb", "status"), [("abort", "aborted"), ("halt", "halted")])
+def test_a_plan_is_aborted_or_halted(open_worker, served, verb, status):
+    (uid,) = put(served, SLOW)
+    open_worker.ok("queue", "start")
+    open_worker.ok("wait", "re_state=running", "--at-most", "30")
+    open_worker.ok("plan", "pause", "--now")
+    open_worker.ok("wait", "paused", "--at-most", "30")
+    open_worker.ok("plan", verb)
+    open_worker.ok("wait", f"item_finished:{uid}", "--at-most", "30")
+    assert open_worker.ok("history", "--json").records[0]["result"]["exit_status"] == status
+    open_worker.ok("wait", "idle", "--at-most", "30")
+
+
+def test_a_wait_that_is_not_met_in_time_ends_with_1(qsctl):
+    ran = qsctl("wait", "items_in_queue=12345", "--at-most", "0.2")
+    assert ran.code == 1
+    assert "is not so" in ran.err
+    assert qsctl("wait", "nonsense").code == 2
+
+
+def test_nobody_without_a_terminal_is_asked(qsctl):
+    assert qsctl("environment", "destroy").code == 2
+
+
+def test_a_role_without_the_scope_is_told_which_one_is_missing(make_config, tmp_path, monkeypatch, capsys):
+    policy = tmp_path / "permissions.yaml"
+    policy.write_text("users: {olga: {roles: observer}}\n")
+    served = Served(app_of(make_config(policy={"permissions": str(policy)})))
+    try:
+        let_people_in(served.app)
+        environment = {"QSERVER_HTTP_SERVER_URI": served.url, "QSERVER_HTTP_SERVER_API_KEY": "person:olga"}
+        qsctl = Qsctl(tmp_path, monkeypatch, capsys, **environment)
+        qsctl.ok("queue", "list")
+        for words in (["queue", "start"], ["queue", "clear", "--yes"], ["environment", "open"], ["plan", "halt"]):
+            ran = qsctl(*words, "--json")
+            assert ran.code == 3, words
+            assert ran.error["missing_scope"].startswith("write:")
+    finally:
+        served.close()
+
+
+def test_changes_are_followed_as_events(qsctl, served, tmp_path):
+    from qsctl import start
+
+    environment = {"QSERVER_HTTP_SERVER_URI": served.url, "QSERVER_API_KEY": KEY}
+    with start(tmp_path, "events", "queue", "--json", environment=environment) as process:
+        try:
+            seen = [json.loads(process.stdout.readline())]
+            while seen[-1]["type"] != "snapshot":
+                seen.append(json.loads(process.stdout.readline()))
+            (uid,) = put(served, COUNT)
+            while seen[-1]["type"] != "item_added":
+                seen.append(json.loads(process.stdout.readline()))
+            assert seen[-1]["data"]["item_uid"] == uid
+        finally:
+            process.terminate()
+            process.communicate(timeout=20)
