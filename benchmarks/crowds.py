@@ -21,7 +21,7 @@ import httpx
 from servers import Server, ours
 
 from sanic_qserver.demo import Instrument
-from sanic_qserver.http.stream.memory import GONE_S
+from sanic_qserver.http.stream.memory import TRIM_AFTER_S
 
 ITEM = {"item_type": "plan", "name": "count", "args": [["det1"]]}
 _UPGRADE = (
@@ -94,7 +94,7 @@ async def measure(args: argparse.Namespace) -> dict[str, object]:
                 came, added = await crowd(server, instrument, args.watchers, args.adders, args.seconds)
                 most = server.rss_mb
                 await clear(server)
-                await asyncio.sleep(GONE_S + 5)
+                await asyncio.sleep(TRIM_AFTER_S + 5)
                 sizes.append(server.rss_mb)
                 print(f"crowd {number}: {came / 1e6:.1f} MB to watchers, {added} items; "
                       f"{most:.1f} MB at its end, {sizes[-1]:.1f} MB after it", flush=True)  # fmt: skip

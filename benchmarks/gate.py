@@ -20,8 +20,8 @@ from servers import KEY, RATES
 from sanic_qserver.api.table import ENDPOINTS
 from sanic_qserver.app import create_app
 from sanic_qserver.config.settings import load
-from sanic_qserver.http.credentials import credential_of
-from sanic_qserver.http.request_id import request_id_of
+from sanic_qserver.http.credentials import read_credential
+from sanic_qserver.http.request_id import read_request_id
 from sanic_qserver.http.server.request import DirectRequest
 
 COUNT = 300  # Short enough to fit between the interruptions of a busy machine: the best of many counts.
@@ -74,8 +74,8 @@ async def main() -> None:
     one = request()
     await handler(one)
     await measured("make a request (Sanic's part)", request)
-    await measured("read the credential", lambda: credential_of(one))
-    await measured("request id", lambda: request_id_of(request()))
+    await measured("read the credential", lambda: read_credential(one))
+    await measured("request id", lambda: read_request_id(request()))
     await measured("gate: identify, scope, rates", lambda: app.ctx.gate.admit(one, row))
     await measured("whole closure", lambda: handler(one))
     response = await handler(one)

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import httpx
 
-from sanic_qserver.auth.providers.passwords import hasher_of
+from sanic_qserver.auth.providers.passwords import build_hasher
 from sanic_qserver.config.logins import PasswordsConfig
 from sanic_qserver.demo import Instrument, free_port
 
@@ -39,7 +39,7 @@ roles = ["user"]
 async def main(logins: int, seconds: float) -> None:
     with tempfile.TemporaryDirectory() as folder, Instrument(Path(folder)) as instrument:
         config = Path(folder) / "config.toml"
-        config.write_text(CONFIG.format(hash=hasher_of(PasswordsConfig()).hash("builder")))
+        config.write_text(CONFIG.format(hash=build_hasher(PasswordsConfig()).hash("builder")))
         port = free_port()
         command = [sys.executable, "-m", "sanic_qserver", "serve", "--config", str(config), "--port", str(port)]
         server = subprocess.Popen(

@@ -6,7 +6,7 @@
 Console lines come from a publisher in place of RE Manager's (which is started, and publishes nothing), so that the
 server is measured and not the manager. All lines have the same size, so that a watcher can check every byte that it
 gets cheaply: each watcher's checksum over all frames must be that of what was published, in order.
-CPU and memory are the server process's, from /proc. Watchers run in a process of their own, on the same machine.
+CPU and memory are the server process's, from /proc. Subscriptions run in a process of their own, on the same machine.
 """
 
 import argparse
@@ -27,7 +27,7 @@ import uvloop
 import zmq
 
 from sanic_qserver.demo import Instrument, Part, free_port
-from sanic_qserver.http.stream.memory import GONE_S
+from sanic_qserver.http.stream.memory import TRIM_AFTER_S
 
 KEY = "benchmark"
 TEXT = "line {number:08d} " + "x" * 70 + "\n"
@@ -240,7 +240,7 @@ def measure(instrument, folder, *, count, stalled, rate, seconds, reference=""):
     result = results.get()
     watching.join()
     checksum = sums.get()
-    time.sleep(GONE_S + 5)  # Then their memory is given back.
+    time.sleep(TRIM_AFTER_S + 5)  # Then their memory is given back.
     after_mb = usage(server.pid)[1]
     publisher.terminate()
     server.stop()

@@ -28,7 +28,7 @@ from sanic_qserver.http.gate import Gate
 from sanic_qserver.http.health import mount_operations
 from sanic_qserver.http.lifecycle import mount_policies
 from sanic_qserver.http.metrics import Metrics
-from sanic_qserver.http.router import handler_of, mount, mount_options
+from sanic_qserver.http.router import build_handler, mount, mount_options
 from sanic_qserver.http.server.connections import Connections
 from sanic_qserver.http.server.request import DirectRequest, FormRequest
 from sanic_qserver.http.stream.sse import mount_streams
@@ -100,7 +100,7 @@ def create_app(config: Config, *, name: str = "sanic_qserver") -> App:
     mount_blueprints(app, extensions.all("blueprints"), gate, bodies)
     mount_operations(app, services, gate)
     ping = next(row for row in endpoints if row.path == "/ping")
-    mount_pages(app, endpoints, streams, handler_of(ping, gate, bodies, services, metrics))
+    mount_pages(app, endpoints, streams, build_handler(ping, gate, bodies, services, metrics))
     mount_ui(app, config.server.title)
     mount_options(app)
     app.ctx.connections = Connections(

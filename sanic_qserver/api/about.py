@@ -25,7 +25,7 @@ _LINKS = {
 
 async def about(call: Call) -> bytes | Answer:
     """Ours; RE Manager's status before it, when RE Manager answers and the caller may read that."""
-    ours = msgspec.json.encode(about_of(call.services.logins))
+    ours = msgspec.json.encode(describe_logins(call.services.logins))
     if Scope.READ_STATUS not in call.access.scopes:
         return ours
     try:
@@ -35,7 +35,7 @@ async def about(call: Call) -> bytes | Answer:
     return ours if status == b"{}" else status[:-1] + b"," + ours[1:]
 
 
-def about_of(logins: Logins) -> AboutReply:
+def describe_logins(logins: Logins) -> AboutReply:
     """How to log in here."""
     providers = []
     for name, way in logins.ways.items():

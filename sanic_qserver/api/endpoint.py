@@ -54,7 +54,7 @@ Source = Callable[[Any], AsyncIterator[bytes] | Awaitable[Subscriber]]
 """Where a stream's messages come from: an iterator for each watcher, or one channel for all (`manager/live/`)."""
 
 
-def bytes_of(answer: bytes | Body | Answer) -> bytes:
+def get_json(answer: bytes | Body | Answer) -> bytes:
     """The reply as JSON, however it was served."""
     if isinstance(answer, bytes):
         return answer

@@ -53,7 +53,7 @@ def narrowed(row: Stream, params: Params) -> Stream:
     """The row as the gate must see it: with the scope of a topic that was asked for.
 
     Of one that the anonymous may not see, if there is: then the gate waits for a credential. The others are seen to
-    by `topics_of`.
+    by `read_topics`.
     """
     named = sorted(topics_named(cast("EventsWatch", params)), key=lambda topic: topic == "status")
     return replace(row, scope=SCOPES[named[0]], any_scope=INSTEAD.get(named[0], ())) if named else row
@@ -67,7 +67,7 @@ def topics_named(params: EventsWatch) -> list[str]:
     return named
 
 
-def topics_of(params: EventsWatch, access: Access) -> frozenset[str]:
+def read_topics(params: EventsWatch, access: Access) -> frozenset[str]:
     """The topics to watch: those asked for, or all that the caller may. Raises ScopeMissing or NotAuthenticated."""
     named = topics_named(params)
     for topic in named:
@@ -82,7 +82,7 @@ def topics_of(params: EventsWatch, access: Access) -> frozenset[str]:
 async def events(call: Call) -> Subscriber:
     """Stream everything that changes, as numbered events that one can continue from."""
     params = cast("EventsWatch", call.params)
-    watched = topics_of(params, call.access)
+    watched = read_topics(params, call.access)
     topics = routes_of(watched, call.access)
     live = call.services.live
     end = await live.state.want(watched - {"proposals"})  # Proposals are told whether or not somebody watches.

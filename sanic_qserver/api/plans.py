@@ -47,7 +47,7 @@ def reduced_plan(plan: dict[str, Any]) -> dict[str, Any]:
 
 def _reduced_parameter(parameter: dict[str, Any]) -> dict[str, Any]:
     reduced: dict[str, Any] = {key: parameter[key] for key in ("name", "kind", "description") if key in parameter}
-    reduced |= _type_of(parameter.get("annotation") or {})
+    reduced |= _name_type(parameter.get("annotation") or {})
     default = _literal(parameter.get("default"))
     reduced["is_optional"] = default is not msgspec.UNSET
     if reduced["is_optional"]:
@@ -58,7 +58,7 @@ def _reduced_parameter(parameter: dict[str, Any]) -> dict[str, Any]:
     return reduced
 
 
-def _type_of(annotation: dict[str, Any]) -> dict[str, Any]:
+def _name_type(annotation: dict[str, Any]) -> dict[str, Any]:
     kind = annotation.get("type", "").lower()
     found: dict[str, Any] = {}
     groups = [annotation.get(group) or {} for group in ("devices", "plans", "enums")]

@@ -19,7 +19,7 @@ from sanic_qserver.structs.identity import Principal
 
 def hash_password(config: ConfigFile = None) -> None:
     """Print the hash of a password, for [auth.providers.users]. Asks for it, or reads a line from a pipe."""
-    from sanic_qserver.auth.providers.passwords import hasher_of  # noqa: PLC0415  # argon2, for this command only
+    from sanic_qserver.auth.providers.passwords import build_hasher  # noqa: PLC0415  # argon2, for this command only
 
     if sys.stdin.isatty():
         password = getpass.getpass("Password: ")
@@ -29,7 +29,7 @@ def hash_password(config: ConfigFile = None) -> None:
         password = sys.stdin.readline().rstrip("\n")
     if not password:
         raise ConfigError("an empty password lets nobody in")
-    print(hasher_of(load(config).auth.passwords).hash(password))
+    print(build_hasher(load(config).auth.passwords).hash(password))
 
 
 def apikey(
@@ -91,7 +91,7 @@ async def _apikey(
             if known is None:
                 _check_provider(config, owner)
             if known is None and owner.provider == "service":
-                known = await accounts.store.identity_of(await accounts.store.add_service(owner.name, note))
+                known = await accounts.store.find_identity(await accounts.store.add_service(owner.name, note))
             known = known or await accounts.store.remember(owner)
             made = await accounts.keys.make(known, scopes, note or None, None if days is None else days * 86_400)
             print(made.secret)

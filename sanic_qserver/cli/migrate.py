@@ -46,13 +46,13 @@ def migrate(
 
 def _hashed(sections: dict[str, Any]) -> Iterator[str]:
     """Put hashes in place of plain passwords; say what else to look at."""
-    from sanic_qserver.auth.providers.passwords import hasher_of  # noqa: PLC0415
+    from sanic_qserver.auth.providers.passwords import build_hasher  # noqa: PLC0415
     from sanic_qserver.config.logins import PasswordsConfig  # noqa: PLC0415
 
     for provider in sections.get("auth", {}).get("providers", []):
         for name, password in provider.get("users", {}).items():
             if not str(password).startswith("${"):
-                provider["users"][name] = hasher_of(PasswordsConfig()).hash(str(password))
+                provider["users"][name] = build_hasher(PasswordsConfig()).hash(str(password))
                 yield f"The password of '{name}' was plain; its hash stands in its place."
         if provider["kind"] == "ldap" and not provider.get("verify_certificate", True):
             yield f"'{provider['name']}' does not check the directory's certificate: set verify_certificate = true."

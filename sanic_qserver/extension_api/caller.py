@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 
 from sanic_qserver.api.call import Call
-from sanic_qserver.api.endpoint import bytes_of, stamped
+from sanic_qserver.api.endpoint import get_json, stamped
 from sanic_qserver.errors import BadArguments, ScopeMissing
 
 
@@ -41,5 +41,5 @@ class CallerManager:
         # Without headers: an Idempotency-Key belongs to the whole request, not to each call that it makes.
         call = replace(self._call, endpoint=row, params=sent, headers={}, unknown={}, files={}, path_args={})
         answer = await row.serve(call)
-        reply: dict[str, Any] = msgspec.json.decode(bytes_of(answer))
+        reply: dict[str, Any] = msgspec.json.decode(get_json(answer))
         return reply

@@ -19,7 +19,7 @@ from sanic_qserver.http.bodies import Bodies
 from sanic_qserver.http.errors import respond
 from sanic_qserver.http.gate import Gate
 from sanic_qserver.http.request_id import REQUEST_ID
-from sanic_qserver.http.server.connection import connection_of
+from sanic_qserver.http.server.connection import find_connection
 from sanic_qserver.middleware.audit.recording import audited, denials_audited
 
 log = logging.getLogger("sanic_qserver.extensions")
@@ -56,7 +56,7 @@ def mount_blueprints(app: App, blueprints: Iterable[MountedBlueprint], gate: Gat
             }
             route.ctx.row = next(iter(rows.values()))
             route.extra.ignore_body = True  # Sanic would read the body before the gate has decided.
-            admit = _gate_of(rows, gate, bodies, is_stream=hasattr(route.handler, "is_stream"))
+            admit = _build_admission(rows, gate, bodies, is_stream=hasattr(route.handler, "is_stream"))
             app.register_named_middleware(admit, [route.name], "request", priority=FIRST)
             app.register_named_middleware(_releasing(bodies), [route.name], "response")
             if not _is_websocket(route.handler):
@@ -67,7 +67,7 @@ def _is_websocket(handler: Callable[..., Any]) -> bool:
     return isinstance(handler, functools.partial) and handler.func.__name__ == "_websocket_handler"
 
 
-def _gate_of(
+def _build_admission(
     rows: Rows, gate: Gate, bodies: Bodies, *, is_stream: bool
 ) -> Callable[[Request], Coroutine[Any, Any, HTTPResponse | None]]:
     first = next(iter(rows.values()))
@@ -85,7 +85,7 @@ def _gate_of(
             bodies.limit(request, row.max_body_bytes)
             return respond(error, request)
         if request.route is not None and getattr(request.route.handler, "is_stream", False):
-            connection_of(request).exempt()
+            find_connection(request).exempt()
         request.ctx.access = call.access
         request.ctx.verdict = verdict
         request.ctx.call = call

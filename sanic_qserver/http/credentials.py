@@ -28,7 +28,7 @@ _IN_PROTOCOL = {
 }
 
 
-def credential_of(request: Request) -> Credential:
+def read_credential(request: Request) -> Credential:
     """What the request carries. Raises NotAuthenticated (401) for one that is too long to be good."""
     query = request.query_string
     if query and ("api_key=" in query or "access_token=" in query or "ticket=" in query):

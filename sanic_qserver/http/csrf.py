@@ -80,7 +80,7 @@ class Browsers:
     def _csrf(self, credential: Credential, access: Access) -> str:
         session = access.principal.session_id
         if session and self._logins.has_accounts:
-            return self._logins.accounts.sessions.csrf_of(session)
+            return self._logins.accounts.sessions.derive_csrf(session)
         return self._logins.single_user.csrf(credential.value) if self._logins.single_user is not None else "none"
 
 

@@ -26,7 +26,7 @@ from sanic_qserver.errors import (
     Overloaded,
     UnreadableBody,
 )
-from sanic_qserver.http.request_id import REQUEST_ID, request_id_of
+from sanic_qserver.http.request_id import REQUEST_ID, read_request_id
 from sanic_qserver.texts import Text
 
 log = logging.getLogger("sanic_qserver.http")
@@ -51,7 +51,7 @@ def problem(error: GatewayError, request_id: str) -> dict[str, Any]:
 
 def respond(error: Exception, request: Request) -> HTTPResponse:
     """The response for any exception. What is not a GatewayError or Sanic's own is masked and logged."""
-    request_id = request_id_of(request)
+    request_id = read_request_id(request)
     known = as_gateway_error(error)
     if known is None:
         # The text of an unexpected error may hold secrets: it goes to the log, not to the client.

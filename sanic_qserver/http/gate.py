@@ -1,4 +1,4 @@
-"""The gate: who is it, may they, how often. For every row alike, HTTP or websocket; nothing reaches a row past it."""
+"""The gate: authentication, authorization and rate limits, for every row alike. Nothing reaches a row without it."""
 
 import time
 from collections.abc import AsyncIterator, Mapping
@@ -14,9 +14,9 @@ from sanic_qserver.api.services import Services
 from sanic_qserver.auth.providers.provider import Providers
 from sanic_qserver.auth.tokens.rejected import Rejected
 from sanic_qserver.errors import GatewayError, NotAuthenticated, ScopeMissing
-from sanic_qserver.http.credentials import credential_of
+from sanic_qserver.http.credentials import read_credential
 from sanic_qserver.http.csrf import AMBIENT, Browsers
-from sanic_qserver.http.request_id import request_id_of
+from sanic_qserver.http.request_id import read_request_id
 from sanic_qserver.manager.bodies import Body
 from sanic_qserver.middleware.audit.recording import record_denied, record_failed
 from sanic_qserver.policy.protocols import AccessPolicy, Attempt, RatePolicy, Verdict
@@ -28,7 +28,7 @@ from sanic_qserver.texts import Text
 _NO_PARAMS = NoParams()
 _NO_ARGS: Mapping[str, str] = {}
 _CACHE_SIZE = 10_000
-_CACHE_S = 1.0  # A decision is used this long before the provider and the policy are asked again.
+_CACHE_S = 1.0  # How long a decision is cached.
 
 _CredentialKey = tuple[CredentialKind, str, str]
 
@@ -75,7 +75,7 @@ class Gate:
             credential = Credential(kind=CredentialKind.ANONYMOUS, address=address)
         access: Access | None = None
         try:
-            credential = credential or credential_of(request)
+            credential = credential or read_credential(request)
             access = await self.identify(credential)
             if credential.kind in AMBIENT:
                 self.browsers.check(request, row, credential, access)
@@ -90,13 +90,13 @@ class Gate:
                 self.deny(request, row, access, error)
             raise
         return Call(
-            row, _NO_PARAMS, access, request_id_of(request), self._services, request.headers, path_args, address,
+            row, _NO_PARAMS, access, read_request_id(request), self._services, request.headers, path_args, address,
             query=request.query_string, check_again=partial(self._check_again, credential, row, access.principal),
         ), verdict  # fmt: skip
 
     def deny(self, request: Request, row: Endpoint | Stream, access: Access | None, error: GatewayError) -> None:
         """Record that somebody was not admitted."""
-        record_denied(self.audit, row, access, request.client_ip, request_id_of(request), error)
+        record_denied(self.audit, row, access, request.client_ip, read_request_id(request), error)
 
     def _check_scope(self, access: Access, row: Endpoint | Stream) -> None:
         if row.scope is not None and row.scope not in access.scopes and access.scopes.isdisjoint(row.any_scope):
@@ -109,7 +109,7 @@ class Gate:
         self._check_scope(access, row)
 
     async def serve(self, call: Call, serve: Serve) -> bytes | Body | Answer:
-        """Serve an admitted call, in a place of its own where requests in flight are counted."""
+        """Serve an admitted call. It holds a concurrency slot where requests in flight are limited."""
         if not self.rates.counts_requests:
             return await serve(call)
         try:
@@ -123,8 +123,8 @@ class Gate:
             self.rates.leave(ticket)
 
     @asynccontextmanager
-    async def place(self, call: Call) -> AsyncIterator[None]:
-        """A place under the concurrency rules, for as long as the body runs. Raises TooManyRequests."""
+    async def hold_slot(self, call: Call) -> AsyncIterator[None]:
+        """Hold a concurrency slot while the body runs. Raises TooManyRequests."""
         ticket = await self.rates.enter(_attempt(call.access, call.endpoint, call.address))
         try:
             yield
@@ -132,10 +132,10 @@ class Gate:
             self.rates.leave(ticket)
 
     def still_admitted(self, access: Access, row: Endpoint | Stream) -> bool:
-        """Whether the policy of this moment would let them in again. For what stays open: streams, websockets.
+        """Whether the current policy would admit them again. For open streams and websockets.
 
-        Ask about once a second; it takes microseconds. Nothing is counted. That the credential ends is no reason
-        to close: the official client opens its websocket with a key of 60 s and deletes the key at once.
+        Call it about once a second; it takes microseconds and charges nothing. An expired credential does not close a
+        stream: the official client opens its websocket with a key of 60 s, and deletes the key at once.
         """
         try:
             now = self.access.access_of(access.principal)
@@ -144,7 +144,7 @@ class Gate:
         return row.scope is None or row.scope in now.scopes or not now.scopes.isdisjoint(row.any_scope)
 
     async def identify(self, credential: Credential) -> Access:
-        """Who this is, and what they may do. Asked anew each second, and whenever policy or revocations change."""
+        """The caller and what they may do. Cached for a second, unless the policy or the revocations change."""
         key = (credential.kind, credential.value, credential.scheme)
         now = time.monotonic()
         version = (self.access.version, self.providers.version)
@@ -173,7 +173,7 @@ class Gate:
             raise
 
     def refuse(self, access: Access, scope: Scope) -> None:
-        """Say which scope is missing: 401 to the anonymous, who may log in, 403 to the known."""
+        """Say which scope is missing: 401 for anonymous callers, who can log in, 403 for others."""
         held = listed(access.scopes)
         detail = f"{Text.NOT_ENOUGH_PERMISSIONS}. Requires scopes ['{scope}']. Request had scopes {held}"
         if access.principal.provider == PUBLIC.provider and access.principal.name == PUBLIC.name:

@@ -8,7 +8,7 @@ from sanic import HTTPResponse, Request
 from sanic_qserver.api.services import Services
 from sanic_qserver.errors import GatewayError
 from sanic_qserver.http.application import App
-from sanic_qserver.http.credentials import credential_of
+from sanic_qserver.http.credentials import read_credential
 from sanic_qserver.http.gate import Gate
 from sanic_qserver.scopes import Scope
 
@@ -50,7 +50,7 @@ def mount_operations(app: App, services: Services, gate: Gate) -> None:
 
 async def _may_see_warnings(request: Request, gate: Gate) -> bool:
     try:
-        access = await gate.identify(credential_of(request))
+        access = await gate.identify(read_credential(request))
     except GatewayError:  # A probe with a bad key is told what all are told.
         return False
     return not access.scopes.isdisjoint(OPERATORS)

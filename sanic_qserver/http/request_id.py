@@ -11,7 +11,7 @@ _HARMLESS = re.compile(r"[A-Za-z0-9._:-]{1,128}").fullmatch
 _bits = random.Random().getrandbits  # noqa: S311
 
 
-def request_id_of(request: Request) -> str:
+def read_request_id(request: Request) -> str:
     """The id, made at the first question and kept with the request."""
     context = request.ctx.__dict__
     kept: str | None = context.get("request_id")

@@ -34,7 +34,7 @@ def mount(app: App, rows: Iterable[Endpoint], gate: Gate, bodies: Bodies, servic
         if isinstance(row, LinesEndpoint):
             handler = lines_handler(row, gate, bodies, services, metrics)
         else:
-            handler = handler_of(row, gate, bodies, services, metrics)
+            handler = build_handler(row, gate, bodies, services, metrics)
         for number, (verb, path) in enumerate(((row.verb, row.path), *row.aliases)):
             for prefix in PREFIXES if row.at_root else PREFIXES[:1]:
                 blueprint.add_route(
@@ -61,7 +61,7 @@ def mount_options(app: App) -> None:
     for number, (path, verbs) in enumerate(methods.items()):
         if "OPTIONS" not in verbs:
             app.add_route(
-                _options_of(verbs),
+                _build_options(verbs),
                 path,
                 methods=["OPTIONS"],
                 name=f"options_{number}",
@@ -70,7 +70,7 @@ def mount_options(app: App) -> None:
             )
 
 
-def _options_of(verbs: set[str]) -> Handler:
+def _build_options(verbs: set[str]) -> Handler:
     allow = ", ".join(sorted(verbs | {"OPTIONS"}))
 
     async def options(_: Request, **__: str) -> HTTPResponse:
@@ -79,7 +79,7 @@ def _options_of(verbs: set[str]) -> Handler:
     return options
 
 
-def handler_of(row: Endpoint, gate: Gate, bodies: Bodies, services: Services, metrics: Metrics) -> Handler:
+def build_handler(row: Endpoint, gate: Gate, bodies: Bodies, services: Services, metrics: Metrics) -> Handler:
     """The way of one request: gate, body, decode, stamp, serve, answer."""
     manager = services.config.manager
     decoder = Decoder(

@@ -7,7 +7,7 @@ from typing import Any
 from msgspec import structs
 
 from sanic_qserver.api.call import Call
-from sanic_qserver.api.endpoint import Answer, Endpoint, Serve, bytes_of
+from sanic_qserver.api.endpoint import Answer, Endpoint, Serve, get_json
 from sanic_qserver.manager.bodies import Body
 from sanic_qserver.middleware.hooks import ITEM_FIELDS, Hooks, Refused, Submission, refusal_reply
 
@@ -33,7 +33,7 @@ def hooked(hooks: Hooks, _: Endpoint, serve: Serve) -> Serve:
             return refusal_reply(submission.method, items, prepared)
         params = structs.replace(call.params, **{name: prepared if name == "items" else prepared[0]})
         answer = await serve(replace(call, params=params))
-        await hooks.report(bytes_of(answer), submission)
+        await hooks.report(get_json(answer), submission)
         return answer
 
     return hooked_serve

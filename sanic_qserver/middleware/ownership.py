@@ -67,7 +67,7 @@ class Queue(Struct, frozen=True):
         except (IndexError, KeyError):
             return None
 
-    def count_of(self, user: str) -> int:
+    def count_items(self, user: str) -> int:
         """How many items of a user wait."""
         return sum(item.user == user for item in self.items)
 

@@ -67,7 +67,7 @@ async def _check_queue(call: Call, count: int) -> None:
     most = call.access.quota.queue_items
     if most is None:
         return
-    waiting = (await read_queue(call)).count_of(call.access.user)
+    waiting = (await read_queue(call)).count_items(call.access.user)
     if waiting + count > most:
         raise TooManyRequests(
             f"Your quota allows {most} items in the queue; {waiting} are there, and this adds {count}",
@@ -77,12 +77,12 @@ async def _check_queue(call: Call, count: int) -> None:
 
 def within_quota(row: Endpoint, serve: Serve) -> Serve:
     """The layer QUOTA."""
-    count_of = _COUNTS[row.method]
+    count_items = _COUNTS[row.method]
     is_single = row.method == "queue_item_add"
 
     @functools.wraps(serve)
     async def checked(call: Call) -> bytes | Body | Answer:
-        count = count_of(call.params)
+        count = count_items(call.params)
         quota = call.access.quota
         if is_single and quota.queue_items is None:
             return await serve(call)

@@ -83,7 +83,7 @@ def _why(permissions: Permissions, role: str, scope: Scope, *, of_refusal: bool 
 
 
 def _grants(permissions: Permissions, principal: Principal, clock: Clock) -> Iterator[str]:
-    for one in permissions.grants_of(principal, clock):
+    for one in permissions.find_grants(principal, clock):
         path = ".".join(map(str, one.path))
         yield f"{', '.join(one.roles) or 'no role'} from {path} ({_place(permissions, one.path)})"
 

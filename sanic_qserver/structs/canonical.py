@@ -11,7 +11,7 @@ def folded(name: str) -> str:
 
 
 @lru_cache(4096)
-def network_of(address: str) -> str:
+def find_network(address: str) -> str:
     """The network whose tries are counted: an IPv4 address, or the /64 of an IPv6 address, which is one subscriber's.
 
     What is no address counts as it is.

@@ -110,7 +110,7 @@ async def show(call: Call) -> Answer:
 async def delete(call: Call) -> Answer:
     """Take one of the caller's keys away."""
     caller = caller_of(call)
-    return await _delete(call, cast("requests.ApiKeyDelete", call.params).first_eight, await _uuid_of(call, caller))
+    return await _delete(call, cast("requests.ApiKeyDelete", call.params).first_eight, await _find_uuid(call, caller))
 
 
 async def delete_for(call: Call) -> Answer:
@@ -124,7 +124,7 @@ async def _delete(call: Call, first_eight: str, owner_uuid: str) -> Answer:
     return private(DoneReply())
 
 
-async def _uuid_of(call: Call, caller: Principal) -> str:
+async def _find_uuid(call: Call, caller: Principal) -> str:
     if caller.uuid:
         return caller.uuid
     known = await call.services.logins.accounts.store.known(caller)
@@ -182,4 +182,4 @@ async def revoke_for(call: Call) -> Answer:
 
 
 async def _principal(call: Call) -> Known:
-    return await call.services.logins.accounts.store.identity_of(call.path_args["uuid"])
+    return await call.services.logins.accounts.store.find_identity(call.path_args["uuid"])

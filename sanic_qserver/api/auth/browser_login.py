@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 import msgspec
 
-from sanic_qserver.api.auth.cookies import LOGIN_COOKIE, base_url_of, cookie_text, cookies_of, is_secure
+from sanic_qserver.api.auth.cookies import LOGIN_COOKIE, build_cookies, cookie_text, find_base_url, is_secure
 from sanic_qserver.api.auth.session_opening import NO_STORE, open_session, private
 from sanic_qserver.api.call import Call
 from sanic_qserver.api.endpoint import Answer
@@ -69,7 +69,7 @@ async def device_start(call: Call) -> Answer:
     await one_time.put("device", device_code, value, expires_at)
     await one_time.put("user_code", letters, value, expires_at)
     user_code = f"{letters[:4]}-{letters[4:]}"
-    uri = f"{base_url_of(call)}/api/auth/provider/{name}/device_code"
+    uri = f"{find_base_url(call)}/api/auth/provider/{name}/device_code"
     complete = f"{uri}?user_code={user_code}"
     return private(
         DeviceReply(
@@ -139,7 +139,7 @@ async def callback(call: Call) -> Answer:
         return _page("<p>You are logged in. You may close this page and go back to your terminal.</p>", cookies=(gone,))
     session, reply = await open_session(call, principal)
     if goal := pending.get("next"):
-        return Answer(b"", 303, headers={**NO_STORE, "Location": goal}, cookies=(*cookies_of(call, session), gone))
+        return Answer(b"", 303, headers={**NO_STORE, "Location": goal}, cookies=(*build_cookies(call, session), gone))
     return private(reply.refresh_token, (gone,))
 
 
@@ -196,7 +196,7 @@ async def _to_provider(call: Call, more: dict[str, str]) -> Answer:
 
 def _redirect_uri(call: Call, way: ExternalLogin) -> str:
     configured: str = getattr(way, "redirect_uri", "")
-    return configured or f"{base_url_of(call)}/api/auth/provider/{quote(way.name)}/code"
+    return configured or f"{find_base_url(call)}/api/auth/provider/{quote(way.name)}/code"
 
 
 def _way(call: Call) -> ExternalLogin:

@@ -11,7 +11,7 @@ CSRF_COOKIE = "sanic_qserver_csrf"
 LOGIN_COOKIE = "sanic_qserver_login"
 
 
-def base_url_of(call: Call) -> str:
+def find_base_url(call: Call) -> str:
     """The address that the client knows this server by. Forwarded headers count only behind configured proxies."""
     proxies_count = call.services.config.server.proxies_count
     scheme = "http"
@@ -30,7 +30,7 @@ def host_of(headers: Mapping[str, str], proxies_count: int) -> str:
 def is_secure(call: Call) -> bool:
     """Whether cookies are for TLS only."""
     wanted = call.services.config.auth.browsers.secure_cookies
-    return wanted == "always" or (wanted == "auto" and base_url_of(call).startswith("https:"))
+    return wanted == "always" or (wanted == "auto" and find_base_url(call).startswith("https:"))
 
 
 def cookie_text(name: str, value: str, age_s: float, *, for_scripts: bool = False, secure: bool = False) -> str:
@@ -42,7 +42,7 @@ def cookie_text(name: str, value: str, age_s: float, *, for_scripts: bool = Fals
     return cookie.OutputString()
 
 
-def cookies_of(call: Call, session: str) -> tuple[str, ...]:
+def build_cookies(call: Call, session: str) -> tuple[str, ...]:
     """The cookies of a session."""
     value, csrf = call.services.logins.accounts.sessions.cookie(session)
     return _pair(call, value, csrf)

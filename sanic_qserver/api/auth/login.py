@@ -7,7 +7,7 @@ from uuid import UUID, uuid5
 import msgspec
 
 from sanic_qserver.api.auth.browser_login import device_token
-from sanic_qserver.api.auth.cookies import cookies_of, no_cookies, single_user_cookies
+from sanic_qserver.api.auth.cookies import build_cookies, no_cookies, single_user_cookies
 from sanic_qserver.api.auth.session_opening import NO_STORE, open_session, private
 from sanic_qserver.api.call import Call
 from sanic_qserver.api.endpoint import Answer
@@ -67,7 +67,7 @@ async def token(call: Call) -> Answer:
     if principal is None:
         raise LoginRefused
     session, reply = await open_session(call, principal)
-    return private(reply, cookies_of(call, session) if params.cookie else ())
+    return private(reply, build_cookies(call, session) if params.cookie else ())
 
 
 async def refresh(call: Call) -> Answer:
@@ -166,5 +166,5 @@ async def cookie(call: Call) -> Answer:
     if caller.key_id:
         raise Forbidden("An API key cannot be turned into a session: log in")
     session = caller.session_id or (await open_session(call, caller, ends_at=caller.expires_at))[0]
-    csrf = logins.accounts.sessions.csrf_of(session)
-    return private(CookieReply(csrf_token=csrf, expires_in=age_s), cookies_of(call, session))
+    csrf = logins.accounts.sessions.derive_csrf(session)
+    return private(CookieReply(csrf_token=csrf, expires_in=age_s), build_cookies(call, session))

@@ -23,7 +23,7 @@ from msgspec import UNSET, Struct
 
 from sanic_qserver.api.bulk.state import Bulk
 from sanic_qserver.api.call import Call, Charges
-from sanic_qserver.api.endpoint import Endpoint, bytes_of
+from sanic_qserver.api.endpoint import Endpoint, get_json
 from sanic_qserver.errors import BadArguments, GatewayError, ManagerTimeout, ScopeMissing
 from sanic_qserver.manager.outcomes import Verdict, judge, read_batch
 from sanic_qserver.middleware.ownership import NO_INSTRUCTIONS, is_instruction, may_instruct
@@ -155,7 +155,7 @@ async def _patiently(call: Call, items: list[dict[str, Any]]) -> bytes:
     while True:
         await call.check_again()  # It may have waited for minutes.
         try:
-            return bytes_of(await row.serve(single))
+            return get_json(await row.serve(single))
         except GatewayError as error:
             pause_s = float(error.headers.get("Retry-After", 0))
             if error.status not in (429, 503) or not pause_s or loop.time() + pause_s > until:

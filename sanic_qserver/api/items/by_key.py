@@ -9,7 +9,7 @@ from sanic_qserver.api.call import Call
 from sanic_qserver.api.items.lookup import find_item, show_item
 from sanic_qserver.errors import Conflict, NotFound
 from sanic_qserver.middleware.idempotency.keys import Kept, State
-from sanic_qserver.middleware.idempotency.replay import key_of
+from sanic_qserver.middleware.idempotency.replay import build_key
 
 
 class _Item(Struct):
@@ -37,7 +37,7 @@ async def item_by_key(call: Call) -> bytes:
     404 when nothing was added with it, 409 while the add runs or when nobody knows what became of it.
     """
     name = unquote(call.path_args["key"])
-    kept = await call.services.claims.read(key_of(name, call))
+    kept = await call.services.claims.read(build_key(name, call))
     if kept is None:
         raise NotFound("Nothing was added with this Idempotency-Key")
     if kept.state is State.RUNNING:

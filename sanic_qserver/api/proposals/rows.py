@@ -248,7 +248,7 @@ async def _check_quota(call: Call, more: int) -> None:
     if most is None or more <= 0:
         return
     proposed = await (await call.services.proposals.store()).count_open_items(_identity(call))
-    waiting = (await read_queue(call)).count_of(call.access.user)
+    waiting = (await read_queue(call)).count_items(call.access.user)
     if waiting + proposed + more > most:
         raise TooManyRequests(
             f"Your quota allows {most} items; {waiting} are queued, {proposed} are proposed, and this adds {more}",

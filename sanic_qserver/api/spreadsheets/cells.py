@@ -25,7 +25,7 @@ class NotAValue(Exception):
     """The cell holds no literal; the text says what it is instead."""
 
 
-def value_of(cell: Any) -> Any:
+def read_value(cell: Any) -> Any:
     """The value of one cell, made of what JSON knows. Raises NotAValue."""
     if isinstance(cell, (dt.date, dt.time, dt.timedelta)):
         raise NotAValue(f"is a date or time ({cell}); to send it as text, write it in quotes in a text cell")
@@ -34,14 +34,14 @@ def value_of(cell: Any) -> Any:
     return _plain(_whole(cell), 0)
 
 
-def args_of(cell: Any) -> list[Any]:
+def read_args(cell: Any) -> list[Any]:
     """The values of the cell with a plan's args: separated by commas, without brackets around them."""
     if isinstance(cell, str) and not _is_bare(cell.strip()):
         literal = _literal(cell.strip())
         if isinstance(literal, tuple):
             return [_plain(part, 0) for part in literal]
         return [_plain(_whole(literal), 0)]
-    return [value_of(cell)]
+    return [read_value(cell)]
 
 
 def _is_bare(text: str) -> bool:

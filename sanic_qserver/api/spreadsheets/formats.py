@@ -5,15 +5,15 @@ import io
 from collections.abc import Iterator
 from typing import Any
 
-from sanic_qserver.api.spreadsheets.grid import BadSheet, Grid, Limits, Row, ending_of, within
+from sanic_qserver.api.spreadsheets.grid import BadSheet, Grid, Limits, Row, find_ending, within
 from sanic_qserver.api.spreadsheets.workbook import OLE, sheet_named, xlsx_grid
 
 ENDINGS = (".xlsx", ".xlsm", ".csv", ".xls", ".ods")
 
 
-def grid_of(name: str, body: bytes, sheet: str, limits: Limits) -> Grid:
+def read_grid(name: str, body: bytes, sheet: str, limits: Limits) -> Grid:
     """The wanted sheet of a file, without empty rows. Raises BadSheet."""
-    ending = ending_of(name)
+    ending = find_ending(name)
     if not body:
         raise BadSheet("the file is empty")
     if ending in (".xlsx", ".xlsm"):

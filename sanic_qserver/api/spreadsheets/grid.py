@@ -87,7 +87,7 @@ def is_empty(cell: Any) -> bool:
     return cell is None or (isinstance(cell, str) and not cell.strip())
 
 
-def ending_of(name: str) -> str:
+def find_ending(name: str) -> str:
     """The ending of a file's name, lower case, with its dot; "" when there is none."""
     _, dot, ending = name.rpartition(".")
     return (dot + ending).lower() if dot else ""

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sanic_qserver.api.spreadsheets.grid import BadSheet, Limits, Row, ending_of
+from sanic_qserver.api.spreadsheets.grid import BadSheet, Limits, Row, find_ending
 from sanic_qserver.api.spreadsheets.isolation import Isolation
 from sanic_qserver.config.settings import SpreadsheetsConfig
 from sanic_qserver.errors import GatewayError
@@ -36,7 +36,7 @@ class SpreadsheetFile:
     @property
     def ending(self) -> str:
         """The ending of the name, lower case: `.xlsx`."""
-        return ending_of(self.name)
+        return find_ending(self.name)
 
     def open(self) -> io.BytesIO:
         """The file, to read from."""

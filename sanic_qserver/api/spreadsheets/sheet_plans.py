@@ -10,7 +10,7 @@ from typing import Any
 
 from msgspec import Struct
 
-from sanic_qserver.api.spreadsheets.cells import NotAValue, args_of, value_of
+from sanic_qserver.api.spreadsheets.cells import NotAValue, read_args, read_value
 from sanic_qserver.api.spreadsheets.grid import BadSheet, Grid, is_empty, place, shown
 
 FIRST_KWARG = 3  # Columns are counted from 1.
@@ -32,7 +32,7 @@ class SheetPlans(Struct, frozen=True, kw_only=True):
     skipped: list[int]
 
 
-def plans_of(grid: Grid) -> SheetPlans:
+def read_plans(grid: Grid) -> SheetPlans:
     """The plans of a grid without empty rows. Raises BadSheet with every mistake, up to 20."""
     first = next(grid.rows, None)
     if first is None:
@@ -86,13 +86,13 @@ def _mistakes(
 
 def _take(item: dict[str, Any], column: int, header: str, cell: Any) -> None:
     if column == 1:
-        name = value_of(cell)
+        name = read_value(cell)
         if not isinstance(name, str) or not name.isidentifier():
             raise NotAValue("is no plan name")
         item["name"] = name
     elif column == 2:
-        item["args"] = args_of(cell)
+        item["args"] = read_args(cell)
     elif not header:
         raise NotAValue("stands in a column without a name")
     else:
-        item["kwargs"][header] = value_of(cell)
+        item["kwargs"][header] = read_value(cell)

@@ -8,10 +8,10 @@ import sys
 
 import msgspec
 
-from sanic_qserver.api.spreadsheets.formats import grid_of
+from sanic_qserver.api.spreadsheets.formats import read_grid
 from sanic_qserver.api.spreadsheets.grid import BadSheet, Limits
 from sanic_qserver.api.spreadsheets.job import Job, Outcome
-from sanic_qserver.api.spreadsheets.sheet_plans import plans_of
+from sanic_qserver.api.spreadsheets.sheet_plans import read_plans
 
 
 def main() -> None:
@@ -28,10 +28,10 @@ def main() -> None:
 
 
 def _outcome(job: Job, body: bytes) -> Outcome:
-    grid = grid_of(job.name, body, job.sheet, job.limits)
+    grid = read_grid(job.name, body, job.sheet, job.limits)
     if job.as_grid:
         return Outcome(sheet=grid.sheet, rows=[(number, list(cells)) for number, cells in grid.rows])
-    return Outcome(plans=plans_of(grid))
+    return Outcome(plans=read_plans(grid))
 
 
 def _limit(limits: Limits) -> None:

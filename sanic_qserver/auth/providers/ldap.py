@@ -73,7 +73,7 @@ class LdapLogin:
 
     def _login(self, username: str, password: str) -> Principal | None:
         try:
-            resolved, names = self._names_of(username)
+            resolved, names = self._read_names(username)
             for dn in names:
                 if (connection := self._bound(dn, password)) is not None:
                     try:
@@ -86,7 +86,7 @@ class LdapLogin:
         log.info("%s: wrong name or password", self.name)
         return None
 
-    def _names_of(self, username: str) -> tuple[str, list[str]]:
+    def _read_names(self, username: str) -> tuple[str, list[str]]:
         """The login as the directory has it, and the distinguished names to try."""
         config = self._config
         if not config.lookup_dn:
@@ -121,7 +121,7 @@ class LdapLogin:
         config = self._config
         if config.search_filter and not self._is_found(connection, username):
             return None
-        spelled = (config.user_attribute, config.lookup_dn_user_dn_attribute, _attribute_of(dn))
+        spelled = (config.user_attribute, config.lookup_dn_user_dn_attribute, _read_attribute(dn))
         shown = (config.displayed_name_attribute, config.email_attribute, config.groups_attribute)
         wanted = [name for name in dict.fromkeys((*shown, *spelled, *config.auth_state_attributes)) if name]
         entries = _search(connection, dn, "(objectClass=*)", wanted, scope=BASE)
@@ -242,7 +242,7 @@ def _spelling(typed: str, known: Iterable[str]) -> str:
     return next((name for name in known if folded(name) == folded(typed)), folded(typed))
 
 
-def _attribute_of(dn: str) -> str:
+def _read_attribute(dn: str) -> str:
     """The attribute that a distinguished name begins with: `uid` of `uid=jdoe,ou=people,…`."""
     try:
         return str(parse_dn(dn)[0][0])

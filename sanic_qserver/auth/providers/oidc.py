@@ -13,7 +13,7 @@ from authlib.oauth2.auth import ClientAuth
 from authlib.oauth2.rfc6749.parameters import prepare_grant_uri, prepare_token_request
 from authlib.oauth2.rfc7636 import create_s256_code_challenge
 
-from sanic_qserver.auth.providers.openid import BadToken, OpenIdProvider, ProviderAway, claim, principal_of
+from sanic_qserver.auth.providers.openid import BadToken, OpenIdProvider, ProviderAway, build_principal, claim
 from sanic_qserver.config.logins import Oidc
 from sanic_qserver.errors import ConfigError, LoginRefused
 from sanic_qserver.structs.identity import Principal
@@ -66,7 +66,7 @@ class OidcLogin:
         if not secrets.compare_digest(str(claims.get("nonce", "")), nonce) or not is_for_us:
             raise LoginRefused("Authentication failure: the provider's token belongs to another login")
         claims = await self._completed(claims, str(tokens.get("access_token", "")))
-        principal = principal_of(claims, self.provider.name_claim, self._config.claims, self.name)
+        principal = build_principal(claims, self.provider.name_claim, self._config.claims, self.name)
         if principal is None:
             raise LoginRefused("Authentication failure: the provider does not say who that is")
         return principal

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 from cachetools import TLRUCache
 
-from sanic_qserver.auth.providers.openid import BadToken, OpenIdProvider, claim, principal_of
+from sanic_qserver.auth.providers.openid import BadToken, OpenIdProvider, build_principal, claim
 from sanic_qserver.config.logins import OidcBearer
 from sanic_qserver.errors import AccessTokenExpired, ConfigError, InvalidAccessToken
 from sanic_qserver.scopes import Scope
@@ -42,13 +42,13 @@ class OidcTokens:
         token = credential.value
         if (verified := self._verified.get(token)) is not None:
             return verified
-        if _issuer_of(token) != self._config.issuer:
+        if _read_issuer(token) != self._config.issuer:
             return None
         try:
             claims = await self.provider.read(token, self._config.audience)
         except BadToken as error:
             raise (AccessTokenExpired if "expired" in str(error) else InvalidAccessToken) from None
-        principal = principal_of(claims, self.provider.name_claim, self._config.claims, self.name)
+        principal = build_principal(claims, self.provider.name_claim, self._config.claims, self.name)
         if principal is None:
             raise InvalidAccessToken
         expires_at = float(claims["exp"]) + self._config.clock_skew_s
@@ -72,7 +72,7 @@ def _good_until(_: str, principal: Principal, now: float) -> float:
     return min(principal.expires_at or now, now + _LONGEST_S)
 
 
-def _issuer_of(token: str) -> Any:
+def _read_issuer(token: str) -> Any:
     """Who a token says made it. It may lie: this only tells whom to ask for the key."""
     parts = token.split(".")
     if len(parts) != 3:

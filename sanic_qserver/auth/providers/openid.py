@@ -156,7 +156,7 @@ def claim(claims: Mapping[str, Any], path: str) -> Any:
     return value if path else None
 
 
-def principal_of(claims: Mapping[str, Any], name_claim: str, names: ClaimNames, provider: str) -> Principal | None:
+def build_principal(claims: Mapping[str, Any], name_claim: str, names: ClaimNames, provider: str) -> Principal | None:
     """Whom a token is about; None when it does not say."""
     name = claim(claims, name_claim) or claims.get("sub")
     if not isinstance(name, str) or not 0 < len(name) <= 255 or not name.isprintable():

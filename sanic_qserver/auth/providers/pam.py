@@ -33,14 +33,14 @@ class PamLogin:
         """Who that is. Raises PamSlow (503) or Overloaded (503)."""
         if "\0" in username + password:
             return None
-        work = self.pool.run(lambda: self._name_of(username, password))
+        work = self.pool.run(lambda: self._read_name(username, password))
         try:
             name = await asyncio.wait_for(work, self._config.timeout_s)
         except TimeoutError:
             raise PamSlow("The login took too long", headers={"Retry-After": "5"}) from None
         return Principal(name=name, provider=self.name) if name else None
 
-    def _name_of(self, username: str, password: str) -> str:
+    def _read_name(self, username: str, password: str) -> str:
         """The login as the accounts' own database spells it; "" for a wrong name or password."""
         # A conversation of its own for each login; no credentials are set up for the server's process.
         authenticate = pam.PamAuthenticator().authenticate

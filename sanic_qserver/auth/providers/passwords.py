@@ -21,7 +21,7 @@ class Passwords:
     """Verifies passwords against hashes. An unknown user costs the same time as a known one."""
 
     def __init__(self, config: PasswordsConfig) -> None:
-        self._hasher = hasher_of(config)
+        self._hasher = build_hasher(config)
         self._pool = BoundedPool(config.threads, config.queue_limit, "argon2")
         self._nobody = self._hasher.hash(secrets.token_hex(16))
 
@@ -46,7 +46,7 @@ class Passwords:
         self._pool.close()
 
 
-def hasher_of(config: PasswordsConfig) -> PasswordHasher:
+def build_hasher(config: PasswordsConfig) -> PasswordHasher:
     """argon2id with the configured cost."""
     return PasswordHasher(
         time_cost=config.time_cost, memory_cost=config.memory_kib, parallelism=config.parallelism, type=Type.ID

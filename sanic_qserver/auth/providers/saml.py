@@ -18,7 +18,7 @@ from saml2 import BINDING_HTTP_POST, BINDING_HTTP_REDIRECT
 from saml2.client import Saml2Client
 from saml2.config import SPConfig
 
-from sanic_qserver.auth.providers.saml_message import BadResponse, check_assertion, opened, principal_of
+from sanic_qserver.auth.providers.saml_message import BadResponse, build_principal, check_assertion, opened
 from sanic_qserver.config.logins import Saml
 from sanic_qserver.errors import ConfigError, GatewayError, LoginRefused
 from sanic_qserver.structs.identity import Principal
@@ -136,7 +136,7 @@ class SamlLogin:
             request_id=request_id,
             skew_s=config.clock_skew_s,
         )
-        return principal_of(assertion, config.attributes, self.name)
+        return build_principal(assertion, config.attributes, self.name)
 
     def _client(self) -> Saml2Client:
         """A client for one use: pysaml2's remembers whoever logged in. The metadata is an hour old at most."""

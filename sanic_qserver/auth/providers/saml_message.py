@@ -114,7 +114,7 @@ def _seconds(text: str) -> float:
     return float(calendar.timegm(time.strptime(match[1], "%Y-%m-%dT%H:%M:%S")))
 
 
-def principal_of(assertion: Any, names: SamlAttributes, provider: str) -> Principal:
+def build_principal(assertion: Any, names: SamlAttributes, provider: str) -> Principal:
     """Whom a checked assertion is about. Raises BadResponse when it does not say."""
     claims: dict[str, list[str]] = {}
     for by, values in _attributes(assertion):

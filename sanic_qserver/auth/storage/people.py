@@ -138,7 +138,7 @@ class People:
             raise Conflict(f"name: there is a service account '{name}' already") from None
         return made
 
-    async def identity_of(self, principal_uuid: str) -> Known:
+    async def find_identity(self, principal_uuid: str) -> Known:
         """The identity that a principal logged in with last. Raises NotFound."""
         query = identity_query().where(identities.c.principal_uuid == principal_uuid)
         async with self.database.begin() as connection:

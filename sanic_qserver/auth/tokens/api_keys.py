@@ -55,7 +55,7 @@ class ApiKeys:
         ends = (None if age_s is None else now + age_s, ends_at)
         expires_at = min((at for at in ends if at is not None), default=None)
         record = KeyRecord(
-            hash=hash_of(secret),
+            hash=hash_secret(secret),
             first_eight=secret[:8],
             scopes=scopes,
             note=note,
@@ -81,7 +81,7 @@ class ApiKeys:
         """Whose key this is; None for one that is not known here."""
         if credential.kind is not CredentialKind.API_KEY or len(credential.value) > _LONGEST:
             return None
-        hash_ = hash_of(credential.value)
+        hash_ = hash_secret(credential.value)
         principal = self._remembered.get(hash_)
         if principal is None:
             version = self._remembered.version
@@ -108,6 +108,6 @@ class ApiKeys:
         return used
 
 
-def hash_of(secret: str) -> str:
+def hash_secret(secret: str) -> str:
     """What is kept of a key. It is 36 random bytes, so that one fast hash is enough."""
     return hashlib.sha256(secret.encode()).hexdigest()

@@ -26,7 +26,7 @@ from sanic_qserver.auth.storage.database import Database
 from sanic_qserver.auth.storage.tables import attempts
 from sanic_qserver.config.logins import AttemptsConfig
 from sanic_qserver.errors import Overloaded, TooManyRequests
-from sanic_qserver.structs.canonical import folded, network_of
+from sanic_qserver.structs.canonical import find_network, folded
 
 _MOST_WAITING = 8  # Tries that wait for others of the same account or address to end; more are refused.
 
@@ -164,7 +164,7 @@ class Attempts:
 
         An account has little free from one address and much from all together: else anybody could lock anybody out.
         """
-        network = network_of(address)
+        network = find_network(address)
         counted: dict[str, int] = {}
         here = ""
         if username is not None:

@@ -30,7 +30,7 @@ class OneTime(Protocol):
         ...
 
 
-def key_of(kind: str, secret: str) -> str:
+def build_key(kind: str, secret: str) -> str:
     """What a value is kept under."""
     return f"{kind}:{hashlib.sha256(secret.encode()).hexdigest()}"
 
@@ -46,16 +46,16 @@ class MemoryOneTime:
         """Keep a value."""
         while len(self._kept) >= _MOST:
             self._kept.pop(next(iter(self._kept)))
-        self._kept[key_of(kind, secret)] = (value, expires_at)
+        self._kept[build_key(kind, secret)] = (value, expires_at)
 
     async def look(self, kind: str, secret: str) -> Value | None:
         """The value, which stays."""
-        value, expires_at = self._kept.get(key_of(kind, secret), (None, 0.0))
+        value, expires_at = self._kept.get(build_key(kind, secret), (None, 0.0))
         return value if expires_at > self._clock() else None
 
     async def take(self, kind: str, secret: str) -> Value | None:
         """The value, which is gone after this."""
-        value, expires_at = self._kept.pop(key_of(kind, secret), (None, 0.0))
+        value, expires_at = self._kept.pop(build_key(kind, secret), (None, 0.0))
         return value if expires_at > self._clock() else None
 
 
@@ -72,7 +72,7 @@ class StoredOneTime:
 
         from sanic_qserver.auth.storage.tables import one_time  # noqa: PLC0415
 
-        key = key_of(kind, secret)
+        key = build_key(kind, secret)
         async with self._database.begin() as connection:
             await connection.execute(delete(one_time).where(one_time.c.id == key))
             await connection.execute(insert(one_time).values(id=key, value=value, expires_at=expires_at))
@@ -83,7 +83,7 @@ class StoredOneTime:
 
         from sanic_qserver.auth.storage.tables import one_time  # noqa: PLC0415
 
-        query = select(one_time).where(one_time.c.id == key_of(kind, secret), one_time.c.expires_at > self._clock())
+        query = select(one_time).where(one_time.c.id == build_key(kind, secret), one_time.c.expires_at > self._clock())
         async with self._database.begin() as connection:
             row = (await connection.execute(query)).one_or_none()
         return None if row is None else dict(row.value)
@@ -96,7 +96,7 @@ class StoredOneTime:
 
         query = (
             delete(one_time)
-            .where(one_time.c.id == key_of(kind, secret))
+            .where(one_time.c.id == build_key(kind, secret))
             .returning(one_time.c.value, one_time.c.expires_at)
         )
         async with self._database.begin() as connection:

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 
 from sanic_qserver.errors import TooManyRequests
-from sanic_qserver.structs.canonical import network_of
+from sanic_qserver.structs.canonical import find_network
 
 _MOST_ADDRESSES = 10_000
 _PERIOD_S = 60.0
@@ -28,7 +28,7 @@ class Rejected:
         """Raise TooManyRequests when an address has sent too many bad credentials."""
         if not self._left:
             return
-        left = self._left_of(network_of(address))
+        left = self._left_of(find_network(address))
         if left < 1:
             raise TooManyRequests(
                 "Too many credentials that are not known. Wait before the next",
@@ -38,7 +38,7 @@ class Rejected:
 
     def count(self, address: str) -> None:
         """One more was not known."""
-        network = network_of(address)
+        network = find_network(address)
         left = max(self._left_of(network) - 1, 0.0)
         self._left.pop(network, None)
         if len(self._left) >= _MOST_ADDRESSES:  # The one that has been quiet the longest.

@@ -71,7 +71,7 @@ class Sessions:
         value = self._tokens.sign(TokenType.COOKIE, session, self._config.browsers.cookie_s)
         return value, self._tokens.csrf(session)
 
-    def csrf_of(self, session: str) -> str:
+    def derive_csrf(self, session: str) -> str:
         """The CSRF value of a session."""
         return self._tokens.csrf(session)
 

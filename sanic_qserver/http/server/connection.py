@@ -51,7 +51,7 @@ def _bound_kernel_buffer(transport: asyncio.Transport) -> None:
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _KERNEL_BUFFER)
 
 
-def connection_of(request: Request[Any, Any]) -> "DeadlineProtocol":
+def find_connection(request: Request[Any, Any]) -> "DeadlineProtocol":
     """The connection that a request came over."""
     connection = request.transport.get_protocol()
     assert isinstance(connection, DeadlineProtocol)  # noqa: S101  # `serve` asks for it

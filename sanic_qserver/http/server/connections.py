@@ -44,7 +44,7 @@ class Connections:
 
     def enter(self, connection: Watched, address: str) -> bool:
         """Count a connection. False when there are too many. `address` is "" for a unix socket."""
-        network = _network_of(address) if self._most_per_address else ""
+        network = _find_network(address) if self._most_per_address else ""
         if len(self._open) >= self._most or (network and self._by_address[network] >= self._most_per_address):
             self.refused_count += 1
             return False
@@ -89,7 +89,7 @@ class Connections:
         self._timer = loop.call_later(LOOK_S, self._look) if self._open else None
 
 
-def _network_of(address: str) -> str:
+def _find_network(address: str) -> str:
     if ":" not in address:
         return address
     try:

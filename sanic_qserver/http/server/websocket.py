@@ -47,14 +47,14 @@ class Websocket(WebsocketImplProtocol):
         self.ws_proto.receive_data(data)
         events = self.ws_proto.events_received()
         for frame in events:
-            if isinstance(frame, Frame) and (code := self._fault_of(frame)):
+            if isinstance(frame, Frame) and (code := self._find_fault(frame)):
                 self._fail(code)
                 return
         to_send = self.ws_proto.data_to_send()
         if to_send or events:
             self._start(self.async_data_received(to_send, events))  # type: ignore[no-untyped-call]
 
-    def _fault_of(self, frame: Frame) -> int:
+    def _find_fault(self, frame: Frame) -> int:
         """The close code for a frame that is not allowed; 0 for a good one."""
         if frame.opcode is Opcode.PING:
             return self._count_ping()

@@ -50,7 +50,7 @@ PLAIN = Framing(text_frame)
 COMPRESSED = Framing(compressed_frame)
 
 
-def framing_of(websocket: WebsocketImplProtocol) -> Framing:
+def choose_framing(websocket: WebsocketImplProtocol) -> Framing:
     """The framing that was negotiated. For a smaller window than ours plain frames, which are always allowed."""
     extensions: list[Any] = list(getattr(websocket.ws_proto, "extensions", ()))
     windows = [getattr(extension, "local_max_window_bits", 0) for extension in extensions]

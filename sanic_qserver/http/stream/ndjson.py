@@ -22,7 +22,7 @@ from sanic_qserver.http.gate import Gate
 from sanic_qserver.http.metrics import Metrics
 from sanic_qserver.http.nesting import check_nesting
 from sanic_qserver.http.request_id import REQUEST_ID
-from sanic_qserver.http.server.connection import connection_of
+from sanic_qserver.http.server.connection import find_connection
 
 NDJSON = "application/x-ndjson"
 _HEADERS = {"X-Accel-Buffering": "no", "Cache-Control": "no-store"}
@@ -41,7 +41,7 @@ def lines_handler(row: LinesEndpoint, gate: Gate, bodies: Bodies, services: Serv
         started_at = perf_counter()
         try:
             call, verdict = await gate.admit(request, row)
-            connection_of(request).exempt()
+            find_connection(request).exempt()
             request.stream.request_max_size = math.inf  # type: ignore[union-attr]  # lines are bounded one by one
             call.params, _ = decoder.decode(b"", request.query_string, "")
             results = serve_lines(call, _lines(request, call))
@@ -52,7 +52,7 @@ def lines_handler(row: LinesEndpoint, gate: Gate, bodies: Bodies, services: Serv
             count(response.status, started_at)
             return response
         headers = {REQUEST_ID: call.request_id, **_HEADERS, **verdict.headers}
-        async with gate.place(call):
+        async with gate.hold_slot(call):
             writer = _Writer(await request.respond(headers=headers, content_type=NDJSON), heartbeat_s)
             try:
                 await _write(writer, first, results, call)

@@ -14,10 +14,10 @@ from sanic_qserver.http.application import PREFIXES, App, Handler
 from sanic_qserver.http.decode import Decoder
 from sanic_qserver.http.errors import respond
 from sanic_qserver.http.gate import Gate
-from sanic_qserver.http.request_id import REQUEST_ID, request_id_of
-from sanic_qserver.http.server.connection import connection_of
+from sanic_qserver.http.request_id import REQUEST_ID, read_request_id
+from sanic_qserver.http.server.connection import find_connection
 from sanic_qserver.http.stream.compression import HEADER as GZIP_HEADER, accepts_gzip, block
-from sanic_qserver.http.stream.subscribers import Watchers, Watching
+from sanic_qserver.http.stream.subscribers import Subscription, Subscriptions
 from sanic_qserver.http.stream.websocket import wants_websocket, websocket_handler
 from sanic_qserver.manager.live.subscriber import Framing, Message, Subscriber
 from sanic_qserver.structs.identity import Access
@@ -36,8 +36,8 @@ def event(message: Message) -> bytes:
 
 
 @dataclass(frozen=True)
-class Form:
-    """How a stream looks over HTTP: what begins it, frames it, and shows that it lives when nothing happens."""
+class StreamFormat:
+    """How a stream is encoded over HTTP: its opening, framing and heartbeat."""
 
     framing: Framing
     heartbeat: bytes = b""
@@ -45,10 +45,10 @@ class Form:
     headers: Mapping[str, str] = field(default_factory=dict)
 
 
-def zipped(form: Form) -> Form:
-    """The same, compressed."""
+def compress_format(form: StreamFormat) -> StreamFormat:
+    """The same, compressed with gzip."""
     frame = form.framing.frame
-    return Form(
+    return StreamFormat(
         Framing(frame, lambda joined: chunk(block(joined))),
         block(form.heartbeat),
         GZIP_HEADER + block(form.opening),
@@ -57,25 +57,27 @@ def zipped(form: Form) -> Form:
 
 
 # The default has no separators and no heartbeat: clients split where `}` meets `{`, and not all bear white space.
-FORMS: dict[str, Form] = {
-    "text/event-stream": Form(Framing(event, chunk), b": still here\n\n", b"retry: 2000\n\n"),
-    "application/x-ndjson": Form(Framing(lambda message: message.body + b"\n", chunk), b"\n", b"\n"),
-    "text/plain": Form(Framing(lambda message: message.body, chunk)),
+FORMATS: dict[str, StreamFormat] = {
+    "text/event-stream": StreamFormat(Framing(event, chunk), b": still here\n\n", b"retry: 2000\n\n"),
+    "application/x-ndjson": StreamFormat(Framing(lambda message: message.body + b"\n", chunk), b"\n", b"\n"),
+    "text/plain": StreamFormat(Framing(lambda message: message.body, chunk)),
 }
 # Not the plain form: its clients want whole objects in each chunk, and a decompressor gives pieces as it likes.
-ZIPPED = {content_type: zipped(form) for content_type, form in FORMS.items() if content_type != "text/plain"}
+COMPRESSED_FORMATS = {
+    content_type: compress_format(form) for content_type, form in FORMATS.items() if content_type != "text/plain"
+}
 
 
 def mount_streams(app: App, rows: Iterable[Stream], gate: Gate, services: Services) -> None:
     """Give every stream its routes."""
     app.enable_websocket()
-    app.config.WEBSOCKET_MAX_SIZE = 65_536  # What watchers send is ignored, but for a credential.
-    watchers = Watchers(gate)
-    app.ctx.watchers = watchers
-    app.after_server_start(lambda _: watchers.start())
-    app.before_server_stop(lambda _: watchers.stop())
+    app.config.WEBSOCKET_MAX_SIZE = 65_536  # What clients send is ignored, except a credential.
+    subscriptions = Subscriptions(gate)
+    app.ctx.subscriptions = subscriptions
+    app.after_server_start(lambda _: subscriptions.start())
+    app.before_server_stop(lambda _: subscriptions.stop())
     for row in rows:
-        handler = _handler_of(row, gate, services, watchers)
+        handler = _build_handler(row, gate, services, subscriptions)
         for prefix in PREFIXES if row.at_root else PREFIXES[:1]:
             app.add_route(
                 handler,
@@ -88,11 +90,11 @@ def mount_streams(app: App, rows: Iterable[Stream], gate: Gate, services: Servic
             )
 
 
-def _handler_of(row: Stream, gate: Gate, services: Services, watchers: Watchers) -> Handler:
-    over_http = stream_handler(row, gate, services, watchers)
+def _build_handler(row: Stream, gate: Gate, services: Services, subscriptions: Subscriptions) -> Handler:
+    over_http = stream_handler(row, gate, services, subscriptions)
     if not row.is_websocket:
         return over_http
-    over_websocket = websocket_handler(row, gate, services, watchers)
+    over_websocket = websocket_handler(row, gate, services, subscriptions)
 
     async def either(request: Request) -> HTTPResponse | None:
         return await (over_websocket if wants_websocket(request) else over_http)(request)
@@ -103,7 +105,7 @@ def _handler_of(row: Stream, gate: Gate, services: Services, watchers: Watchers)
     return chosen
 
 
-def stream_handler(row: Stream, gate: Gate, services: Services, watchers: Watchers) -> Handler:
+def stream_handler(row: Stream, gate: Gate, services: Services, subscriptions: Subscriptions) -> Handler:
     """The way of one watcher: gate, then messages until it leaves or the server stops."""
     decoder = Decoder(row.params, max_nesting=services.config.server.max_nesting, forward_unknown=False)
     heartbeat_s = services.config.console.heartbeat_s
@@ -114,7 +116,7 @@ def stream_handler(row: Stream, gate: Gate, services: Services, watchers: Watche
             seen = row.for_params(params)
             call, verdict = await gate.admit(request, seen)
             call.params = params
-            async with gate.place(call):
+            async with gate.hold_slot(call):
                 source = row.source(call)
                 messages = source if isinstance(source, AsyncIterator) else await source
                 try:
@@ -135,10 +137,10 @@ def stream_handler(row: Stream, gate: Gate, services: Services, watchers: Watche
         source: AsyncIterator[bytes] | Subscriber,
         more: Mapping[str, str],
     ) -> None:
-        form, content_type = form_of(request.headers, row)
-        headers = {REQUEST_ID: request_id_of(request), "Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
+        form, content_type = choose_format(request.headers, row)
+        headers = {REQUEST_ID: read_request_id(request), "Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
         headers.update({**form.headers, **more})
-        connection = connection_of(request)
+        connection = find_connection(request)
         connection.exempt()  # A stream may be silent for long.
         transport = connection.transport
         if transport is None:
@@ -151,31 +153,31 @@ def stream_handler(row: Stream, gate: Gate, services: Services, watchers: Watche
         async def stop(_: GatewayError) -> None:
             stopped.set()
 
-        watching = Watching(access, row, stop)
-        watchers.add(watching)
+        subscription = Subscription(access, row, stop)
+        subscriptions.add(subscription)
         try:
             if isinstance(source, Subscriber):
-                watching.scopes = source.scopes
+                subscription.scopes = source.scopes
                 source.attach(transport, form.framing)
                 await _beat(response, form.heartbeat, heartbeat_s, stopped)
             else:
                 await _pump(source, response, form, heartbeat_s, stopped)
             await response.eof()
         finally:
-            watchers.remove(watching)
+            subscriptions.remove(subscription)
 
     handle.__name__ = row.name
     return handle
 
 
-def form_of(headers: Mapping[str, str], row: Stream) -> tuple[Form, str]:
+def choose_format(headers: Mapping[str, str], row: Stream) -> tuple[StreamFormat, str]:
     """The form of a stream for these request headers, and its content type; by default the reference server's."""
     accept = headers.get("accept", "")
     default = "text/event-stream" if row.is_websocket else "text/plain"
-    content_type = next((one for one in FORMS if one in accept), default)
-    if content_type in ZIPPED and accepts_gzip(headers.get("accept-encoding", "")):
-        return ZIPPED[content_type], content_type
-    return FORMS[content_type], content_type
+    content_type = next((one for one in FORMATS if one in accept), default)
+    if content_type in COMPRESSED_FORMATS and accepts_gzip(headers.get("accept-encoding", "")):
+        return COMPRESSED_FORMATS[content_type], content_type
+    return FORMATS[content_type], content_type
 
 
 async def _beat(response: BaseHTTPResponse, heartbeat: bytes, period_s: float, stopped: asyncio.Event) -> None:
@@ -188,7 +190,11 @@ async def _beat(response: BaseHTTPResponse, heartbeat: bytes, period_s: float, s
 
 
 async def _pump(
-    source: AsyncIterator[bytes], response: BaseHTTPResponse, form: Form, period_s: float, stopped: asyncio.Event
+    source: AsyncIterator[bytes],
+    response: BaseHTTPResponse,
+    form: StreamFormat,
+    period_s: float,
+    stopped: asyncio.Event,
 ) -> None:
     async for message in with_heartbeat(source, period_s):
         if stopped.is_set():

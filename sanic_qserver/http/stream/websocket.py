@@ -1,4 +1,4 @@
-"""Websockets: handshake, gate, then the row's messages as text frames until the watcher leaves."""
+"""Websockets: handshake, gate, then the row's messages as text frames until the client leaves."""
 
 import asyncio
 import contextlib
@@ -17,11 +17,11 @@ from sanic_qserver.http.application import Handler
 from sanic_qserver.http.decode import Decoder
 from sanic_qserver.http.errors import respond
 from sanic_qserver.http.gate import Gate
-from sanic_qserver.http.request_id import request_id_of
-from sanic_qserver.http.server.connection import connection_of
-from sanic_qserver.http.stream.handshake import framing_of
-from sanic_qserver.http.stream.subscribers import Watchers, Watching
-from sanic_qserver.http.stream.websocket_auth import admit_websocket, close, refuse, subprotocols_of
+from sanic_qserver.http.request_id import read_request_id
+from sanic_qserver.http.server.connection import find_connection
+from sanic_qserver.http.stream.handshake import choose_framing
+from sanic_qserver.http.stream.subscribers import Subscription, Subscriptions
+from sanic_qserver.http.stream.websocket_auth import admit_websocket, choose_subprotocols, close, refuse
 from sanic_qserver.manager.live.subscriber import Subscriber
 
 log = logging.getLogger("sanic_qserver.http")
@@ -32,15 +32,15 @@ def wants_websocket(request: Request) -> bool:
     return str(request.headers.get("upgrade", "")).lower() == "websocket"
 
 
-def websocket_handler(row: Stream, gate: Gate, services: Services, watchers: Watchers) -> Handler:
-    """The way of one watcher: handshake, gate, messages."""
+def websocket_handler(row: Stream, gate: Gate, services: Services, subscriptions: Subscriptions) -> Handler:
+    """Builds the handler of a row: handshake, gate, messages."""
     decoder = Decoder(row.params, max_nesting=services.config.server.max_nesting, forward_unknown=False)
 
     async def handle(request: Request) -> HTTPResponse | None:
         if not wants_websocket(request):
             return respond(UpgradeRequired("This path is a websocket", headers={"Upgrade": "websocket"}), request)
-        websocket = await connection_of(request).websocket_handshake(request, subprotocols_of(request))
-        # Sanic's recv() raises CancelledError when the watcher leaves.
+        websocket = await find_connection(request).websocket_handshake(request, choose_subprotocols(request))
+        # Sanic's recv() raises CancelledError when the client leaves.
         with contextlib.suppress(asyncio.CancelledError, WebsocketClosed):
             try:
                 params, _ = decoder.decode(b"", request.query_string, "")
@@ -52,19 +52,19 @@ def websocket_handler(row: Stream, gate: Gate, services: Services, watchers: Wat
             except GatewayError as error:
                 await refuse(websocket, error)
             except Exception:  # After the handshake an error cannot be answered over HTTP.
-                log.exception("Unexpected error on a websocket, request %s: %s", request_id_of(request), request.path)
+                log.exception("Unexpected error on a websocket, request %s: %s", read_request_id(request), request.path)
                 await close(websocket, 1011, "An unexpected error occurred")
         websocket.end_connection(1000)
         return None
 
     async def watch(request: Request, websocket: WebsocketImplProtocol, row: Stream, call: Call) -> None:
-        async with gate.place(call):
+        async with gate.hold_slot(call):
             source = row.source(call)
-            watching = Watching(call.access, row, _closing(websocket))
+            subscription = Subscription(call.access, row, _closing(websocket))
             if isinstance(source, AsyncIterator):
-                await _follow_iterator(source, websocket, watchers, watching)
+                await _follow_iterator(source, websocket, subscriptions, subscription)
             else:
-                await _follow_subscriber(await source, request, websocket, watchers, watching)
+                await _follow_subscriber(await source, request, websocket, subscriptions, subscription)
 
     handle.__name__ = row.name
     return handle
@@ -81,39 +81,46 @@ def _closing(websocket: WebsocketImplProtocol) -> Callable[[GatewayError], Await
 
 
 async def _follow_subscriber(
-    subscriber: Subscriber, request: Request, websocket: WebsocketImplProtocol, watchers: Watchers, watching: Watching
+    subscriber: Subscriber,
+    request: Request,
+    websocket: WebsocketImplProtocol,
+    subscriptions: Subscriptions,
+    subscription: Subscription,
 ) -> None:
-    watching.scopes = subscriber.scopes
-    watchers.add(watching)
+    subscription.scopes = subscriber.scopes
+    subscriptions.add(subscription)
     try:
         if websocket.io_proto is not None and websocket.io_proto.transport is not None:
-            connection_of(request).exempt()  # The broadcaster has a limit of its own for who reads nothing.
-            subscriber.attach(websocket.io_proto.transport, framing_of(websocket))
+            find_connection(request).exempt()  # The broadcaster has its own limit for clients that do not read.
+            subscriber.attach(websocket.io_proto.transport, choose_framing(websocket))
             await _ignore_input(websocket)
     finally:
         subscriber.close()
-        watchers.remove(watching)
+        subscriptions.remove(subscription)
 
 
 async def _follow_iterator(
-    source: AsyncIterator[bytes], websocket: WebsocketImplProtocol, watchers: Watchers, watching: Watching
+    source: AsyncIterator[bytes],
+    websocket: WebsocketImplProtocol,
+    subscriptions: Subscriptions,
+    subscription: Subscription,
 ) -> None:
     async def pump() -> None:
         async for message in source:
             await websocket.send(message.decode())
 
-    watchers.add(watching)
+    subscriptions.add(subscription)
     pumping = asyncio.ensure_future(pump())
     reading = asyncio.ensure_future(_ignore_input(websocket))
     try:
         done, _ = await asyncio.wait((pumping, reading), return_when=asyncio.FIRST_COMPLETED)
         done.pop().result()
     finally:
-        watchers.remove(watching)
+        subscriptions.remove(subscription)
         pumping.cancel()
         reading.cancel()
 
 
 async def _ignore_input(websocket: WebsocketImplProtocol) -> None:
-    while True:  # What watchers send is read and ignored.
+    while True:  # What clients send is read and ignored.
         await websocket.recv()

@@ -14,7 +14,7 @@ from sanic.server.websockets.impl import WebsocketImplProtocol
 from sanic_qserver.api.call import Call
 from sanic_qserver.api.endpoint import Stream
 from sanic_qserver.errors import Forbidden, GatewayError, NotAuthenticated, ShuttingDown, TooManyRequests
-from sanic_qserver.http.credentials import PROTOCOL, credential, credential_of
+from sanic_qserver.http.credentials import PROTOCOL, credential, read_credential
 from sanic_qserver.http.gate import Gate
 from sanic_qserver.structs.identity import Credential, CredentialKind
 
@@ -46,7 +46,7 @@ async def admit_websocket(request: Request, websocket: WebsocketImplProtocol, ro
         return None
     sent: Credential | None = None
     try:
-        sent = credential_of(request)
+        sent = read_credential(request)
         is_anonymous = sent.kind is CredentialKind.ANONYMOUS
         call, _ = await gate.admit(request, row, credential=sent, may_follow=is_anonymous)
     except GatewayError as error:
@@ -106,7 +106,7 @@ async def close(websocket: WebsocketImplProtocol, code: int, reason: str) -> Non
     await websocket.close(code, reason.encode()[:123].decode(errors="ignore"))
 
 
-def subprotocols_of(request: Request) -> list[str] | None:
+def choose_subprotocols(request: Request) -> list[str] | None:
     """The subprotocols to offer in the handshake; None for none. One of them must be among the client's.
 
     Who sends a credential as a subprotocol sends `qserver` too: that one is chosen, so that no secret comes back.

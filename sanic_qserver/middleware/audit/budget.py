@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Callable
 
 from sanic_qserver.structs.audit import AuditEntry
-from sanic_qserver.structs.canonical import network_of
+from sanic_qserver.structs.canonical import find_network
 from sanic_qserver.structs.identity import PUBLIC
 
 OF_A_PRINCIPAL = 50
@@ -34,7 +34,7 @@ class DenialBudget:
         if entry.user and entry.provider != PUBLIC.provider:
             who, free, free_of_all, kind = f"{entry.provider}:{entry.user}", OF_A_PRINCIPAL, OF_ALL_PRINCIPALS, "users"
         else:
-            who, free, free_of_all, kind = network_of(entry.address), OF_AN_ADDRESS, OF_ALL_ADDRESSES, "addresses"
+            who, free, free_of_all, kind = find_network(entry.address), OF_AN_ADDRESS, OF_ALL_ADDRESSES, "addresses"
         mine = f"{kind} {who}"
         if self._taken[kind] < free_of_all and self._taken[mine] < free:
             self._taken[kind] += 1

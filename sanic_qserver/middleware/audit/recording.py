@@ -12,7 +12,7 @@ import msgspec
 from msgspec import Struct
 
 from sanic_qserver.api.call import Call
-from sanic_qserver.api.endpoint import Answer, Endpoint, Serve, Stream, bytes_of
+from sanic_qserver.api.endpoint import Answer, Endpoint, Serve, Stream, get_json
 from sanic_qserver.errors import GatewayError, ManagerTimeout
 from sanic_qserver.manager.bodies import Body
 from sanic_qserver.middleware.audit.sinks import Audit
@@ -77,7 +77,7 @@ def denials_audited(_: Endpoint, serve: Serve) -> Serve:
 def record_served(audit: Audit, row: Endpoint | Stream, call: Call, answer: bytes | Body | Answer) -> None:
     """A call that changes something was answered."""
     try:
-        reply = _decode_reply(bytes_of(answer))
+        reply = _decode_reply(get_json(answer))
     except msgspec.DecodeError:  # Not JSON, or not RE Manager's form.
         reply = _Reply()
     status = answer.status if isinstance(answer, Answer) else 200
@@ -92,7 +92,7 @@ def record_served(audit: Audit, row: Endpoint | Stream, call: Call, answer: byte
 
 def record_failed(audit: Audit, row: Endpoint | Stream, call: Call, error: GatewayError) -> None:
     """A call was refused or failed while it was served. What changes nothing is recorded only when it was denied."""
-    outcome = outcome_of(error)
+    outcome = judge_outcome(error)
     if row.changes or outcome == "denied":
         _record(
             audit, row, call, outcome,
@@ -122,7 +122,7 @@ def record_denied(
     )
 
 
-def outcome_of(error: GatewayError) -> Outcome:
+def judge_outcome(error: GatewayError) -> Outcome:
     """How a call ended that raised this."""
     if isinstance(error, ManagerTimeout):
         return "unknown"

@@ -17,7 +17,7 @@ from sanic_qserver.api.endpoint import LinesEndpoint, ServeLines
 from sanic_qserver.errors import Conflict, KeyReused
 from sanic_qserver.middleware.idempotency.claims import Claims
 from sanic_qserver.middleware.idempotency.keys import Kept, Key, State
-from sanic_qserver.middleware.idempotency.replay import HEADER, fingerprint_of, key_of
+from sanic_qserver.middleware.idempotency.replay import HEADER, build_key, fingerprint_call
 from sanic_qserver.structs.requests import QueueItemAddStream
 
 _GONE = (
@@ -41,7 +41,7 @@ def idempotent_lines(claims: Claims, _: LinesEndpoint, serve: ServeLines) -> Ser
         if sent is None:
             results = serve(call, chunks)
         else:
-            key = key_of(sent, call)
+            key = build_key(sent, call)
             token = call.services.bulks.find(key)
             results = serve(_resumed(call, token), chunks) if token else _begun(claims, serve, call, chunks, key)
         async for result in results:
@@ -60,7 +60,7 @@ def _resumed(call: Call, token: str) -> Call:
 async def _begun(
     claims: Claims, serve: ServeLines, call: Call, chunks: AsyncIterator[Sequence[bytes]], key: Key
 ) -> AsyncIterator[bytes]:
-    fingerprint = fingerprint_of(replace(call, params=QueueItemAddStream()))
+    fingerprint = fingerprint_call(replace(call, params=QueueItemAddStream()))
     before = await claims.claim(key, fingerprint)
     if before is not None and before.fingerprint != fingerprint:
         raise KeyReused("This Idempotency-Key was used for another call: take a new one")

@@ -22,7 +22,7 @@ from typing import Any
 import msgspec
 
 from sanic_qserver.api.call import Call
-from sanic_qserver.api.endpoint import JSON, Answer, Endpoint, Serve, bytes_of
+from sanic_qserver.api.endpoint import JSON, Answer, Endpoint, Serve, get_json
 from sanic_qserver.errors import BadArguments, Conflict, GatewayError, KeyReused
 from sanic_qserver.manager.bodies import Body
 from sanic_qserver.manager.client.call import SENDING, Sending
@@ -45,7 +45,7 @@ def idempotent(claims: Claims, _: Endpoint, serve: Serve) -> Serve:
         sent = call.headers.get(HEADER)
         if sent is None:
             return await serve(call)
-        key, fingerprint = key_of(sent, call), fingerprint_of(call)
+        key, fingerprint = build_key(sent, call), fingerprint_call(call)
         before = await claims.claim(key, fingerprint)
         if before is not None:
             return await _again(call, before, fingerprint)
@@ -77,7 +77,7 @@ async def _first(serve: Serve, call: Call, claims: Claims, key: Key, fingerprint
         else:
             await claims.release(key)
         raise
-    answer = given if isinstance(given, Answer) else Answer(bytes_of(given))
+    answer = given if isinstance(given, Answer) else Answer(get_json(given))
     is_unknown = is_marked_unknown(answer.body)
     await claims.keep(
         key,
@@ -116,7 +116,7 @@ async def _again(call: Call, kept: Kept, fingerprint: str) -> Answer:
     return Answer(kept.body, kept.status, kept.content_type or JSON, headers)
 
 
-def key_of(sent: str, call: Call) -> Key:
+def build_key(sent: str, call: Call) -> Key:
     """The key, under the name of its owner. The draft has it quoted; many clients leave the quotes out."""
     key = sent.strip()
     if len(key) >= 2 and key[0] == key[-1] == '"':
@@ -127,7 +127,7 @@ def key_of(sent: str, call: Call) -> Key:
     return Key(f"{principal.provider}\n{call.fairness_key}", key)
 
 
-def fingerprint_of(call: Call) -> str:
+def fingerprint_call(call: Call) -> str:
     """What makes two calls the same: verb, path, params as they were understood, files."""
     params = msgspec.to_builtins(call.params)
     for name in ("user", "user_group"):

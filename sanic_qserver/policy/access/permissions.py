@@ -97,8 +97,8 @@ class Permissions:
             applied: tuple[Applied, ...] = ()
             roles = self._built_in_roles(principal)
         else:
-            applied = tuple(self.grants_of(principal, clock))
-            roles = self._roles_of(principal, applied)
+            applied = tuple(self.find_grants(principal, clock))
+            roles = self._collect_roles(principal, applied)
             if not roles:
                 raise NotAuthenticated(NOT_AUTHORIZED)
         entry = self.entry_of(principal)
@@ -108,7 +108,7 @@ class Permissions:
         return Access(
             principal=principal,
             roles=roles,
-            scopes=limited(self._scopes_of(roles), principal),
+            scopes=limited(self._collect_scopes(roles), principal),
             user=displayed_name(principal, entry.grant if entry else None),
             user_group=self._user_group(roles, applied),
             quota=self._quota(roles, applied),
@@ -125,7 +125,7 @@ class Permissions:
             return ()
         raise NotAuthenticated(NOT_AUTHORIZED)
 
-    def grants_of(self, principal: Principal, clock: Clock) -> Iterator[Applied]:
+    def find_grants(self, principal: Principal, clock: Clock) -> Iterator[Applied]:
         """The grants that apply now, the most personal first. Raises NotAuthenticated when the user is shut out."""
         if folded(principal.name) in self._shut_out:
             raise NotAuthenticated(NOT_AUTHORIZED)
@@ -150,12 +150,12 @@ class Permissions:
             return None
         return None if entry.grant.provider not in ("", principal.provider) else entry
 
-    def _roles_of(self, principal: Principal, applied: tuple[Applied, ...]) -> tuple[str, ...]:
+    def _collect_roles(self, principal: Principal, applied: tuple[Applied, ...]) -> tuple[str, ...]:
         known = [role for role in principal.roles if role in self.scopes]
         granted = [role for one in applied for role in one.roles]
         return tuple(dict.fromkeys([*granted, *known])) or self._default_roles
 
-    def _scopes_of(self, roles: tuple[str, ...]) -> frozenset[str]:
+    def _collect_scopes(self, roles: tuple[str, ...]) -> frozenset[str]:
         return frozenset[str]().union(
             *(self.scopes.get(role, ()) for role in roles), *(self.unknown_scopes.get(role, ()) for role in roles)
         )

@@ -8,7 +8,7 @@ from logins import PASSWORDS, SECRET_KEY, dictionary
 from sanic_qserver.auth.accounts import Accounts
 from sanic_qserver.config.settings import load
 from sanic_qserver.errors import Overloaded, TooManyRequests
-from sanic_qserver.structs.canonical import network_of
+from sanic_qserver.structs.canonical import find_network
 
 TOKEN = "/api/auth/provider/toy/token"
 
@@ -111,8 +111,8 @@ async def test_three_spellings_share_one_account(accounts):
 
 
 def test_an_ipv6_address_counts_with_its_64():
-    assert network_of("2001:db8::1") == network_of("2001:db8::ffff:1") != network_of("2001:db8:0:1::1")
-    assert network_of("::ffff:10.0.0.1") == network_of("10.0.0.1") == "10.0.0.1"
-    assert network_of("fe80::1%eth0") == network_of("fe80::2")
-    assert network_of("") == ""
-    assert network_of("unix:") == "unix:"
+    assert find_network("2001:db8::1") == find_network("2001:db8::ffff:1") != find_network("2001:db8:0:1::1")
+    assert find_network("::ffff:10.0.0.1") == find_network("10.0.0.1") == "10.0.0.1"
+    assert find_network("fe80::1%eth0") == find_network("fe80::2")
+    assert find_network("") == ""
+    assert find_network("unix:") == "unix:"

@@ -160,10 +160,10 @@ async def test_an_unknown_user_takes_as_long_as_a_known_one(serve_logins):
 
 
 def strong(password):
-    from sanic_qserver.auth.providers.passwords import hasher_of
+    from sanic_qserver.auth.providers.passwords import build_hasher
     from sanic_qserver.config.logins import PasswordsConfig
 
-    return hasher_of(PasswordsConfig()).hash(password)
+    return build_hasher(PasswordsConfig()).hash(password)
 
 
 async def test_a_burst_of_logins_is_refused_beyond_the_pool_and_others_are_served(serve_logins):

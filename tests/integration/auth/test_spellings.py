@@ -8,7 +8,7 @@ from sqlalchemy import create_engine, text
 
 from sanic_qserver.auth.accounts import Accounts
 from sanic_qserver.auth.building import build_logins
-from sanic_qserver.auth.providers.openid import principal_of
+from sanic_qserver.auth.providers.openid import build_principal
 from sanic_qserver.auth.storage.database import HEAD, Database
 from sanic_qserver.config.logins import DatabaseConfig
 from sanic_qserver.config.settings import load
@@ -140,7 +140,7 @@ async def names_after_start(folder, **claims):
     await logins.close()
     provider = logins.ways["sso"].provider
     token = {"sub": "0815", "preferred_username": "jane"}
-    return principal_of(token, provider.name_claim, provider._config.claims, "sso").name
+    return build_principal(token, provider.name_claim, provider._config.claims, "sso").name
 
 
 async def test_people_of_an_openid_provider_are_known_by_sub_on_new_servers(folder):

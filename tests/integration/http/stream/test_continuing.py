@@ -1,4 +1,4 @@
-"""Watchers that come and go at random against a live manager that runs plans: together they miss nothing."""
+"""Subscribers that come and go at random against a live manager that runs plans: together they miss nothing."""
 
 import asyncio
 import json

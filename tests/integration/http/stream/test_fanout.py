@@ -12,7 +12,7 @@ from watching import Closed, Events, Watcher, all_leave
 
 from sanic_qserver.config.settings import ConsoleConfig, LiveConfig
 from sanic_qserver.http.stream.compression import HEADER, accepts_gzip, block
-from sanic_qserver.http.stream.subscribers import Watching
+from sanic_qserver.http.stream.subscribers import Subscription
 from sanic_qserver.manager.console.output import Console
 from sanic_qserver.manager.live.broadcaster import Broadcaster
 from sanic_qserver.manager.live.live import join_lines
@@ -185,11 +185,11 @@ async def test_a_message_is_framed_once_for_all_watchers(client):
 
 async def test_watchers_are_told_that_the_server_stops(client):
     watcher = (await connected(client, 1))[0]
-    await until(lambda: len(client.app.ctx.watchers) == 1)
+    await until(lambda: len(client.app.ctx.subscriptions) == 1)
     async with client.stream("GET", "/api/stream_console_output", headers={"Accept": "text/event-stream"}) as reply:
         chunks = reply.aiter_bytes()
         assert await anext(chunks)
-        await client.app.ctx.watchers.stop()
+        await client.app.ctx.subscriptions.stop()
         async with asyncio.timeout(5):
             async for _ in chunks:
                 pass
@@ -204,7 +204,7 @@ async def test_a_permission_that_is_taken_away_ends_the_stream(sanic_client, mak
     client = await sanic_client(app_of(make_config(policy={"permissions": str(policy)})))
     watcher = (await connected(client, 1))[0]
     other = await Watcher.connect(client.port, "/api/status/ws", HEADERS)
-    await until(lambda: len(client.app.ctx.watchers) == 2)
+    await until(lambda: len(client.app.ctx.subscriptions) == 2)
     policy.write_text('roles: {unauthenticated_single_user: {scopes: ["read:status", "read:monitor"]}}')
     assert await watcher.closed() == 4403
     assert "status" in await other.recv()
@@ -253,14 +253,14 @@ async def test_nothing_of_a_watcher_is_left_after_it_went(client):
     await until(lambda: channel.subscriber_count == 20)
     publish(client, 100)
     await all_leave()
-    await until(lambda: channel.subscriber_count == 0 and not len(client.app.ctx.watchers))
+    await until(lambda: channel.subscriber_count == 0 and not len(client.app.ctx.subscriptions))
     await until(lambda: leftovers() <= before, 30)  # Sanic keeps a connection for 10 s after its end.
 
 
 def leftovers():
     """How many websockets, watchers and subscribers there are."""
     gc.collect()
-    return sum(isinstance(one, (Subscriber, Watching, WebsocketImplProtocol)) for one in gc.get_objects())
+    return sum(isinstance(one, (Subscriber, Subscription, WebsocketImplProtocol)) for one in gc.get_objects())
 
 
 async def test_open_websockets_are_limited_and_places_come_free(sanic_client, make_config, tmp_path):
@@ -270,7 +270,7 @@ async def test_open_websockets_are_limited_and_places_come_free(sanic_client, ma
     first, second = await connected(client, 2)
     assert await second.closed() == 4429
     await first.leave()
-    await until(lambda: len(client.app.ctx.watchers) == 0)
+    await until(lambda: len(client.app.ctx.subscriptions) == 0)
     third = (await connected(client, 1))[0]
-    await until(lambda: len(client.app.ctx.watchers) == 1)
+    await until(lambda: len(client.app.ctx.subscriptions) == 1)
     await third.leave()

@@ -11,10 +11,10 @@ import pytest
 from conftest import DATA
 from sheets import GOOD, HEADER, SHEET, csv, lying_zip_bomb, many_rows, patched, with_entities, xlsx, zip_bomb
 
-from sanic_qserver.api.spreadsheets.formats import grid_of
+from sanic_qserver.api.spreadsheets.formats import read_grid
 from sanic_qserver.api.spreadsheets.grid import BadSheet, Limits, column_name
 from sanic_qserver.api.spreadsheets.isolation import Isolation
-from sanic_qserver.api.spreadsheets.sheet_plans import plans_of
+from sanic_qserver.api.spreadsheets.sheet_plans import read_plans
 
 PLANS = [
     {"item_type": "plan", "name": "count", "args": [["det1", "det2"]], "kwargs": {"num": 10}},
@@ -24,7 +24,7 @@ PLANS = [
 
 def read(name, body, sheet="", **limits):
     """The items of a file, read in this process."""
-    return [plan.item for plan in plans_of(grid_of(name, body, sheet, Limits(**limits))).plans]
+    return [plan.item for plan in read_plans(read_grid(name, body, sheet, Limits(**limits))).plans]
 
 
 def mistake(name, body, sheet="", **limits):

@@ -6,7 +6,7 @@ import weakref
 
 import pytest
 
-from sanic_qserver.http.stream.memory import CROWD, Crowd
+from sanic_qserver.http.stream.memory import MANY_LEFT, MemoryTrimmer
 
 
 class Ring:
@@ -27,36 +27,40 @@ def garbage():
     return weakref.ref(Ring())
 
 
-@pytest.mark.parametrize(("came", "stayed", "is_collected"), [
-    (CROWD, 0, True), (3 * CROWD, 2 * CROWD, True), (CROWD - 1, 0, False), (3 * CROWD, 3 * CROWD, False),
-])  # fmt: skip
+MANY = MANY_LEFT
+
+
+@pytest.mark.parametrize(
+    ("came", "stayed", "is_collected"),
+    [(MANY, 0, True), (3 * MANY, 2 * MANY, True), (MANY - 1, 0, False), (3 * MANY, 3 * MANY, False)],
+)
 async def test_a_collection_follows_when_a_crowd_has_left(came, stayed, is_collected, only_by_hand):
-    crowd = Crowd(gone_s=0.02)
+    crowd = MemoryTrimmer(trim_after_s=0.02)
     left = garbage()
     for count in (*range(1, came + 1), *range(came - 1, stayed - 1, -1)):
-        crowd.counted(count)
+        crowd.record(count)
     assert left() is not None  # Not at once: their connections are still ending.
     await asyncio.sleep(0.1)
     assert (left() is None) is is_collected
 
 
 async def test_the_next_crowd_is_counted_anew(only_by_hand):
-    crowd = Crowd(gone_s=0.02)
-    crowd.counted(CROWD)
-    crowd.counted(0)
+    crowd = MemoryTrimmer(trim_after_s=0.02)
+    crowd.record(MANY_LEFT)
+    crowd.record(0)
     await asyncio.sleep(0.1)
     left = garbage()
-    crowd.counted(CROWD - 1)
-    crowd.counted(0)
+    crowd.record(MANY_LEFT - 1)
+    crowd.record(0)
     await asyncio.sleep(0.1)
     assert left() is not None
 
 
 async def test_a_server_that_stops_has_nothing_left_to_do(only_by_hand):
-    crowd = Crowd(gone_s=0.02)
+    crowd = MemoryTrimmer(trim_after_s=0.02)
     left = garbage()
-    crowd.counted(CROWD)
-    crowd.counted(0)
+    crowd.record(MANY_LEFT)
+    crowd.record(0)
     crowd.stop()
     await asyncio.sleep(0.1)
     assert left() is not None

@@ -6,7 +6,7 @@ import pytest
 
 from sanic_qserver.api.table import STREAMS
 from sanic_qserver.errors import Forbidden
-from sanic_qserver.http.stream.subscribers import Watchers, Watching
+from sanic_qserver.http.stream.subscribers import Subscription, Subscriptions
 from sanic_qserver.structs.identity import PUBLIC
 
 
@@ -23,14 +23,14 @@ class Policy:
 @pytest.mark.parametrize("order", [("broken", "dismissed", "good"), ("dismissed", "broken", "good")])
 async def test_a_policy_that_fails_for_one_watcher_does_not_save_another(order):
     ended = []
-    watchers = Watchers(Policy())
+    watchers = Subscriptions(Policy())
     for name in order:
 
         async def end(why, name=name):
             ended.append((name, type(why)))
 
-        watchers.add(Watching(SimpleNamespace(name=name, principal=PUBLIC), STREAMS[0], end))
-    watchers._look()
+        watchers.add(Subscription(SimpleNamespace(name=name, principal=PUBLIC), STREAMS[0], end))
+    watchers._check_all()
     await watchers.stop()
     assert {("broken", Forbidden), ("dismissed", Forbidden)} < set(ended)
     assert [name for name, why in ended if why is not Forbidden] == ["good"]
