@@ -3,11 +3,13 @@
 Imported by what needs a database only: SQLAlchemy takes half a second. SQLite and PostgreSQL are known.
 """
 
+import asyncio
 import contextlib
 import fcntl
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+import threading
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +23,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sanic_qserver.errors import ConfigError
 
 _DRIVERS = {"sqlite": "sqlite+aiosqlite", "postgresql": "postgresql+asyncpg", "postgres": "postgresql+asyncpg"}
+_ALEMBIC = threading.Lock()
 _PRAGMAS = ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON", "busy_timeout=10000")
 
 
@@ -98,7 +101,8 @@ class Migrations:
                     await connection.execute(text(f"SELECT pg_advisory_lock({self.lock})"))
                     await connection.commit()
                 try:
-                    await connection.run_sync(self._upgrade, revision or self.head, setting)
+                    async with _one_at_a_time():
+                        await connection.run_sync(self._upgrade, revision or self.head, setting)
                     await connection.commit()
                 finally:
                     if not is_sqlite(engine.url):
@@ -131,6 +135,17 @@ class Migrations:
             raise ConfigError(
                 f"{setting}: its tables have revision {found}, which this version does not know"
             ) from None
+
+
+@asynccontextmanager
+async def _one_at_a_time() -> AsyncIterator[None]:
+    """Alembic's `op` is global: two upgrades in one process, of logins and of the audit table, would mix."""
+    while not _ALEMBIC.acquire(blocking=False):  # noqa: ASYNC110  # a lock of threads: loops of several may wait
+        await asyncio.sleep(0.01)
+    try:
+        yield
+    finally:
+        _ALEMBIC.release()
 
 
 @contextmanager
