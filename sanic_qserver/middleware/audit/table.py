@@ -25,6 +25,7 @@ log = logging.getLogger("sanic_qserver.audit")
 WAITING = 50_000
 BATCH = 500
 PERIOD_S = 0.5
+STOP_S = 5.0
 _DAY_S = 86_400.0
 
 SETTING = "[audit] database"
@@ -67,6 +68,7 @@ class SqlTable:
         self._keep_s = keep_days * _DAY_S
         self._waiting: deque[AuditEntry] = deque()
         self._task: asyncio.Task[None] | None = None
+        self._stopping = asyncio.Event()
         self._is_made = False
         self._cleaned_at = 0.0
         self.dropped_count = 0
@@ -84,7 +86,10 @@ class SqlTable:
 
     async def stop(self) -> None:
         """Write what is left, and end."""
+        self._stopping.set()
         if self._task is not None:
+            # A write or migration that is under way ends by itself: cut off, it would leave a connection behind.
+            await asyncio.wait((self._task,), timeout=STOP_S)
             self._task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._task
@@ -119,8 +124,9 @@ class SqlTable:
 
     async def _run(self) -> None:
         told = False
-        while True:
-            await asyncio.sleep(PERIOD_S)
+        while not self._stopping.is_set():
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._stopping.wait(), PERIOD_S)
             try:
                 await self._write()
                 await self._clean()
