@@ -56,8 +56,8 @@ class Browsers:
         if has_cookie:
             if row.changes or request.method not in _SAFE:
                 self._check_proof(request, credential, access)
-        elif row.changes and request.method in _SAFE and "origin" not in request.headers:
-            # An image or a link of any page causes this, and nothing in it tells.
+        elif row.changes and request.method in _SAFE and "origin" not in request.headers and _is_browser(request):
+            # An image or a link of any page causes this, and nothing in it tells which page.
             raise Forbidden("Not enough permissions: what changes something is sent as POST, or with a key or token")
 
     def is_known_origin(self, request: Request, *, may_be_any: bool = True) -> bool:
@@ -82,6 +82,16 @@ class Browsers:
         if session and self._logins.has_accounts:
             return self._logins.accounts.sessions.derive_csrf(session)
         return self._logins.single_user.csrf(credential.value) if self._logins.single_user is not None else "none"
+
+
+def _is_browser(request: Request) -> bool:
+    """Whether a browser may have sent this. All of them name themselves Mozilla, and no image or link changes that.
+
+    Programs use GET for changes too: the manual of bluesky-httpserver 0.0.4 reloads the permissions so.
+    """
+    headers = request.headers
+    named = str(headers.get("user-agent", "")).lstrip().lower().startswith("mozilla/")
+    return named or "sec-fetch-site" in headers or "referer" in headers or "cookie" in headers
 
 
 def _sent(request: Request) -> str:

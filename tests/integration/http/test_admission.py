@@ -98,7 +98,9 @@ async def test_what_a_get_changes_needs_proof_too(sanic_client, make_config, fol
     browser.cookies.clear()
     assert (await browser.get(RELOAD, headers={"Authorization": key})).status_code == 200
     anonymous = await serve_open()
-    assert (await anonymous.get(RELOAD)).status_code == 403, "an image of any page could do this"
+    for sign in ({"User-Agent": "Mozilla/5.0 (X11)"}, {"Sec-Fetch-Site": "cross-site"}, {"Referer": EVIL}):
+        assert (await anonymous.get(RELOAD, headers=sign)).status_code == 403, "an image of any page could do this"
+    assert (await anonymous.get(RELOAD)).status_code == 200, "a program, as in the manual of 0.0.4"
     assert (await anonymous.get(RELOAD, headers={"Origin": EVIL})).status_code == 403
     assert (await anonymous.get(RELOAD, headers={"Origin": str(anonymous.base_url).rstrip("/")})).status_code == 200
     assert (await anonymous.post(RELOAD)).status_code == 200
