@@ -1,4 +1,4 @@
-"""What needs the database of logins, in one object: sessions, keys, attempts, and the tasks that keep them fresh.
+"""Everything that needs the database of logins: sessions, keys, attempts, and background tasks.
 
 Imported only when there are logins or a database: it brings SQLAlchemy.
 """
@@ -14,7 +14,7 @@ from sanic_qserver.auth.storage.database import Database
 from sanic_qserver.auth.storage.store import Store
 from sanic_qserver.auth.tokens.api_keys import ApiKeys
 from sanic_qserver.auth.tokens.attempts import Attempts
-from sanic_qserver.auth.tokens.credential_cache import Remembered
+from sanic_qserver.auth.tokens.credential_cache import CredentialCache
 from sanic_qserver.auth.tokens.one_time import StoredOneTime
 from sanic_qserver.auth.tokens.sessions import Sessions
 from sanic_qserver.auth.tokens.signing import Tokens
@@ -42,13 +42,13 @@ class Accounts:
             claims_max_age_s=config.auth.tokens.claims_max_age_s,
         )
         self.facts: frozenset[str] = frozenset()
-        self.remembered = Remembered(clock)
+        self.credential_cache = CredentialCache(clock)
         tokens = config.auth.tokens
         self.tokens = Tokens(_secrets(config), issuer=tokens.issuer, audience=tokens.audience, clock=clock)
-        self.sessions = Sessions(self.store, self.tokens, self.remembered, config.auth, clock)
+        self.sessions = Sessions(self.store, self.tokens, self.credential_cache, config.auth, clock)
         self.keys = ApiKeys(
             self.store,
-            self.remembered,
+            self.credential_cache,
             tokens.max_api_keys,
             clock,
             refuses_single_user=bool(config.auth.providers),
@@ -64,7 +64,7 @@ class Accounts:
         await self.database.upgrade()
         self.facts = await self.store.settle()
         self._epoch = await self.store.epoch()
-        self.remembered.heard()
+        self.credential_cache.heard()
         self._tasks = [asyncio.create_task(self._watch()), asyncio.create_task(self._keep_house())]
 
     async def close(self) -> None:
@@ -89,10 +89,10 @@ class Accounts:
                 self.is_away = True
             else:
                 self.is_away = False
-                self.remembered.heard()
+                self.credential_cache.heard()
                 if found != self._epoch:
                     self._epoch = found
-                    self.remembered.forget()
+                    self.credential_cache.forget()
             await asyncio.sleep(_POLL_S)
 
     async def _keep_house(self) -> None:
@@ -108,7 +108,7 @@ class Accounts:
                 continue  # `_watch` has said that the database is away.
 
     async def _write_activity(self) -> None:
-        keys, people = self.keys.used(), self.remembered.seen()
+        keys, people = self.keys.used(), self.credential_cache.seen()
         if keys or people:
             await self.store.write_activity(keys, people)
 

@@ -1,4 +1,4 @@
-"""Everything that `/api/auth/…` works with: the ways to log in, and the accounts behind them where there are any.
+"""What `/api/auth/…` works with: the ways to log in, and the accounts, where there are any.
 
 A server without logins has one key, no database, and imports nothing that it does not need.
 """
@@ -80,7 +80,7 @@ class Logins:
     def on_revocation(self, forget: Callable[[], None]) -> None:
         """Call this whenever a session or key was taken away, here or by another worker."""
         if self.optional_accounts is not None:
-            self.optional_accounts.remembered.listen(forget)
+            self.optional_accounts.credential_cache.listen(forget)
 
     async def open(self) -> None:
         """Open the database, when there is one."""

@@ -1,4 +1,4 @@
-"""The rows of API keys and of principals. A key never may more than the credential it was made with."""
+"""The rows of API keys and of principals. A key never grants more than its creator holds."""
 
 from typing import cast
 

@@ -1,4 +1,4 @@
-"""Cookies of browsers, as texts. The session's is out of reach for scripts; the CSRF value is there for them."""
+"""Cookies for browsers. Scripts cannot read the session cookie; the CSRF cookie is meant for them."""
 
 import time
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""The rows of login: tokens, sessions, who is asking. How people log in is the providers' business."""
+"""The rows of login: tokens, sessions, the current caller. How people log in is up to the providers."""
 
 import re
 from typing import Any, cast

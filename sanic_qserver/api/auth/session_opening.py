@@ -1,4 +1,4 @@
-"""What every way to log in ends with: a session, if the policy lets the person in."""
+"""Opens a session at the end of every login, if the policy grants access."""
 
 import logging
 

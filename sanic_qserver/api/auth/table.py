@@ -1,4 +1,4 @@
-"""The rows of `/auth/…`: part of THE list, in a file of its own. All are served under `/api` only.
+"""The rows of `/auth/…`, a part of the endpoint table. All are served under `/api` only.
 
 Rows with scope None are public, or ask for any credential at all and say so themselves (`whoami`, `revoke`).
 Rows with `ignores_credential` are ways in: an expired token that comes along does not stand in the way.

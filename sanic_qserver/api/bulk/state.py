@@ -1,4 +1,4 @@
-"""What is remembered of bulk submissions, so that a broken connection costs nothing but a new one.
+"""The state of bulk submissions: after a broken connection a client continues where it was.
 
 Kept in this process: a stream is resumed at the worker that began it.
 """

@@ -1,4 +1,4 @@
-"""The protocols of identification, and the chain that asks each provider in turn."""
+"""The interfaces of login providers, and the chain that asks each in turn."""
 
 from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
@@ -53,20 +53,20 @@ class ExternalLogin(Protocol):
 
 
 class Providers:
-    """Asks providers in order. Nobody's credential is an error; no credential is the public."""
+    """Asks providers in order. An unrecognised credential is an error; no credential is the public."""
 
     def __init__(self, providers: Sequence[AuthProvider]) -> None:
         self.providers = list(providers)
         self.version = 0
 
     def forget(self) -> None:
-        """Something was revoked: answers of before do not count any more."""
+        """Invalidate earlier answers: something was revoked."""
         self.version += 1
 
     async def identify(self, credential: Credential) -> tuple[Principal, bool]:
         """Who sent this, and whether the same credential from elsewhere would be answered the same.
 
-        Raises NotAuthenticated when nobody knows the credential.
+        Raises NotAuthenticated for a credential that no provider recognises.
         """
         is_same_for_all = True
         for provider in self.providers:

@@ -1,4 +1,4 @@
-"""Identity from a reverse proxy that has seen who it is. Its headers count only when the connection is the proxy's."""
+"""Identity from headers of a trusted reverse proxy. They count only on connections that come from the proxy."""
 
 import ipaddress
 import re

@@ -1,4 +1,4 @@
-"""What a SAML response must look like before it is verified, and what its assertion must say afterwards.
+"""Checks of SAML responses: their structure before verification, and their assertion after it.
 
 pysaml2 verifies signatures and most conditions. What it lets pass (no audience, no end, SHA-1, several assertions,
 the names of things in comments) is refused here, as the SAML 2.0 web browser SSO profile (section 4.1.4) asks.

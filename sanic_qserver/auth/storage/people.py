@@ -1,4 +1,4 @@
-"""The people and programs that the server remembers: principals, and their identities at providers."""
+"""Principals in the database: people and programs, and their identities at providers."""
 
 import logging
 import uuid

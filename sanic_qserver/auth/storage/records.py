@@ -1,4 +1,4 @@
-"""What the store hands out and takes in. Without SQLAlchemy, so that a server without logins can know the types."""
+"""The records of the store. They import no SQLAlchemy, because a server without logins needs the types too."""
 
 from msgspec import Struct
 

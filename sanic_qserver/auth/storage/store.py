@@ -1,4 +1,4 @@
-"""What people and programs hold: sessions and API keys; and the housekeeping of all tables.
+"""Sessions and API keys in the database, and the housekeeping of all tables.
 
 Each method is one transaction. What takes a credential away also raises the epoch, so that every worker
 forgets what it had verified. Secrets are never stored: only hashes of them are.

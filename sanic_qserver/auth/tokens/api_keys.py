@@ -1,4 +1,4 @@
-"""API keys: secrets for programs, kept as hashes. What a key may do never exceeds what its owner may do."""
+"""API keys: secrets for programs, kept as hashes. A key never grants more than its owner holds."""
 
 import hashlib
 import secrets
@@ -8,7 +8,7 @@ import msgspec
 
 from sanic_qserver.auth.storage.records import INHERIT, KeyRecord, Known
 from sanic_qserver.auth.storage.store import Store
-from sanic_qserver.auth.tokens.credential_cache import Remembered
+from sanic_qserver.auth.tokens.credential_cache import CredentialCache
 from sanic_qserver.structs.auth_replies import NewApiKey, time_text
 from sanic_qserver.structs.identity import SINGLE_USER, Credential, CredentialKind, Principal
 
@@ -24,7 +24,7 @@ class ApiKeys:
     def __init__(
         self,
         store: Store,
-        remembered: Remembered,
+        credential_cache: CredentialCache,
         limit: int,
         clock: Callable[[], float],
         *,
@@ -33,7 +33,7 @@ class ApiKeys:
         """`refuses_single_user`: keys from before there were logins are not known any more."""
         self._refuses_single_user = refuses_single_user
         self._store = store
-        self._remembered = remembered
+        self._credential_cache = credential_cache
         self._limit = limit
         self._clock = clock
         self._used: dict[str, float] = {}
@@ -74,7 +74,7 @@ class ApiKeys:
     async def delete(self, first_eight: str, owner_uuid: str) -> bool:
         """Take a key away, in every worker within a second. False when the owner has none that begins so."""
         done = await self._store.delete_key(first_eight, owner_uuid)
-        self._remembered.forget()
+        self._credential_cache.forget()
         return done
 
     async def identify(self, credential: Credential) -> Principal | None:
@@ -82,9 +82,9 @@ class ApiKeys:
         if credential.kind is not CredentialKind.API_KEY or len(credential.value) > _LONGEST:
             return None
         hash_ = hash_secret(credential.value)
-        principal = self._remembered.get(hash_)
+        principal = self._credential_cache.get(hash_)
         if principal is None:
-            version = self._remembered.version
+            version = self._credential_cache.version
             found = await self._store.key(hash_)
             if found is None:
                 return None
@@ -98,7 +98,7 @@ class ApiKeys:
                 key_scopes=None if scopes == (INHERIT,) else frozenset(scopes),
                 expires_at=row.expires_at,
             )
-            self._remembered.put(hash_, principal, version)
+            self._credential_cache.put(hash_, principal, version)
         self._used[hash_] = self._clock()
         return principal
 

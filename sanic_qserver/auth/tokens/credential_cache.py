@@ -1,7 +1,7 @@
-"""Credentials that were verified lately, so that a hot key or token costs no database access.
+"""The credential cache: a key or token that was verified a moment ago costs no database query.
 
-Rule: what is remembered was true after the last revocation that this process has heard of. A look-up that was under
-way when a revocation came in is not remembered. When the database has not been heard of for a while, nothing is.
+Rule: an entry was verified after the last revocation that this process knows of. A look-up that a revocation overtook is
+not cached. When the database has not answered for a while, the cache is not used.
 """
 
 from collections.abc import Callable
@@ -12,11 +12,11 @@ from sanic_qserver.structs.identity import Principal
 
 _MOST = 20_000
 _LONGEST_S = 60.0
-_TRUST_S = 10.0  # How long memory is trusted when the database does not answer.
+_TRUST_S = 10.0  # How long the cache is used while the database does not answer.
 
 
-class Remembered:
-    """Credential -> principal, until it expires, at most a minute. `version` grows when all is forgotten."""
+class CredentialCache:
+    """Credential -> principal, until it expires, at most a minute. `version` grows whenever the cache is emptied."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self.version = 0
@@ -27,33 +27,33 @@ class Remembered:
         self._listeners: list[Callable[[], None]] = []
 
     def listen(self, listener: Callable[[], None]) -> None:
-        """Call this whenever all is forgotten."""
+        """Call `listener` whenever the cache is emptied."""
         self._listeners.append(listener)
 
     def heard(self) -> None:
-        """The database was asked for revocations, and answered."""
+        """The database has answered a query for revocations."""
         self._heard_at = self._clock()
 
     def forget(self) -> None:
-        """Something was revoked."""
+        """Empty the cache: something was revoked."""
         self.version += 1
         self._known.clear()
         for listener in self._listeners:
             listener()
 
     def get(self, credential: str) -> Principal | None:
-        """Who it is, when that is still known."""
+        """The principal, if the entry is still valid."""
         if self._clock() - self._heard_at > _TRUST_S:
             return None
         return self._known.get(credential)
 
     def seen(self) -> dict[str, float]:
-        """Principals (by uuid) that were looked up since this was last asked, and when."""
+        """Principals (by uuid) that were looked up since the last call, and when."""
         seen, self._seen = self._seen, {}
         return seen
 
     def put(self, credential: str, principal: Principal, version: int) -> None:
-        """Keep it, unless something was revoked since `version`."""
+        """Cache it, unless something was revoked since `version`."""
         if principal.uuid:
             self._seen[principal.uuid] = self._clock()
         if version == self.version:

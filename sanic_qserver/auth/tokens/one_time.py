@@ -1,4 +1,4 @@
-"""Things that are used once and soon: tickets, pending logins. In memory, or in the database of logins.
+"""One-time records with a short lifetime: tickets, pending logins. In memory, or in the database of logins.
 
 Their ids are secrets, so only hashes are kept. What was taken is gone: two takers never both get it.
 """

@@ -10,7 +10,7 @@ import msgspec
 
 from sanic_qserver.auth.storage.records import Known
 from sanic_qserver.auth.storage.store import Store
-from sanic_qserver.auth.tokens.credential_cache import Remembered
+from sanic_qserver.auth.tokens.credential_cache import CredentialCache
 from sanic_qserver.auth.tokens.signing import Tokens, TokenType
 from sanic_qserver.config.logins import AuthConfig
 from sanic_qserver.errors import AccessTokenExpired, InvalidAccessToken, SessionExpired
@@ -27,11 +27,16 @@ class Sessions:
     sees_only_value = True
 
     def __init__(
-        self, store: Store, tokens: Tokens, remembered: Remembered, config: AuthConfig, clock: Callable[[], float]
+        self,
+        store: Store,
+        tokens: Tokens,
+        credential_cache: CredentialCache,
+        config: AuthConfig,
+        clock: Callable[[], float],
     ) -> None:
         self._store = store
         self._tokens = tokens
-        self._remembered = remembered
+        self._credential_cache = credential_cache
         self._config = config
         self._clock = clock
 
@@ -78,7 +83,7 @@ class Sessions:
     async def revoke(self, session: str, owner_uuid: str | None = None) -> bool:
         """End a session, in every worker within a second. False when there is no such live one."""
         done = await self._store.revoke_session(session, owner_uuid)
-        self._remembered.forget()
+        self._credential_cache.forget()
         return done
 
     async def identify(self, credential: Credential) -> Principal | None:
@@ -87,11 +92,11 @@ class Sessions:
         if type_ is None:
             return None
         kept = type_ + credential.value
-        if (principal := self._remembered.get(kept)) is not None:
+        if (principal := self._credential_cache.get(kept)) is not None:
             return principal
         if not self._tokens.is_ours(credential.value):
             return None
-        version = self._remembered.version
+        version = self._credential_cache.version
         claims = self._tokens.read(credential.value, type_)
         if claims["exp"] <= self._clock():
             raise AccessTokenExpired if type_ is TokenType.ACCESS else SessionExpired
@@ -99,7 +104,7 @@ class Sessions:
         if found is None:
             raise SessionExpired
         principal = msgspec.structs.replace(found[0], session_id=claims["sub"], expires_at=float(claims["exp"]))
-        self._remembered.put(kept, principal, version)
+        self._credential_cache.put(kept, principal, version)
         return principal
 
     def _reply(self, session: str, generation: int, expires_at: float) -> TokenReply:

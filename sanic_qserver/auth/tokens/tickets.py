@@ -1,4 +1,4 @@
-"""Tickets: what a page puts into the URL of a websocket instead of a secret. Each is good once, for half a minute."""
+"""Tickets: a web page puts one into the URL of a websocket instead of a secret. Valid once, for half a minute."""
 
 import msgspec
 

@@ -1,4 +1,4 @@
-"""What is remembered of credentials, for how long, and what is forgotten."""
+"""What is credential_cache of credentials, for how long, and what is forgotten."""
 
 import asyncio
 
@@ -7,7 +7,7 @@ from conftest import app_of
 from logins import SECRET_KEY, dictionary
 
 from sanic_qserver.auth.accounts import Accounts
-from sanic_qserver.auth.tokens.credential_cache import Remembered
+from sanic_qserver.auth.tokens.credential_cache import CredentialCache
 from sanic_qserver.config.settings import load
 from sanic_qserver.errors import AccessTokenExpired, ConfigError, InvalidApiKey, NotAuthenticated
 from sanic_qserver.structs.identity import Credential, CredentialKind, Principal
@@ -71,7 +71,7 @@ async def test_a_remembered_token_or_key_still_ends_in_time(accounts, clock):
     assert await accounts.keys.identify(key(made.secret))
     assert await accounts.sessions.identify(bearer(tokens.access_token))
     clock.now += 31
-    accounts.remembered.heard()
+    accounts.credential_cache.heard()
     assert await accounts.keys.identify(key(made.secret)) is None
     clock.now += 900
     with pytest.raises(AccessTokenExpired):
@@ -79,20 +79,20 @@ async def test_a_remembered_token_or_key_still_ends_in_time(accounts, clock):
 
 
 def test_what_was_looked_up_before_a_revocation_is_not_remembered(clock):
-    remembered = Remembered(clock)
-    version = remembered.version
-    remembered.forget()
-    remembered.put("x", BOB, version)
-    assert remembered.get("x") is None
-    remembered.put("x", BOB, remembered.version)
-    assert remembered.get("x") is BOB
+    credential_cache = CredentialCache(clock)
+    version = credential_cache.version
+    credential_cache.forget()
+    credential_cache.put("x", BOB, version)
+    assert credential_cache.get("x") is None
+    credential_cache.put("x", BOB, credential_cache.version)
+    assert credential_cache.get("x") is BOB
 
 
 def test_memory_is_not_trusted_when_the_database_was_not_heard_of(clock):
-    remembered = Remembered(clock)
-    remembered.put("x", BOB, remembered.version)
+    credential_cache = CredentialCache(clock)
+    credential_cache.put("x", BOB, credential_cache.version)
     clock.now += 11
-    assert remembered.get("x") is None
+    assert credential_cache.get("x") is None
 
 
 async def test_what_is_over_is_purged(accounts, clock):
