@@ -1,4 +1,4 @@
-"""Logins of an OpenID provider: authorization code with PKCE, state and nonce. The user's browser follows the redirects.
+"""Logins of an OpenID provider: authorization code with PKCE, state and nonce. The browser follows the redirects.
 
 The messages of OAuth 2 (RFC 6749, 6750, 7636) are made by authlib. Its own HTTP client is not used: the one for httpx
 is deprecated since authlib 1.9, and ours has the time limits.

@@ -1,7 +1,7 @@
 """The credential cache: a key or token that was verified a moment ago costs no database query.
 
-Rule: an entry was verified after the last revocation that this process knows of. A look-up that a revocation overtook is
-not cached. When the database has not answered for a while, the cache is not used.
+Rule: an entry was verified after the last revocation that this process knows of. A look-up that a revocation overtook
+is not cached. When the database has not answered for a while, the cache is not used.
 """
 
 from collections.abc import Callable

@@ -51,7 +51,7 @@ async def test_one_with_a_good_key_is_served_while_the_address_is_counted_out(se
     async with httpx.AsyncClient(base_url=client.base_url, headers={"Authorization": f"ApiKey {key}"}) as good:
         assert (await good.get("/api/status")).status_code == 200
         assert 429 in await statuses(client, [f"ApiKey {n}" for n in range(30)])
-        client.app.ctx.services.logins.accounts.remembered.forget()
+        client.app.ctx.services.logins.accounts.credential_cache.forget()
         assert (await good.get("/api/status")).status_code == 200
     del client.headers["Authorization"]
     assert (await client.get("/api/auth/scopes")).status_code == 200, "the anonymous bring nothing to look up"

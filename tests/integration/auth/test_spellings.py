@@ -116,7 +116,7 @@ async def test_groups_and_claims_end_with_their_age_for_keys_and_sessions(folder
     _, tokens = await accounts.sessions.open(known)
 
     async def seen():
-        accounts.remembered.forget()
+        accounts.credential_cache.forget()
         key = Credential(kind=CredentialKind.API_KEY, value=made.secret)
         token = Credential(kind=CredentialKind.BEARER, value=tokens.access_token)
         return [(who.groups, dict(who.claims)) for who in (

@@ -1,4 +1,4 @@
-"""What is credential_cache of credentials, for how long, and what is forgotten."""
+"""What is cached of credentials, for how long, and what is forgotten."""
 
 import asyncio
 
