@@ -69,6 +69,7 @@ async def main() -> None:
         made = DirectRequest(b"/api/status", headers, "1.1", "GET", None, app)  # type: ignore[arg-type]
         made.conn_info = SimpleNamespace(client_ip="127.0.0.1")  # type: ignore[assignment]
         made.body = b""
+        made.stream = SimpleNamespace(request_body=None)  # type: ignore[assignment]
         return made
 
     one = request()
