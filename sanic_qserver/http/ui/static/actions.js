@@ -10,7 +10,7 @@ import { T } from "./texts.js";
 const idle = (/** @type {any} */ s) => (s.manager_state === "idle" ? "" : T.busy(s.manager_state));
 const opened = (/** @type {any} */ s) => (s.worker_environment_exists ? "" : T.envIsClosed);
 const paused = (/** @type {any} */ s) => (s.manager_state === "paused" ? "" : T.notPaused);
-const runs = (/** @type {any} */ s) => (s.re_state === "running" && s.manager_state !== "paused" ? "" : T.noPlanRuns);
+const runs = (/** @type {any} */ s) => (s.manager_state === "executing_queue" ? "" : T.noPlanRuns);
 const planName = () => state.running?.name ?? "";
 
 /** @param {string} label @param {string[]} scopes @param {string} path @param {any} body @param {Partial<Action>} [more] @returns {Action} */

@@ -5,6 +5,15 @@ import { changePerson, logIn, logOut } from "./login.js";
 import { follow, learnMe, may, on, state } from "./store.js";
 import { T } from "./texts.js";
 import "./status.js";
+import "./running.js";
+import "./queue.js";
+import "./add.js";
+import "./proposals.js";
+import "./history.js";
+import "./console.js";
+import "./lists.js";
+import "./access.js";
+import "./admin.js";
 
 const title = document.querySelector("meta[name=application-name]")?.getAttribute("content") || "Queue Server";
 

@@ -1,6 +1,6 @@
 // Builds elements and draws long lists. User text enters the page here only, and only as text nodes.
 
-/** @typedef {Node|string|number|null|undefined|false} Child */
+/** @typedef {any} Child a node, a text, a list of them, or nothing */
 
 /**
  * An element. Attributes that begin with "on" are listeners; true and false set and leave out an attribute.
@@ -118,8 +118,9 @@ export class VirtualRows {
     const { height } = this.how;
     const top = index * height;
     const view = this.viewport;
+    const room = view.clientHeight - this.canvas.offsetTop; // What stands above the rows stays in sight.
     if (top < view.scrollTop) view.scrollTop = top;
-    else if (top + height > view.scrollTop + view.clientHeight) view.scrollTop = top + height - view.clientHeight;
+    else if (top + height > view.scrollTop + room) view.scrollTop = top + height - room;
     this.draw();
   }
 }

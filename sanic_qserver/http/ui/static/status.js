@@ -10,7 +10,7 @@ const GOOD = new Set(["idle", "open", "running", "executing queue"]);
 const BUSY = /executing|starting|creating|closing|destroying|initializing|running/;
 
 /** @param {string} value */
-function toneOf(value) {
+export function toneOf(value) {
   if (/paused|pending|locked by|failed|panicked/.test(value)) return "warn";
   if (BUSY.test(value)) return "busy";
   return GOOD.has(value) ? "good" : "";

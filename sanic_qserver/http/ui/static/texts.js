@@ -132,7 +132,7 @@ export const T = {
   position: "#",
   arguments: "Arguments",
   user: "User",
-  yours: "yours",
+  yours: "you",
   emptyQueue: "The queue is empty. Add a plan.",
   /** @param {number} count */
   items: (count) => (count === 1 ? "1 item" : `${count.toLocaleString("en")} items`),
