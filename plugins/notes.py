@@ -76,5 +76,24 @@ def register(host: ExtensionHost) -> None:
     """Add both routes; read the file when the server starts."""
     notebook = Notebook(Path(host.options_as(Options).file))
     host.on_start(notebook.read)
-    host.add_endpoint(Endpoint("POST", "/notes", Scope.WRITE_QUEUE_EDIT, "", NoteAdd, serve=notebook.add, changes=True))
-    host.add_endpoint(Endpoint("GET", "/notes", Scope.READ_QUEUE, "", NotesGet, serve=notebook.get))
+    host.add_endpoint(
+        Endpoint(
+            verb="POST",
+            path="/notes",
+            scope=Scope.WRITE_QUEUE_EDIT,
+            method="",  # Not RE Manager's: answered here.
+            params=NoteAdd,
+            serve=notebook.add,
+            changes=True,
+        )
+    )
+    host.add_endpoint(
+        Endpoint(
+            verb="GET",
+            path="/notes",
+            scope=Scope.READ_QUEUE,
+            method="",
+            params=NotesGet,
+            serve=notebook.get,
+        )
+    )

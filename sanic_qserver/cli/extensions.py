@@ -30,7 +30,16 @@ async def hello(call: Call) -> bytes:
 
 def register(host: ExtensionHost) -> None:
     """Add what this module offers. Called once, before the server listens."""
-    host.add_endpoint(Endpoint("GET", "/hello", Scope.READ_QUEUE, "", Hello, serve=hello))
+    host.add_endpoint(
+        Endpoint(
+            verb="GET",
+            path="/hello",
+            scope=Scope.READ_QUEUE,  # what a caller must hold
+            method="",  # RE Manager's method for the params; none: `hello` answers by itself
+            params=Hello,
+            serve=hello,
+        )
+    )
 '''
 
 TEST = '''"""The module, in a server in front of a live RE Manager with simulated devices."""

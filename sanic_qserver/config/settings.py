@@ -175,13 +175,17 @@ class SpreadsheetsConfig(Section, frozen=True, kw_only=True):
 
 
 class ExtensionsConfig(Section, frozen=True, kw_only=True):
-    """Custom modules: which are loaded, from where, and what happens when one fails."""
+    """Custom modules: which are loaded, from where, and what happens when one fails.
+
+    `required`: whether one that cannot be loaded stops the start. None: all but plain blueprints, since these add
+    routes and no rules.
+    """
 
     modules: tuple[str, ...] = ()
     blueprints: tuple[str, ...] = ()
     paths: tuple[str, ...] = (".",)
     entry_points: bool = True
-    required: bool = False
+    required: bool | None = None
     blueprint_scope: str = "write:queue:edit"
     hook_timeout_s: Seconds = 2.0
     endpoint_timeout_s: Seconds = 60.0
@@ -244,6 +248,7 @@ ENVIRONMENT: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("QSERVER_CUSTOM_MODULE", ("extensions", "modules")),
     ("QSERVER_CUSTOM_MODULES", ("extensions", "modules")),
     ("QSERVER_HTTP_CUSTOM_ROUTERS", ("extensions", "blueprints")),
+    ("QSERVER_CUSTOM_MODULES_REQUIRED", ("extensions", "required")),
 )
 # Settings that are lists, and what stands between their members.
 _SEPARATORS: Mapping[tuple[str, str], str] = {
@@ -308,8 +313,8 @@ def _own(file: Path, env: Mapping[str, str]) -> dict[str, Any]:
     _refuse_plain_passwords(written, file)
     content: dict[str, Any] = _expand(written, env, str(file))
     named = content.get("extensions")
-    if isinstance(named, dict) and (named.get("modules") or named.get("blueprints")):
-        named.setdefault("required", True)  # It may be the rule that keeps a motor in its range.
+    if isinstance(named, dict) and named.get("blueprints") and not env.get("QSERVER_CUSTOM_MODULES_REQUIRED"):
+        named.setdefault("required", True)
     return content
 
 

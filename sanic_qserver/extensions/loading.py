@@ -1,7 +1,7 @@
-"""Loads extensions and collects what they add. One that fails adds nothing, and is reported.
+"""Loads extensions and collects what they add. One that fails adds nothing, and stops the start: it may be a rule.
 
-By default the server starts without it, as the reference server does; with `[extensions] required = true` it does
-not start.
+With `[extensions] required = false` the server starts without it, as the reference server does, and reports it. So it
+does for plain blueprints that the environment or an old YAML file names: they add routes, and no rules.
 """
 
 import functools
@@ -105,7 +105,7 @@ def _wrapped(loaded: Extensions, kind: str, policy: Policy) -> Policy:
 def load_extensions(
     config: Config, manager: ManagerClient, endpoints: Sequence[Endpoint], streams: Sequence[Stream]
 ) -> Extensions:
-    """Load all configured extensions. Raises ConfigError for a failure when extensions are required."""
+    """Load all configured extensions. Raises ConfigError for a failure of one that is required."""
     settings = config.extensions
     if settings.blueprint_scope not in set(Scope):
         raise ConfigError(f"[extensions] blueprint_scope: there is no scope '{settings.blueprint_scope}'")
@@ -118,7 +118,8 @@ def load_extensions(
             contribution = _register(source, module, loaded.context)
             claims.add(contribution)
         except ConfigError as error:
-            _fail(loaded, source, error, is_required=settings.required)
+            is_required = not source.is_blueprint if settings.required is None else settings.required
+            _fail(loaded, source, error, is_required=is_required)
             continue
         loaded.contributions.append(contribution)
         loaded.files[source.module] = getattr(module, "__file__", None) or ""
@@ -128,7 +129,7 @@ def load_extensions(
 
 def _fail(loaded: Extensions, source: Source, error: ConfigError, *, is_required: bool) -> None:
     if is_required:
-        raise ConfigError(f"{error} ([extensions] required = true)") from error
+        raise ConfigError(f"{error} (only with [extensions] required = false the server starts without it)") from error
     log.error("%s. The server runs without '%s'.", error, source.name, exc_info=error.__cause__)
     loaded.failures.append(f"extension '{source.name}' is not loaded: {error}")
 

@@ -85,6 +85,12 @@ def test_every_link_of_the_readme_leads_somewhere():
         assert (ROOT / target).exists(), target
 
 
+def test_every_chapter_is_in_the_table_of_the_readme():
+    table = README.partition("| chapter | for |")[2].partition("\n\n")[0]
+    chapters = {f"docs/{file.name}" for file in (ROOT / "docs").glob("*.md")} - {"docs/index.md"}
+    assert chapters - set(re.findall(r"\]\(([^)]+)\)", table)) == set()
+
+
 def test_every_command_is_named_in_the_readme():
     for command in COMMANDS:
         name = command.__name__.replace("_", "-")

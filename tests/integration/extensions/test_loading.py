@@ -46,10 +46,12 @@ async def test_dashes_in_a_module_name_are_underscores(write_module, serve):
         ("class APIRouter: ...\nblueprint = APIRouter()", "APIRouter is no Sanic blueprint"),
     ],
 )
-async def test_a_module_that_fails_leaves_the_standard_server_running(write_module, serve, caplog, text, said):
+async def test_a_module_that_is_not_required_and_fails_leaves_the_standard_server_running(
+    write_module, serve, caplog, text, said
+):
     name = write_module("ext_broken", text)
     with caplog.at_level(logging.ERROR, "sanic_qserver.extensions"):
-        client = await serve(name)
+        client = await serve(name, required=False)
     assert (await client.get("/api/status")).status_code == 200
     (warning,) = (await client.get("/readyz")).json()["warnings"]
     assert "ext_broken" in warning
@@ -59,20 +61,36 @@ async def test_a_module_that_fails_leaves_the_standard_server_running(write_modu
 
 async def test_the_failing_line_is_named(write_module, make):
     name = write_module("ext_line", "a = 1\nb = 2\nraise RuntimeError('third line')\n")
-    app = make(name)
-    assert "ext_line.py:3" in app.ctx.services.warnings[0]
+    with pytest.raises(ConfigError, match=r"ext_line\.py:3"):
+        make(name)
 
 
-def test_a_required_module_that_fails_stops_the_start(write_module, make):
-    with pytest.raises(ConfigError, match=r"ext_gone.*required = true"):
-        make("ext_gone", required=True)
+def test_a_module_that_fails_stops_the_start_and_the_way_without_it_is_told(make):
+    with pytest.raises(ConfigError, match=r"ext_gone.*required = false"):
+        make("ext_gone")
+
+
+def test_a_plain_blueprint_of_the_environment_that_fails_costs_its_routes_only(make):
+    assert "ext_gone.bp" in make(blueprints=["ext_gone.bp"]).ctx.services.warnings[0]
+    with pytest.raises(ConfigError, match="ext_gone"):
+        make(blueprints=["ext_gone.bp"], required=True)
+
+
+def test_the_environment_and_the_file_say_what_is_required(tmp_path):
+    names = {"QSERVER_CUSTOM_MODULES": "a", "QSERVER_HTTP_CUSTOM_ROUTERS": "b.bp"}
+    assert load(environment=names).extensions.required is None
+    assert load(environment={**names, "QSERVER_CUSTOM_MODULES_REQUIRED": "0"}).extensions.required is False
+    file = tmp_path / "config.toml"
+    file.write_text('[extensions]\nblueprints = ["b.bp"]\n')
+    assert load(file, environment={}).extensions.required is True
+    assert load(file, environment={"QSERVER_CUSTOM_MODULES_REQUIRED": "0"}).extensions.required is False
 
 
 def test_two_modules_that_claim_one_path_are_an_error_naming_both(write_module, make):
     one, two = write_module("ext_one", HELLO), write_module("ext_two", HELLO)
     with pytest.raises(ConfigError, match=r"'ext_two' and 'ext_one' both claim GET /api/hello"):
         make(one, two, required=True)
-    app = make(one, two)
+    app = make(one, two, required=False)
     assert "'ext_two' and 'ext_one' both claim" in app.ctx.services.warnings[0]
     assert sum(row.path == "/hello" for row in app.ctx.rows) == 1
 

@@ -109,13 +109,22 @@ def test_check_ends_with_a_failure_for_a_module_that_fails(tmp_path):
     assert "ext_that_fails" in done.stdout
 
 
-def test_a_rule_that_is_named_and_not_found_stops_the_start(tmp_path):
-    (tmp_path / "config.toml").write_text(
-        '[extensions]\nmodules = ["motor_range"]\n[extensions.options.motor_range.ranges]\nmotor = [-10, 10]\n'
-    )
+TOML = '[extensions]\nmodules = ["motor_range"]\n[extensions.options.motor_range.ranges]\nmotor = [-10, 10]\n'
+NAMED = {
+    "config.toml": ({"config.toml": TOML}, {}),
+    "environment": ({"config.toml": ""}, {"QSERVER_CUSTOM_MODULES": "motor_range"}),
+    "old YAML": ({"config.yml": "server_configuration: {custom_modules: [motor_range]}\n"}, {}),
+}
+
+
+@pytest.mark.parametrize("named_by", NAMED)
+def test_a_rule_that_is_named_and_not_found_stops_the_start(named_by, tmp_path):
+    files, environment = NAMED[named_by]
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
     done = subprocess.run(
-        [sys.executable, "-m", "sanic_qserver", "serve", "--config", "config.toml", "--port", str(free_port())],
-        check=False, cwd=tmp_path, env=ENVIRONMENT, capture_output=True, text=True, timeout=60,
+        [sys.executable, "-m", "sanic_qserver", "serve", "--config", *files, "--port", str(free_port())],
+        check=False, cwd=tmp_path, env={**ENVIRONMENT, **environment}, capture_output=True, text=True, timeout=60,
     )  # fmt: skip
     assert done.returncode == 2
     assert "motor_range" in done.stderr

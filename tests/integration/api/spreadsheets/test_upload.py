@@ -8,7 +8,7 @@ import time
 
 import msgspec
 import pytest
-from conftest import KEY, app_of, until_connected
+from conftest import KEY, ROOT, app_of, until_connected
 from sheets import GOOD, csv, many_rows, xlsx, zip_bomb
 
 from sanic_qserver.structs.identity import Quota
@@ -64,6 +64,13 @@ async def test_a_dry_run_shows_the_plans_and_adds_nothing(client):
     assert reply["dry_run"] is True
     assert [item["name"] for item in reply["items"]] == ["count", "count"]
     assert await queue_of(client) == []
+
+
+async def test_the_example_sheet_of_the_documentation_is_read(client):
+    sheet = ROOT / "plugins" / "samples.csv"
+    reply = await upload(client, sheet.read_bytes(), sheet.name, dry_run="true")
+    assert reply["success"], reply["msg"]
+    assert [item["args"] for item in reply["items"]] == [[["det1", "det2"]], [["det1"], "motor", -1, 1]]
 
 
 @pytest.mark.parametrize(
