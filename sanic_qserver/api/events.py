@@ -41,7 +41,7 @@ def scope_held(access: Access, topic: str) -> Scope | None:
     return next((scope for scope in (SCOPES[topic], *INSTEAD.get(topic, ())) if access.holds(scope)), None)
 
 
-def routes_of(topics: Iterable[str], access: Access) -> frozenset[str]:
+def choose_routes(topics: Iterable[str], access: Access) -> frozenset[str]:
     """The topics as they are told to somebody: who does not decide on proposals hears of their own only."""
     principal = access.principal
     own = private_topic("proposals", f"{principal.provider}/{principal.name}")
@@ -83,7 +83,7 @@ async def events(call: Call) -> Subscriber:
     """Stream everything that changes, as numbered events that one can continue from."""
     params = cast("EventsWatch", call.params)
     watched = read_topics(params, call.access)
-    topics = routes_of(watched, call.access)
+    topics = choose_routes(watched, call.access)
     live = call.services.live
     end = await live.state.want(watched - {"proposals"})  # Proposals are told whether or not somebody watches.
     # From here on nothing waits: what is collected joins what is streamed without a gap.

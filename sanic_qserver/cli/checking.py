@@ -30,7 +30,7 @@ def app_to_look_at(config: Config, name: str) -> App:
     return create_app(msgspec.structs.replace(config, auth=auth, audit=audit), name=name)
 
 
-def warnings_of(config: Config, app: App) -> Iterator[str]:
+def collect_warnings(config: Config, app: App) -> Iterator[str]:
     """What would not work as it was meant."""
     yield from app.ctx.services.warnings
     for provider in config.auth.providers:

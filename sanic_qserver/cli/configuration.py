@@ -12,7 +12,7 @@ import typer
 from sanic_qserver.api.endpoint import Endpoint, Stream
 from sanic_qserver.api.services import Services
 from sanic_qserver.api.table import ENDPOINTS, STREAMS
-from sanic_qserver.cli.checking import app_to_look_at, warnings_of
+from sanic_qserver.cli.checking import app_to_look_at, collect_warnings
 from sanic_qserver.cli.options import ConfigFile
 from sanic_qserver.config.settings import Config, load, shipped
 from sanic_qserver.errors import ConfigError
@@ -49,7 +49,7 @@ def check(
     """
     loaded = load(config)
     app = app_to_look_at(loaded, "check")
-    warnings = list(warnings_of(loaded, app))
+    warnings = list(collect_warnings(loaded, app))
     for warning in warnings:
         print(f"warning: {warning}")
     if online:

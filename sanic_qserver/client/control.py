@@ -8,7 +8,7 @@ import typer
 from sanic_qserver.client.failures import WrongUsage
 from sanic_qserver.client.output import compact
 from sanic_qserver.client.profiles import write_private
-from sanic_qserver.client.runtime import runtime_of
+from sanic_qserver.client.runtime import get_runtime
 
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 
@@ -21,7 +21,7 @@ def describe_arguments(item: dict[str, Any]) -> str:
 
 def queue_list(context: typer.Context) -> None:
     """Show the running item and the queue."""
-    run = runtime_of(context)
+    run = get_runtime(context)
     reply = run.session.get("/queue/get")
     running = reply["running_item"]
     rows: list[tuple[tuple[Any, dict[str, Any]], dict[str, Any]]]
@@ -38,7 +38,7 @@ def queue_list(context: typer.Context) -> None:
 
 def queue_start(context: typer.Context) -> None:
     """Start the queue."""
-    runtime_of(context).command("/queue/start", "The queue is started")
+    get_runtime(context).command("/queue/start", "The queue is started")
 
 
 def queue_stop(
@@ -46,12 +46,12 @@ def queue_stop(
 ) -> None:
     """Stop the queue after the running plan."""
     path, text = ("/queue/stop/cancel", "The stop is taken back") if cancel else ("/queue/stop", "The queue will stop")
-    runtime_of(context).command(path, text)
+    get_runtime(context).command(path, text)
 
 
 def queue_clear(context: typer.Context, yes: Yes = False) -> None:
     """Remove all items from the queue."""
-    run = runtime_of(context)
+    run = get_runtime(context)
     run.confirm("Remove all items from the queue?", is_sure=yes)
     run.command("/queue/clear", "The queue is empty")
 
@@ -63,7 +63,7 @@ def queue_mode(
     default: Annotated[bool, typer.Option("--default", help="Back to the default.")] = False,
 ) -> None:
     """Show how the queue runs, or change it."""
-    run = runtime_of(context)
+    run = get_runtime(context)
     wanted = {
         name: value for name, value in (("loop", loop), ("ignore_failures", ignore_failures)) if value is not None
     }
@@ -78,63 +78,63 @@ def queue_autostart(context: typer.Context, switch: Annotated[str, typer.Argumen
     """Switch the autostart of the queue on or off."""
     if switch not in {"on", "off"}:
         raise WrongUsage(f"{switch!r} is neither on nor off")
-    runtime_of(context).command("/queue/autostart", f"Autostart is {switch}", {"enable": switch == "on"})
+    get_runtime(context).command("/queue/autostart", f"Autostart is {switch}", {"enable": switch == "on"})
 
 
 def environment_open(context: typer.Context) -> None:
     """Begin to open the worker environment. `qsctl wait environment_open` waits for it."""
-    runtime_of(context).command("/environment/open", "The environment is being opened")
+    get_runtime(context).command("/environment/open", "The environment is being opened")
 
 
 def environment_close(context: typer.Context) -> None:
     """Begin to close the worker environment."""
-    runtime_of(context).command("/environment/close", "The environment is being closed")
+    get_runtime(context).command("/environment/close", "The environment is being closed")
 
 
 def environment_destroy(context: typer.Context, yes: Yes = False) -> None:
     """Kill the worker environment, whatever it does."""
-    run = runtime_of(context)
+    run = get_runtime(context)
     run.confirm("Kill the worker environment, whatever it does?", is_sure=yes)
     run.command("/environment/destroy", "The environment is being destroyed")
 
 
 def environment_update(context: typer.Context) -> None:
     """Read the worker's namespace again for plans and devices."""
-    runtime_of(context).command("/environment/update", "The lists of plans and devices are being read again")
+    get_runtime(context).command("/environment/update", "The lists of plans and devices are being read again")
 
 
 def plan_pause(
     context: typer.Context, now: Annotated[bool, typer.Option("--now", help="Not at the next checkpoint.")] = False
 ) -> None:
     """Pause the running plan at its next checkpoint."""
-    runtime_of(context).command("/re/pause", "The plan will pause", {"option": "immediate" if now else "deferred"})
+    get_runtime(context).command("/re/pause", "The plan will pause", {"option": "immediate" if now else "deferred"})
 
 
 def plan_resume(context: typer.Context) -> None:
     """Go on with the paused plan."""
-    runtime_of(context).command("/re/resume", "The plan goes on")
+    get_runtime(context).command("/re/resume", "The plan goes on")
 
 
 def plan_stop(context: typer.Context) -> None:
     """Stop the paused plan: it counts as a success."""
-    runtime_of(context).command("/re/stop", "The plan is being stopped")
+    get_runtime(context).command("/re/stop", "The plan is being stopped")
 
 
 def plan_abort(context: typer.Context) -> None:
     """Abort the paused plan: it counts as a failure."""
-    runtime_of(context).command("/re/abort", "The plan is being aborted")
+    get_runtime(context).command("/re/abort", "The plan is being aborted")
 
 
 def plan_halt(context: typer.Context) -> None:
     """Halt the paused plan without its clean-up."""
-    runtime_of(context).command("/re/halt", "The plan is being halted")
+    get_runtime(context).command("/re/halt", "The plan is being halted")
 
 
 def plans(
     context: typer.Context, name: Annotated[str, typer.Argument(help="Show the parameters of this plan.")] = ""
 ) -> None:
     """List the plans that you may run, or the parameters of one."""
-    run = runtime_of(context)
+    run = get_runtime(context)
     schemas = run.session.get("/plans/allowed/schema")["plans"]
     if not name:
         rows = [((one, _first_line(schema)), {"name": one, **schema}) for one, schema in sorted(schemas.items())]
@@ -191,7 +191,7 @@ def tell_type(schema: dict[str, Any]) -> str:
 
 def devices(context: typer.Context) -> None:
     """List the devices that you may use."""
-    run = runtime_of(context)
+    run = get_runtime(context)
     found = run.session.get("/devices/allowed")["devices_allowed"]
     kinds = ("is_readable", "is_movable", "is_flyable")
     rows = [
@@ -214,7 +214,7 @@ def lock(
 
     The key is read from `--lock-key-file`; when there is no such file, a key is made and put there.
     """
-    run = runtime_of(context)
+    run = get_runtime(context)
     file = run.options.lock_key_file
     if not file:
         raise WrongUsage("The lock needs a key", "Say --lock-key-file FILE: a key is made there, for its owner only.")
@@ -230,7 +230,7 @@ def lock(
 
 def unlock(context: typer.Context) -> None:
     """Unlock RE Manager with the key in `--lock-key-file`."""
-    run = runtime_of(context)
+    run = get_runtime(context)
     if not run.options.lock_key_file:
         raise WrongUsage("The lock's key is needed", "Say --lock-key-file FILE.")
     run.out.done("Unlocked", run.change("/unlock")["lock_info"])

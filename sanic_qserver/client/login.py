@@ -11,7 +11,7 @@ import typer
 from sanic_qserver.client.failures import Failure, NotPermitted, WrongUsage
 from sanic_qserver.client.options import Options, environment, read_api_key
 from sanic_qserver.client.profiles import Profile, clean_server
-from sanic_qserver.client.runtime import Runtime, runtime_of
+from sanic_qserver.client.runtime import Runtime, get_runtime
 from sanic_qserver.client.session import Session
 
 _NO_TERMINAL = "Nobody can be asked here"
@@ -29,7 +29,7 @@ def login(
 
     With `--api-key-file` the key is kept in place of a login. `--profile` names the profile.
     """
-    run = runtime_of(context)
+    run = get_runtime(context)
     name = run.options.profile or run.store.read_current()
     kept = run.store.load(name)
     server = clean_server(address or run.options.server or (kept.server if kept else "") or _from_environment())
@@ -114,7 +114,7 @@ def _by_browser(run: Runtime, session: Session, provider: str, *, opens: bool) -
 
 def logout(context: typer.Context) -> None:
     """End the session, and forget the login of the profile."""
-    run = runtime_of(context)
+    run = get_runtime(context)
     name = run.options.profile or run.store.read_current()
     profile = run.store.load(name)
     if profile is None:
@@ -138,7 +138,7 @@ def logout(context: typer.Context) -> None:
 
 def whoami(context: typer.Context) -> None:
     """Show who you are to the server, and what you may do."""
-    run = runtime_of(context)
+    run = get_runtime(context)
     me = run.session.get("/auth/whoami")
     shown = {
         "server": run.session.profile.server,
@@ -151,7 +151,7 @@ def whoami(context: typer.Context) -> None:
 
 def profile_list(context: typer.Context) -> None:
     """List the profiles."""
-    run = runtime_of(context)
+    run = get_runtime(context)
     current = run.store.read_current()
     rows = []
     for name in run.store.names():
@@ -165,7 +165,7 @@ def profile_list(context: typer.Context) -> None:
 
 def profile_use(context: typer.Context, name: str) -> None:
     """Use this profile from now on."""
-    run = runtime_of(context)
+    run = get_runtime(context)
     if run.store.load(name) is None:
         raise WrongUsage(f"There is no profile {name!r}", "qsctl profile list")
     run.store.set_current(name)
@@ -179,7 +179,7 @@ def apikey_create(
     note: Annotated[str, typer.Option()] = "",
 ) -> None:
     """Make an API key, and print it once."""
-    run = runtime_of(context)
+    run = get_runtime(context)
     body = {"expires_in": days * 86400 or None, "scopes": scope or None, "note": note or None}
     made = run.session.post("/auth/apikey", body)
     run.out.done(made["secret"], made)
@@ -187,7 +187,7 @@ def apikey_create(
 
 def apikey_list(context: typer.Context) -> None:
     """List your API keys."""
-    run = runtime_of(context)
+    run = get_runtime(context)
     keys = run.session.get("/auth/whoami")["api_keys"]
     columns = ("key", "ends", "last used", "scopes", "note")
     names = ("first_eight", "expiration_time", "latest_activity")
@@ -197,7 +197,7 @@ def apikey_list(context: typer.Context) -> None:
 
 def apikey_delete(context: typer.Context, first_eight: str) -> None:
     """Delete one of your API keys, named by its first eight characters."""
-    run = runtime_of(context)
+    run = get_runtime(context)
     reply = run.session.call("DELETE", "/auth/apikey", query={"first_eight": first_eight})
     run.out.done(f"The key {first_eight} is deleted", reply)
 

@@ -64,7 +64,7 @@ class Runtime:
             raise WrongUsage("Nothing was done")
 
 
-def runtime_of(context: typer.Context) -> Runtime:
+def get_runtime(context: typer.Context) -> Runtime:
     """The run that a command belongs to."""
     runtime = context.find_object(Runtime)
     assert runtime is not None  # noqa: S101  # main gives one

@@ -7,7 +7,7 @@ import typer
 from sanic_qserver.client.events import follow
 from sanic_qserver.client.failures import Refused
 from sanic_qserver.client.output import Output, compact, tell_time
-from sanic_qserver.client.runtime import runtime_of
+from sanic_qserver.client.runtime import get_runtime
 
 STATUS_SHOWN = (
     "manager_state",
@@ -33,7 +33,7 @@ def status(
     context: typer.Context, watch: Annotated[bool, typer.Option("--watch", help="Go on, at each change.")] = False
 ) -> None:
     """Show the status of RE Manager."""
-    run = runtime_of(context)
+    run = get_runtime(context)
     if not watch:
         show_status(run.out, run.session.get("/status"))
         return
@@ -56,7 +56,7 @@ def history(
     follow_on: Annotated[bool, typer.Option("--follow", "-f", help="Go on with what ends from now on.")] = False,
 ) -> None:
     """Show the plans that ran, the newest last."""
-    run = runtime_of(context)
+    run = get_runtime(context)
     items = run.session.get("/history/get")["items"]
     columns = ("ended", "status", "name", "item_uid", "user", "message")
     run.out.table(columns, [_history_row(item) for item in (items[-limit:] if limit else items)])
@@ -80,7 +80,7 @@ def console(
     lines: Annotated[int, typer.Option("--lines", "-n", min=0, help="So many lines of what was printed.")] = 50,
 ) -> None:
     """Show what RE Manager and its plans print."""
-    run = runtime_of(context)
+    run = get_runtime(context)
     text = run.session.get("/console_output", nlines=lines)["text"] if lines else ""
     if run.out.is_json:
         for line in text.splitlines():
@@ -103,7 +103,7 @@ def events(
     snapshot: Annotated[bool, typer.Option(help="Begin with the state of each topic.")] = True,
 ) -> None:
     """Follow everything that changes, one event a line."""
-    run = runtime_of(context)
+    run = get_runtime(context)
     for event in follow(run.session, topics or [], snapshot=snapshot):
         if event["type"] == "heartbeat":
             continue
@@ -124,7 +124,7 @@ def wait(
     at_most: Annotated[float, typer.Option("--at-most", min=0, help="Seconds; 0: without end.")] = 0,
 ) -> None:
     """Wait until something is so. Ends with 1 when it is not so in time."""
-    run = runtime_of(context)
+    run = get_runtime(context)
     status = wait_for(run.session, condition, at_most)
     run.out.record(status)
     run.out.line(f"{condition}: yes")

@@ -55,7 +55,7 @@ def parse_multipart(body: bytes, content_type: str) -> Form:
     Raises UnsupportedMediaType (415), UnreadableBody (422), or BodyTooLarge (413) for too many parts.
     """
     form = Form()
-    for head, content in _split(body, _boundary_of(content_type)):
+    for head, content in _split(body, _find_boundary(content_type)):
         part = _read_part(head, content)
         if part.file_name is None:
             form.fields.append((part.name, decode_text(content, f"form field '{part.name[:50]}'")))
@@ -91,7 +91,7 @@ def decode_text(body: bytes, what: str) -> str:
         raise UnreadableBody(f"The {what} is not UTF-8") from None
 
 
-def _boundary_of(content_type: str) -> bytes:
+def _find_boundary(content_type: str) -> bytes:
     _, options = parse_content_header(content_type)
     _check_charset(options)
     boundary = options.get("boundary", "")

@@ -10,7 +10,7 @@ import socket
 from collections.abc import Mapping
 from urllib.parse import urlsplit
 
-from sanic_qserver.api.auth.cookies import host_of
+from sanic_qserver.api.auth.cookies import find_host
 from sanic_qserver.config.settings import ServerConfig
 from sanic_qserver.errors import HostNotAllowed
 
@@ -33,7 +33,7 @@ class Hosts:
 
     def check(self, headers: Mapping[str, str]) -> None:
         """Raises HostNotAllowed (421) for a name that is not this server's. Programs may leave it out."""
-        host = host_of(headers, self._proxies_count)
+        host = find_host(headers, self._proxies_count)
         if host in self._known or self._is_off or not host:
             return
         if not self._is_ours(host.lower()):

@@ -143,7 +143,7 @@ class ReadCache:
         """The uids of a status asked for now."""
         status = await self._coalesce(("status", b""), None, fairness_key)
         if status is not self._status:  # Decoded once for all who share it.
-            self._status_uids = _uids_of(status)
+            self._status_uids = _read_uids(status)
             self._status = status
         return self._status_uids
 
@@ -151,7 +151,7 @@ class ReadCache:
         before = self._cached.get(key)
         if before is not None and before.json is reply:
             return before
-        uids = _uids_of(reply)
+        uids = _read_uids(reply)
         uid = getattr(uids, name) if uids.success else None
         body = Body(reply, uid or "", key)
         if before is not None and before.uid == uid:
@@ -225,7 +225,7 @@ class ReadCache:
             _fail(callers, error)
 
 
-def _uids_of(reply: bytes) -> _Uids:
+def _read_uids(reply: bytes) -> _Uids:
     try:
         return _decode_uids(reply)
     except msgspec.DecodeError:  # RE Manager's encoder may write NaN, which JSON does not know: not cached then.

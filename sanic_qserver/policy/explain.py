@@ -6,7 +6,7 @@ from msgspec import Struct
 
 from sanic_qserver.errors import NotAuthenticated
 from sanic_qserver.policy.access.permissions import Permissions
-from sanic_qserver.policy.access.roles import Step, matching, steps_of
+from sanic_qserver.policy.access.roles import Step, list_steps, matching
 from sanic_qserver.policy.access.windows import ALWAYS, Clock, told
 from sanic_qserver.policy.protocols import Attempt
 from sanic_qserver.policy.rates.limiter import RateRules
@@ -62,7 +62,7 @@ def explain_limits(rules: RateRules, attempt: Attempt) -> Iterator[str]:
 def trace(permissions: Permissions, role: str, scope: Scope) -> tuple[bool, list[Step]]:
     """Whether a role holds a scope, and the steps that decided it: the last that spoke of it, and what it led to."""
     is_held, decisive = False, list[Step]()
-    for step in steps_of(role, permissions.file.roles, permissions.built_in):
+    for step in list_steps(role, permissions.file.roles, permissions.built_in):
         if step.does == "inherits":
             if scope in permissions.scopes[step.pattern]:
                 is_held, decisive = True, [step, *trace(permissions, step.pattern, scope)[1]]
@@ -89,7 +89,7 @@ def _grants(permissions: Permissions, principal: Principal, clock: Clock) -> Ite
 
 
 def _entries(permissions: Permissions, principal: Principal) -> Iterator[str]:
-    if (entry := permissions.entry_of(principal)) is not None:
+    if (entry := permissions.find_entry(principal)) is not None:
         yield f"  {'.'.join(map(str, entry.path))} ({_place(permissions, entry.path)})"
         if entry.window is not ALWAYS:
             yield f"  {told(entry.window, entry.grant.time_zone or permissions.file.time_zone)}"

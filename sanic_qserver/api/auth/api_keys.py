@@ -4,7 +4,7 @@ from typing import cast
 
 from msgspec import structs
 
-from sanic_qserver.api.auth.login import caller_of
+from sanic_qserver.api.auth.login import find_caller
 from sanic_qserver.api.auth.session_opening import private
 from sanic_qserver.api.call import Call
 from sanic_qserver.api.endpoint import Answer
@@ -20,8 +20,8 @@ from sanic_qserver.texts import Text
 async def make(call: Call) -> Answer:
     """A key for the caller."""
     params = cast("requests.ApiKeyNew", call.params)
-    caller, accounts = caller_of(call), call.services.logins.accounts
-    scopes = within_credential(scopes_of(params.scopes, call.access), call.access, caller)
+    caller, accounts = find_caller(call), call.services.logins.accounts
+    scopes = within_credential(choose_scopes(params.scopes, call.access), call.access, caller)
     # A bearer token is a login of this moment: its groups and claims are fresh, those of a key or session are not.
     is_kept = caller.key_id or caller.session_id
     known = (await accounts.store.known(caller) if is_kept else None) or await accounts.store.remember(caller)
@@ -34,7 +34,7 @@ async def make_for(call: Call) -> Answer:
     logins = call.services.logins
     known = await _principal(call)
     access = logins.access_of(known.principal)
-    scopes = within_credential(scopes_of(params.scopes, access), access, caller_of(call))
+    scopes = within_credential(choose_scopes(params.scopes, access), access, find_caller(call))
     return private(await logins.accounts.keys.make(known, scopes, params.note, params.expires_in, _ends_at(call)))
 
 
@@ -72,12 +72,12 @@ def _ends_at(call: Call) -> float | None:
 
     A bearer token of the facility may make keys that outlive it, for holders of `admin:apikeys`.
     """
-    caller = caller_of(call)
+    caller = find_caller(call)
     may_outlive = not caller.key_id and call.access.holds(Scope.ADMIN_APIKEYS)
     return None if caller.session_id or may_outlive else caller.expires_at
 
 
-def scopes_of(wanted: list[str] | None, access: Access) -> tuple[str, ...]:
+def choose_scopes(wanted: list[str] | None, access: Access) -> tuple[str, ...]:
     """The scopes of a new key. Raises BadArguments for what does not exist or the owner does not hold."""
     if wanted is None or wanted == [INHERIT]:
         return (INHERIT,)
@@ -109,7 +109,7 @@ async def show(call: Call) -> Answer:
 
 async def delete(call: Call) -> Answer:
     """Take one of the caller's keys away."""
-    caller = caller_of(call)
+    caller = find_caller(call)
     return await _delete(call, cast("requests.ApiKeyDelete", call.params).first_eight, await _find_uuid(call, caller))
 
 
@@ -146,7 +146,7 @@ async def principal(call: Call) -> Answer:
 async def _told(call: Call, infos: list[PrincipalInfo]) -> list[PrincipalInfo]:
     """The same of others as `whoami` tells of oneself: roles, scopes, and the session when it is the caller's own."""
     caller, logins = call.access.principal, call.services.logins
-    known = await logins.accounts.store.logins_of([info.uuid for info in infos])
+    known = await logins.accounts.store.find_logins([info.uuid for info in infos])
     told = []
     for info in infos:
         roles, scopes = _holdings(call, known.get(info.uuid))

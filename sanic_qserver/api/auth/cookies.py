@@ -17,10 +17,10 @@ def find_base_url(call: Call) -> str:
     scheme = "http"
     if proxies_count and call.headers.get("x-forwarded-proto", "").split(",")[-1].strip().lower() == "https":
         scheme = "https"
-    return f"{scheme}://{host_of(call.headers, proxies_count) or 'localhost'}"
+    return f"{scheme}://{find_host(call.headers, proxies_count) or 'localhost'}"
 
 
-def host_of(headers: Mapping[str, str], proxies_count: int) -> str:
+def find_host(headers: Mapping[str, str], proxies_count: int) -> str:
     """The host that the client asked for. For callers without a key the gate lets in only names of this server."""
     if proxies_count and (forwarded := headers.get("x-forwarded-host")):
         return forwarded.split(",")[-1].strip()

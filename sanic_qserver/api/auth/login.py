@@ -38,7 +38,7 @@ _STATELESS = UUID("6f6b0b0e-3d5c-4c7e-9a62-2f7f5f7d9b10")  # The namespace of th
 _LINE = re.compile(r"[\x00-\x1f\x7f]")
 
 
-def caller_of(call: Call) -> Principal:
+def find_caller(call: Call) -> Principal:
     """Who asks. Raises NotAuthenticated for the public."""
     if call.access.principal == PUBLIC:
         raise NotAuthenticated(f"{Text.NOT_ENOUGH_PERMISSIONS}. Send an API key or an access token")
@@ -86,7 +86,7 @@ async def refresh(call: Call) -> Answer:
 
 async def revoke(call: Call) -> Answer:
     """End one of the caller's sessions."""
-    caller = caller_of(call)
+    caller = find_caller(call)
     if not may_see_sessions(caller):
         raise ScopeMissing(
             f"Not enough permissions. Requires scopes ['{Scope.USER_APIKEYS}'] to end its owner's sessions",
@@ -109,7 +109,7 @@ async def logout(call: Call) -> Answer:
 
 async def whoami(call: Call) -> Answer:
     """The caller's record, or what is known of one who has none."""
-    caller, logins = caller_of(call), call.services.logins
+    caller, logins = find_caller(call), call.services.logins
     info = PrincipalInfo(
         uuid=str(uuid5(_STATELESS, f"{caller.provider}\0{caller.name}")),
         type="service" if caller.is_service else "user",
@@ -145,7 +145,7 @@ async def scopes(call: Call) -> Answer:
 
 async def ticket(call: Call) -> Answer:
     """A ticket that stands for the caller's credential, once and soon."""
-    caller, logins = caller_of(call), call.services.logins
+    caller, logins = find_caller(call), call.services.logins
     if not logins.has_accounts and call.services.config.server.workers > 1:
         raise BadArguments("Tickets of a server with several workers need [database] url: they share it")
     secret, age_s = new_secret(), logins.config.auth.browsers.ticket_s
@@ -156,7 +156,7 @@ async def ticket(call: Call) -> Answer:
 
 async def cookie(call: Call) -> Answer:
     """Cookies for a browser that has shown a token or a key."""
-    caller, logins = caller_of(call), call.services.logins
+    caller, logins = find_caller(call), call.services.logins
     age_s = logins.config.auth.browsers.cookie_s
     if caller == SINGLE_USER and logins.single_user is not None:
         csrf, cookies = single_user_cookies(call)

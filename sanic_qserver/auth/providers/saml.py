@@ -74,14 +74,14 @@ class SamlLogin:
 
     async def authorize_url(self, *, redirect_uri: str, state: str, nonce: str, verifier: str) -> str:  # noqa: ARG002
         """Where the browser goes. Raises IdentityProviderAway."""
-        return await self._in_time(lambda: self._request(state, _id_of(nonce)))
+        return await self._in_time(lambda: self._request(state, _derive_id(nonce)))
 
     async def finish(self, *, code: str, redirect_uri: str, nonce: str, verifier: str) -> Principal:  # noqa: ARG002
         """Who came back; `code` is the form's `SAMLResponse`. Raises LoginRefused or IdentityProviderAway."""
         if len(code) > self._config.max_bytes:
             raise LoginRefused("Authentication failure: the provider's answer is too large")
         try:
-            return await self._in_time(lambda: self._principal(code, _id_of(nonce)))
+            return await self._in_time(lambda: self._principal(code, _derive_id(nonce)))
         except BadResponse as error:
             log.warning("Login at %s refused: the response is not good: %s", self.name, error)
             raise LoginRefused("Authentication failure: the provider's answer is not good") from None
@@ -144,7 +144,7 @@ class SamlLogin:
             if time.monotonic() >= self._made_again_at:
                 self._made_again_at = time.monotonic() + _RETRY_S
                 try:
-                    self._made = self._made_of(self._metadata())
+                    self._made = self._build_saml_config(self._metadata())
                 except Exception as error:  # unreadable XML shows in many ways
                     log.warning("The metadata of %s cannot be read: %s", self.name, type(error).__name__)
                 else:
@@ -163,7 +163,7 @@ class SamlLogin:
             raise ValueError
         return response.text
 
-    def _made_of(self, metadata: str) -> SPConfig:
+    def _build_saml_config(self, metadata: str) -> SPConfig:
         config = self._config
         made = SPConfig()
         made.load(
@@ -190,6 +190,6 @@ class SamlLogin:
         return made
 
 
-def _id_of(nonce: str) -> str:
+def _derive_id(nonce: str) -> str:
     """The id of the request of a login. XML wants ids to begin with a letter or `_`."""
     return f"_{nonce}"

@@ -147,7 +147,7 @@ class People:
             raise NotFound("There is no principal with this uuid")
         return Known(id=row.id, principal=self._principal(row))
 
-    async def logins_of(self, uuids: list[str]) -> dict[str, Principal]:
+    async def find_logins(self, uuids: list[str]) -> dict[str, Principal]:
         """For each principal the identity that it logged in with last."""
         query = identity_query().where(identities.c.principal_uuid.in_(uuids))
         async with self.database.begin() as connection:

@@ -28,7 +28,7 @@ class Rejected:
         """Raise TooManyRequests when an address has sent too many bad credentials."""
         if not self._left:
             return
-        left = self._left_of(find_network(address))
+        left = self._find_wait_s(find_network(address))
         if left < 1:
             raise TooManyRequests(
                 "Too many credentials that are not known. Wait before the next",
@@ -39,13 +39,13 @@ class Rejected:
     def count(self, address: str) -> None:
         """One more was not known."""
         network = find_network(address)
-        left = max(self._left_of(network) - 1, 0.0)
+        left = max(self._find_wait_s(network) - 1, 0.0)
         self._left.pop(network, None)
         if len(self._left) >= _MOST_ADDRESSES:  # The one that has been quiet the longest.
             del self._left[next(iter(self._left))]
         self._left[network] = (left, self._clock())
 
-    def _left_of(self, network: str) -> float:
+    def _find_wait_s(self, network: str) -> float:
         kept = self._left.get(network)
         if kept is None:
             return self._free

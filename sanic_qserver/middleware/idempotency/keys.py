@@ -79,7 +79,7 @@ class KeyStore(Protocol):
         ...
 
 
-def worker_of(claim: str) -> str:
+def read_worker(claim: str) -> str:
     """The worker that a claim names."""
     return claim.partition(".")[0]
 

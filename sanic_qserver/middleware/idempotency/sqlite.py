@@ -32,8 +32,8 @@ from sanic_qserver.middleware.idempotency.keys import (
     Key,
     State,
     StoreUnavailable,
+    read_worker,
     without_answer,
-    worker_of,
 )
 from sanic_qserver.middleware.idempotency.memory import fitting, too_many_keys
 
@@ -111,7 +111,7 @@ class SqliteKeys:
             self._count_in(db, key, now)
         elif found[0] != State.RUNNING:
             return self._decode(found[2])
-        elif (worker := worker_of(found[1])) != worker_of(claim):
+        elif (worker := read_worker(found[1])) != read_worker(claim):
             running = self._decode(found[2])
             if self._has_lease(db, worker):
                 return running

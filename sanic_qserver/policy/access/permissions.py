@@ -101,7 +101,7 @@ class Permissions:
             roles = self._collect_roles(principal, applied)
             if not roles:
                 raise NotAuthenticated(NOT_AUTHORIZED)
-        entry = self.entry_of(principal)
+        entry = self.find_entry(principal)
         ends = [one.window.closes_at for one in applied if one.window is not ALWAYS]
         ends += [principal.expires_at] if principal.expires_at is not None else []
         expires_at = min(ends, default=None)
@@ -129,7 +129,7 @@ class Permissions:
         """The grants that apply now, the most personal first. Raises NotAuthenticated when the user is shut out."""
         if folded(principal.name) in self._shut_out:
             raise NotAuthenticated(NOT_AUTHORIZED)
-        if (own := self.entry_of(principal)) is not None:
+        if (own := self.find_entry(principal)) is not None:
             if not own.window.is_open(clock):
                 raise NotAuthenticated(f"{NOT_AUTHORIZED} at this time")
             yield own
@@ -141,7 +141,7 @@ class Permissions:
             if group is not None and group.window.is_open(clock):
                 yield group
 
-    def entry_of(self, principal: Principal) -> Applied | None:
+    def find_entry(self, principal: Principal) -> Applied | None:
         """The principal's entry under `users`, unless it is meant for another provider's login of that name."""
         entry = self._users.get(principal.name)
         if entry is None and principal.provider in self._folding:

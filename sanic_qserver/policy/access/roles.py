@@ -110,7 +110,7 @@ def matching(pattern: str) -> frozenset[Scope]:
     )
 
 
-def steps_of(
+def list_steps(
     name: str, roles: Mapping[str, Role | None], built_in: Mapping[str, tuple[str, ...]] = BUILT_IN
 ) -> Iterator[Step]:
     """The steps to a role's own scopes, in order. Inherited roles are steps too: `pattern` is then their name."""
@@ -155,7 +155,7 @@ def scopes_by_role(
         if name in below:
             raise ConfigError(f"{source}: roles.{name}.inherits: a circle: {' > '.join((*below, name))}")
         scopes: set[Scope] = set()
-        for step in steps_of(name, roles, built_in):
+        for step in list_steps(name, roles, built_in):
             if step.does == "inherits":
                 if step.pattern not in roles and step.pattern not in BUILT_IN:
                     raise ConfigError(f"{source}: roles.{name}.inherits: there is no role '{step.pattern}'")
