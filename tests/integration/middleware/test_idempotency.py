@@ -103,7 +103,7 @@ async def test_reads_do_not_look_at_keys(keyed):
 
 async def test_what_was_not_sent_leaves_no_trace(keyed):
     headers = key(keyed, "g")
-    bad = await keyed.post("/api/queue/mode/set", json={"mode": "default", "loop": True}, headers=headers)
+    bad = await keyed.post("/api/queue/mode/set", json={"mode": "default", "nope": 1}, headers=headers)
     assert bad.status_code == 400
     assert (await keyed.post("/api/queue/mode/set", json={"mode": "default"}, headers=headers)).json()["success"]
 

@@ -220,4 +220,8 @@ def test_every_row_that_own_scopes_open_checks_whose_items_they_are():
     assert {row.method for row in ENDPOINTS if row.changes and Scope.WRITE_QUEUE_EDIT_OWN in row.any_scope} == set(
         _EDITS
     ) | adds
-    assert not [row for row in ENDPOINTS if row.changes and row.any_scope not in ((), (Scope.WRITE_QUEUE_EDIT_OWN,))]
+    assert not [
+        row
+        for row in ENDPOINTS
+        if row.method and row.changes and row.any_scope not in ((), (Scope.WRITE_QUEUE_EDIT_OWN,))
+    ]
