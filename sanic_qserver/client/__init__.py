@@ -12,13 +12,13 @@ from typing import Annotated, Any
 import typer
 
 from sanic_qserver import __version__
-from sanic_qserver.client import control, login, watching
+from sanic_qserver.client import adding, control, items, login, watching
 from sanic_qserver.client.failures import BROKEN_PIPE, INTERRUPTED, Failure
 from sanic_qserver.client.options import environment, hoist
 from sanic_qserver.client.output import PipeClosed, clean, close_quietly
 from sanic_qserver.client.runtime import Runtime
 
-_MODULES = (watching, control, login)
+_MODULES = (watching, adding, items, control, login)
 # typer 0.28 has its own copy of click; before, it was click's.
 CLICK_EXCEPTION: Any = next(one for one in typer.BadParameter.__mro__ if one.__name__ == "ClickException")
 EPILOG = (
@@ -48,7 +48,8 @@ def build_app() -> typer.Typer:
     app.callback()(_options)
     for module in _MODULES:
         for command in module.COMMANDS:
-            app.command(name=command.__name__.rstrip("_"))(command)
+            settings = getattr(module, "SETTINGS", {}).get(command.__name__, {})
+            app.command(name=command.__name__, **settings)(command)
         for name, (text, commands) in getattr(module, "GROUPS", {}).items():
             group = typer.Typer(help=text, **shared)
             for verb, command in commands.items():

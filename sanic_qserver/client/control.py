@@ -5,6 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
+from sanic_qserver.client.completion import complete_plan
 from sanic_qserver.client.failures import WrongUsage
 from sanic_qserver.client.output import compact
 from sanic_qserver.client.profiles import write_private
@@ -131,7 +132,8 @@ def plan_halt(context: typer.Context) -> None:
 
 
 def plans(
-    context: typer.Context, name: Annotated[str, typer.Argument(help="Show the parameters of this plan.")] = ""
+    context: typer.Context,
+    name: Annotated[str, typer.Argument(help="Show the parameters of this plan.", autocompletion=complete_plan)] = "",
 ) -> None:
     """List the plans that you may run, or the parameters of one."""
     run = get_runtime(context)

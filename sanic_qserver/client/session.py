@@ -163,7 +163,7 @@ class Session:
         except ValueError:
             reply = None
         if response.status_code >= 400:
-            raise failure_for(response.status_code, reply, is_change, self.profile.server)
+            raise failure_for(response.status_code, reply, is_change=is_change, server=self.profile.server)
         if not isinstance(reply, dict) or response.is_redirect:
             text = f"What answers at {self.profile.server} is not this server: its answer is no JSON object"
             raise Unreachable(text, "Check the address, and the prefix of a proxy.")
@@ -199,7 +199,7 @@ def refused(reply: Mapping[str, Any]) -> Failure:
     return Refused(text, hint, reply=dict(reply))
 
 
-def failure_for(status: int, reply: Any, is_change: bool, server: str) -> Failure:
+def failure_for(status: int, reply: Any, *, is_change: bool, server: str) -> Failure:
     """What a status of 400 and above means."""
     problem = reply if isinstance(reply, dict) else {}
     text = str(problem.get("detail") or f"{server} answered with status {status}")

@@ -1,0 +1,211 @@
+"""Adding: arguments from the plan's schema, files, and that nothing is added twice."""
+
+import json
+
+import pytest
+from conftest import KEY
+from qsctl import Qsctl, run
+from servers import Served, app_of
+from sheets import GOOD, xlsx
+
+GOOD_LINE = {"item_type": "plan", "name": "count", "args": [["det1"]], "kwargs": {"num": 2}}
+
+
+def queued(served):
+    return served.client.get("/api/queue/get", headers=served.key).json()["items"]
+
+
+def test_a_plan_is_added_with_arguments_of_its_schema(qsctl, served):
+    (reply,) = qsctl.ok("add", "count", "det1", "det2", "--num", "5", "--json").records
+    (item,) = queued(served)
+    assert (item["args"], item["kwargs"]) == ([], {"detectors": ["det1", "det2"], "num": 5})
+    assert item["item_uid"] == reply["item"]["item_uid"]
+    qsctl.ok("add", "--pos", "front", "scan", "det1,det2", "motor", "-1", "1", "--num", "11")
+    assert queued(served)[0]["args"] == [["det1", "det2"], "motor", -1, 1]
+    assert queued(served)[0]["kwargs"] == {"num": 11}
+
+
+@pytest.mark.parametrize(
+    ("words", "text"),
+    [
+        (["cuont", "det1"], "There is no plan 'cuont'"),
+        (["count", "det1", "--num", "five"], "not of type integer"),
+        (["count", "--num", "5"], "detectors missing"),
+        ([], "Name a plan"),
+    ],
+)
+def test_a_wrong_plan_or_type_ends_with_2_and_sends_nothing(qsctl, served, words, text):
+    ran = qsctl("add", *words)
+    assert ran.code == 2
+    assert text in ran.err
+    assert queued(served) == []
+
+
+def test_what_only_the_manager_knows_to_be_wrong_ends_with_1(qsctl, served, tmp_path):
+    file = tmp_path / "item.json"
+    file.write_text(json.dumps({**GOOD_LINE, "args": [["det1"], 1, 2, 3, 4, 5]}))
+    ran = qsctl("validate", "--file", file)
+    assert ran.code == 1
+    assert "Item 1, count" in ran.out
+    assert qsctl("add", "--dry-run", "count", "det1").code == 0
+    assert queued(served) == []
+
+
+def test_the_same_key_adds_once(qsctl, served):
+    for _ in range(2):
+        qsctl.ok("add", "--key", "a-key-of-mine-1", "count", "det1")
+    assert len(queued(served)) == 1
+
+
+@pytest.mark.parametrize("name", ["items.ndjson", "items.json"])
+def test_a_file_is_added_once_however_often_the_command_is_run(qsctl, served, tmp_path, name):
+    items = [{**GOOD_LINE, "kwargs": {"num": number}} for number in range(1, 301)]
+    file = tmp_path / name
+    file.write_text("\n".join(map(json.dumps, items)) if name.endswith("ndjson") else json.dumps({"items": items}))
+    records = qsctl.ok("add", "--file", file, "--json").records
+    assert [one["line"] for one in records] == list(range(300))
+    assert [item["kwargs"]["num"] for item in queued(served)] == list(range(1, 301))
+    repeated = qsctl.ok("add", "--file", file)
+    assert "added before" in repeated.err
+    assert len(queued(served)) == 300
+    # Also when the client has forgotten: the items say themselves what they are.
+    elsewhere = json.loads((qsctl.folder / "qsctl" / next(iter(submissions(qsctl)))).read_text())
+    assert len(elsewhere["results"]) == 300
+    qsctl.ok("add", "--file", file, "--again")
+    assert len(queued(served)) == 600
+
+
+def submissions(qsctl):
+    return [file.name for file in (qsctl.folder / "qsctl").glob("submission-*.json")]
+
+
+def test_a_submission_that_was_begun_is_found_by_its_stamps(qsctl, served, tmp_path):
+    file = tmp_path / "items.json"
+    file.write_text(json.dumps([{**GOOD_LINE, "kwargs": {"num": number}} for number in range(1, 31)]))
+    qsctl.ok("add", "--file", file)
+    state = qsctl.folder / "qsctl" / submissions(qsctl)[0]
+    # As if it was killed after the first lines were sent, and the server had been restarted since.
+    state.write_text(json.dumps({"key": "k" * 20, "token": "gone", "lines": list(range(30)), "results": {}}))
+    qsctl.ok("queue", "list")
+    qsctl.ok("item", "remove", queued(served)[4]["item_uid"])
+    qsctl.ok("add", "--file", file)
+    assert sorted(item["kwargs"]["num"] for item in queued(served)) == list(range(1, 31))
+
+
+def test_without_stamps_items_stay_as_they_are(qsctl, served, tmp_path):
+    file = tmp_path / "items.json"
+    file.write_text(json.dumps([GOOD_LINE]))
+    qsctl.ok("add", "--no-stamp", "--file", file)
+    assert "meta" not in queued(served)[0]
+
+
+def test_a_refused_line_fails_alone_and_is_tried_again_when_the_command_is_repeated(qsctl, served, tmp_path):
+    file = tmp_path / "items.ndjson"
+    file.write_text("\n".join(json.dumps(one) for one in (GOOD_LINE, {"item_type": "plan", "name": "nonsense"})))
+    for _ in range(2):
+        ran = qsctl("add", "--file", file)
+        assert ran.code == 1
+        assert "Item 2 was refused" in ran.err
+        assert "1 added, 1 refused" in ran.out
+        assert len(queued(served)) == 1
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{", '["text"]', '{"a":1}\nnonsense'])
+def test_a_file_that_holds_no_items_is_wrong_usage(qsctl, tmp_path, content):
+    file = tmp_path / "items.ndjson"
+    file.write_text(content)
+    assert qsctl("add", "--file", file).code == 2
+    assert qsctl("add", "--file", tmp_path / "missing.json").code == 2
+
+
+def test_a_sheet_is_added_once(qsctl, served, tmp_path):
+    file = tmp_path / "plans.xlsx"
+    file.write_bytes(xlsx(*GOOD))
+    qsctl.ok("validate", "--file", file)
+    assert queued(served) == []
+    for _ in range(2):
+        assert "2 added" in qsctl.ok("add", "--file", file).out
+        assert len(queued(served)) == 2
+
+
+def test_an_item_is_shown_moved_updated_and_removed(qsctl, served):
+    first, second = (qsctl.ok("add", "count", "det1", "--json").records[0]["item"]["item_uid"] for _ in range(2))
+    assert "queued" in qsctl.ok("item", "show", second).out
+    qsctl.ok("item", "move", second, "--to", "front")
+    assert [item["item_uid"] for item in queued(served)] == [second, first]
+    qsctl.ok("item", "move", second, "--after", first)
+    assert qsctl("item", "move", second).code == 2
+    qsctl.ok("item", "update", second, "num=7")
+    assert queued(served)[1]["kwargs"]["num"] == 7
+    qsctl.ok("item", "remove", first, second)
+    assert queued(served) == []
+    assert qsctl("item", "show", first).code == 1
+
+
+@pytest.mark.slow
+def test_an_item_is_waited_for(open_worker):
+    uid = open_worker.ok("add", "count", "det1", "--json").records[0]["item"]["item_uid"]
+    open_worker.ok("queue", "start")
+    (state,) = open_worker.ok("item", "wait", uid, "--at-most", "60", "--json").records
+    assert state["state"] == "completed"
+    assert len(state["run_uids"]) == 1
+
+
+def test_proposals_are_shown_approved_and_denied(make_config, tmp_path, monkeypatch, capsys):
+    from policy_people import as_, let_people_in
+
+    policy = tmp_path / "permissions.yaml"
+    policy.write_text(
+        "roles:\n  agent: {inherits: observer, scopes_add: ['write:proposals']}\n"
+        "users:\n  agent: {roles: agent}\n  staff: {roles: expert}\n"
+    )
+    database = {"url": f"sqlite:///{tmp_path / 'proposals.sqlite'}"}
+    served = Served(app_of(make_config(policy={"permissions": str(policy)}, database=database)))
+    try:
+        let_people_in(served.app)
+        ids = []
+        for title in ("one", "two"):
+            body = {"items": [GOOD_LINE], "title": title}
+            reply = served.client.post("/api/proposals", json=body, headers=as_("agent")).json()
+            ids.append(reply["proposal"]["id"])
+        environment = {"QSERVER_HTTP_SERVER_URI": served.url, "QSERVER_API_KEY": "person:staff"}
+        qsctl = Qsctl(tmp_path, monkeypatch, capsys, **environment)
+        assert {one["id"] for one in qsctl.ok("proposals", "list", "--json").records} == set(ids)
+        shown = qsctl.ok("proposals", "show", ids[0]).out
+        assert "one" in shown
+        assert "count" in shown
+        assert qsctl("proposals", "approve", ids[0]).code == 2  # Nobody was asked.
+        assert qsctl("proposals", "approve", ids[0], "--version", "7").code == 1
+        qsctl.ok("proposals", "approve", ids[0], "--version", "1")
+        qsctl.ok("proposals", "deny", ids[1], "--reason", "not today", "--yes")
+        states = {one["id"]: one["state"] for one in qsctl.ok("proposals", "list", "--state", "all", "--json").records}
+        assert states == {ids[0]: "queued", ids[1]: "denied"}
+        qsctl.ok("queue", "clear", "--yes")
+    finally:
+        served.close()
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+@pytest.mark.parametrize(
+    ("words", "found"),
+    [
+        ("qsctl sta", "status"),
+        ("qsctl add cou", "count"),
+        ("qsctl add count de", "det1"),
+        ("qsctl add count --n", "--num"),
+        ("qsctl item show ", "UID"),
+    ],
+)
+def test_shells_complete_verbs_plans_devices_parameters_and_uids(qsctl, served, tmp_path, shell, words, found):
+    if found == "UID":
+        found = qsctl.ok("add", "count", "det1", "--json").records[0]["item"]["item_uid"]
+    environment = {
+        "QSERVER_HTTP_SERVER_URI": served.url,
+        "QSERVER_API_KEY": KEY,
+        "_QSCTL_COMPLETE": f"complete_{shell}",
+        "_TYPER_COMPLETE_ARGS": words,
+        "_TYPER_COMPLETE_FISH_ACTION": "get-args",
+        "COMP_WORDS": words,
+        "COMP_CWORD": str(len(words.split(" ")) - 1),
+    }
+    assert found in run(tmp_path, environment=environment).out
