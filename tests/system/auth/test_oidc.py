@@ -108,6 +108,10 @@ async def test_a_page_gets_its_cookies_and_goes_on(serve, issuer):
     back = await browser.get(await walk(browser, f"{AUTHORIZE}?next=/docs"))
     assert (back.status_code, back.headers["location"]) == (303, "/docs")
     assert (await browser.get("/api/auth/whoami")).json()["identities"][0]["id"] == "jane"
+
+
+async def test_a_login_leads_to_paths_of_this_server_only(serve, issuer):
+    browser = await serve(oidc(issuer))
     for elsewhere in (
         "//evil.example", "https://evil.example", "/\\evil.example", "/\n/evil.example", "/\t/evil.example", "/\r/x",
         "\\\\evil.example", "/docs\\..\\..", "/ /evil.example", "/\x00", "evil.example", " /docs", "/docs\n",
