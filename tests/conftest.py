@@ -37,6 +37,14 @@ def pytest_xdist_auto_num_workers() -> int:
     return min((os.cpu_count() or 1) + 1, 8)
 
 
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """`-m unit` does not even import the others."""
+    wanted = config.option.markexpr
+    parts = collection_path.relative_to(ROOT).parts if collection_path.is_relative_to(ROOT) else ()
+    is_other = wanted in KINDS and len(parts) > 1 and parts[0] == "tests" and parts[1] in KINDS and parts[1] != wanted
+    return True if is_other else None
+
+
 def _kind(item: pytest.Item) -> str:
     """The first folder under `tests`."""
     return item.path.relative_to(Path(__file__).parent).parts[0]
