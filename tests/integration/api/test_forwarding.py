@@ -73,8 +73,9 @@ async def test_the_mode_may_stand_at_the_top_level(client):
     assert (await client.post("/api/queue/mode/set", json={"loop": True})).json()["success"]
     assert (await client.get("/api/status")).json()["plan_queue_mode"]["loop"] is True
     assert (await client.post("/api/queue/mode/set", json={"mode": "default"})).json()["success"]
-    both = await client.post("/api/queue/mode/set", json={"loop": True, "mode": "default"})
-    assert both.status_code == 400
+    both = await client.post("/api/queue/mode/set", json={"loop": True, "mode": "default"})  # `mode` wins.
+    assert both.json()["success"]
+    assert (await client.get("/api/status")).json()["plan_queue_mode"]["loop"] is False
 
 
 async def test_what_is_inside_an_item_is_never_reshaped(client):
