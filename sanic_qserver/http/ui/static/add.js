@@ -4,7 +4,7 @@ import { ApiError, post } from "./api.js";
 import { notify } from "./dialogs.js";
 import { Panel, fill, h, setText } from "./dom.js";
 import { planForm } from "./fields.js";
-import { plain } from "./items.js";
+import { plain, readable } from "./items.js";
 import { selectedUids } from "./queue.js";
 import { sheetForm } from "./sheet.js";
 import { may, on, state } from "./store.js";
@@ -276,9 +276,6 @@ class AddPanel extends Panel {
   }
 }
 customElements.define("qs-add", AddPanel);
-
-/** RE Manager's refusal without the item that everybody sees. @param {string} msg */
-const readable = (msg) => msg.replace(/\n\s*For further information visit \S+/g, "").replace(/\nPlan: \{[\s\S]*$/, "").replace(/^Failed to add (a plan|an item): /, "");
 
 /** @param {any} item */
 export function editItem(item) {

@@ -28,13 +28,13 @@ function csrf() {
 /**
  * Ask the API.
  * @param {string} verb @param {string} path below /api @param {any} [body] an object, or FormData
- * @param {{headers?: Record<string, string>, isLogin?: boolean}} [more]
+ * @param {{headers?: Record<string, string>, isLogin?: boolean, isPublic?: boolean}} [more] isPublic: a session that has ended does not go along
  * @returns {Promise<any>}
  */
 export async function ask(verb, path, body, more = {}) {
   /** @type {Record<string, string>} */
   const headers = { Accept: "application/json", ...more.headers };
-  if (secrets.key && !headers.Authorization) headers.Authorization = `ApiKey ${secrets.key}`;
+  if (secrets.key && !headers.Authorization && !more.isPublic) headers.Authorization = `ApiKey ${secrets.key}`;
   if (verb !== "GET") headers["X-CSRF"] = csrf();
   const isForm = body instanceof FormData || body instanceof URLSearchParams;
   if (body !== undefined && !isForm) headers["Content-Type"] = "application/json";
@@ -42,6 +42,7 @@ export async function ask(verb, path, body, more = {}) {
   try {
     reply = await fetch(`api/${path}`, {
       method: verb,
+      credentials: more.isPublic ? "omit" : "same-origin",
       headers,
       body: body === undefined ? undefined : isForm ? body : JSON.stringify(body),
     });

@@ -68,3 +68,7 @@ export function owner(item, isOwn, yours) {
   const name = user.startsWith("UNAUTHENTICATED") ? "anonymous" : user;
   return isOwn ? `${name} (${yours})` : name;
 }
+
+/** RE Manager's refusal without the item that everybody sees. @param {string} msg */
+export const readable = (msg) =>
+  msg.replace(/\n\s*For further information visit \S+/g, "").replace(/\nPlan: \{[\s\S]*$/, "").replace(/^Failed to add (a plan|an item): /, "");

@@ -38,7 +38,7 @@ export async function changePerson() {
 
 /** @param {boolean} isAgain @param {boolean} mayCancel @returns {Promise<void>} */
 async function showLogin(isAgain, mayCancel) {
-  const about = await ask("GET", "", undefined, { isLogin: true }).catch(() => ({ authentication: {} }));
+  const about = await ask("GET", "", undefined, { isLogin: true, isPublic: true }).catch(() => ({ authentication: {} }));
   const ways = about.authentication?.providers ?? [];
   return new Promise((resolve) => {
     const title = newId("login");

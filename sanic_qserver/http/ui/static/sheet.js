@@ -2,7 +2,7 @@
 import { attempt, reasonedButton } from "./actions.js";
 import { ApiError, ask, secrets } from "./api.js";
 import { fill, h, newId } from "./dom.js";
-import { describe } from "./items.js";
+import { describe, readable } from "./items.js";
 import { may, on } from "./store.js";
 import { T } from "./texts.js";
 
@@ -49,13 +49,13 @@ export function sheetForm() {
     const rows = reply.rows ?? [];
     fill(
       preview,
-      h("p", { class: `verdict ${reply.success ? "good" : "bad"}` }, reply.msg),
+      h("p", { class: `verdict ${reply.success ? "good" : "bad"}` }, readable(reply.msg)),
       rows.length
         ? h(
             "table",
             {},
             h("thead", {}, h("tr", {}, [T.row, T.plan, T.arguments, T.verdict].map((name) => h("th", { scope: "col" }, name)))),
-            h("tbody", {}, rows.slice(0, 1000).map((/** @type {any} */ row, /** @type {number} */ at) => h("tr", { class: row.success ? "" : "bad" }, h("td", {}, row.row ?? row.number), h("td", {}, reply.items?.[at]?.name ?? ""), h("td", { class: "mono" }, describe(reply.items?.[at])), h("td", {}, row.success ? T.ok : `✕ ${row.msg}`)))),
+            h("tbody", {}, rows.slice(0, 1000).map((/** @type {any} */ row, /** @type {number} */ at) => h("tr", { class: row.success ? "" : "bad" }, h("td", {}, row.row ?? row.number), h("td", {}, reply.items?.[at]?.name ?? ""), h("td", { class: "mono" }, describe(reply.items?.[at])), h("td", {}, row.success ? T.ok : `✕ ${readable(row.msg)}`)))),
           )
         : null,
     );

@@ -1,5 +1,5 @@
 // One store of what is so, fed by the server's events. Panels listen to topics and read; they never write here.
-import { ask, get, secrets } from "./api.js";
+import { ApiError, ask, get, secrets } from "./api.js";
 import { T } from "./texts.js";
 
 const LINES_KEPT = 10_000;
@@ -63,9 +63,15 @@ export const may = (...scopes) => scopes.some((scope) => state.me.scopes.has(sco
 /** Whether the item is the caller's own. @param {any} item */
 export const isMine = (item) => state.me.names.has(String(item?.user ?? "").toLowerCase());
 
-/** Learn who asks and what they may. */
+/** Learn who asks and what they may. False when they may nothing, or when their session has ended. */
 export async function learnMe() {
-  const told = await ask("GET", "auth/scopes", undefined, { isLogin: true });
+  let told;
+  try {
+    told = await ask("GET", "auth/scopes", undefined, { isLogin: true });
+  } catch (error) {
+    if (error instanceof ApiError && error.status === 401) return false;
+    throw error;
+  }
   const isAnonymous = told.roles.length === 0 || told.roles.includes("unauthenticated_public");
   const info = isAnonymous ? null : await ask("GET", "auth/whoami", undefined, { isLogin: true });
   const ids = (info?.identities ?? []).map((/** @type {any} */ one) => one.id);
@@ -132,8 +138,7 @@ function again() {
   clearTimeout(retryTimer);
   retryTimer = setTimeout(async () => {
     try {
-      await get("auth/scopes"); // Whether the session is still good: this asks for a login if not.
-      if (!(await learnMe())) await ask("GET", "status");
+      if (!(await learnMe())) await ask("GET", "status"); // Asks for a login.
       await follow();
     } catch {
       again();

@@ -1,0 +1,309 @@
+"""An operator's day on the page, in a real browser and against RE Manager. Things are found by their names."""
+
+import re
+
+import pytest
+from playwright.sync_api import expect
+from servers import KEY, ServerProcess
+
+pytestmark = pytest.mark.slow
+
+COUNT = {"item_type": "plan", "name": "count", "args": [["det1"]], "kwargs": {"num": 1}}
+SLOW = {"item_type": "plan", "name": "count", "args": [["det1"]], "kwargs": {"num": 200, "delay": 0.2}}
+MARKUP = "<img src=x onerror=\"document.title='owned'\"><script>document.title='owned'</script><b>bold</b>"
+
+
+def region(page, name):
+    return page.get_by_role("region", name=name, exact=True)
+
+
+def button(page, name):
+    return page.get_by_role("button", name=name, exact=True)
+
+
+def fill_queue(site, *nums):
+    items = [{**COUNT, "kwargs": {"num": num}} for num in nums]
+    assert site.ask("POST", "queue/item/add/batch", items=items)["success"]
+
+
+def nums(site):
+    return [item["kwargs"]["num"] for item in site.queue()]
+
+
+def row(page, num):
+    return region(page, "Queue").get_by_role("row").filter(has_text=f"num={num}")
+
+
+def select(page, num):
+    row(page, num).click()
+    expect(row(page, num)).to_have_attribute("aria-selected", "true")
+
+
+def test_a_person_logs_in_with_a_password_and_out_again(site):
+    page = site.page()
+    page.goto(f"{site.served.url}/")
+    assert page.url.endswith("/ui")
+    dialog = page.get_by_role("dialog")
+    dialog.get_by_role("textbox", name="Username").fill("alice")
+    dialog.get_by_role("textbox", name="Password").fill("wrong")
+    dialog.get_by_role("button", name="Log in").click()
+    expect(dialog.get_by_role("alert")).to_contain_text("Incorrect username or password")
+    assert [text for text in site.problems if "401" not in text] == []
+    site.problems.clear()
+    dialog.get_by_role("textbox", name="Password").fill("wonderland-1")
+    dialog.get_by_role("button", name="Log in").click()
+    expect(page.get_by_role("banner")).to_contain_text("alice")
+    expect(page.get_by_role("heading", level=1)).to_have_text("Test & <b>beamline</b>")
+    for name in ("Status", "Queue", "Running", "History", "Console", "Add a plan", "Proposals"):
+        expect(region(page, name)).to_be_visible()
+    button(page, "Log out").click()
+    expect(page.get_by_role("dialog").get_by_role("textbox", name="Username")).to_be_visible()
+
+
+def test_the_form_shows_the_refusal_of_re_manager_before_sending_and_adds_what_is_good(site):
+    page = site.open("alice")
+    add = region(page, "Add a plan")
+    add.get_by_role("textbox", name="Plan", exact=True).fill("count")
+    add.get_by_role("textbox", name="detectors").fill("det1, det2")
+    add.get_by_role("textbox", name="num").fill("five")
+    expect(add.get_by_role("status", name="Verdict")).to_contain_text("valid integer")
+    assert site.queue() == []
+    add.get_by_role("textbox", name="num").fill("5")
+    expect(add.get_by_role("status", name="Verdict")).to_contain_text("would accept")
+    button(page, "Add to queue").click()
+    expect(row(page, 5)).to_contain_text("[det1, det2]")
+    (item,) = site.queue()
+    assert (item["name"], item["kwargs"]) == ("count", {"detectors": ["det1", "det2"], "num": 5})
+    assert item["user"] == "alice"
+
+
+def test_varying_arguments_keep_their_places(site):
+    page = site.open("alice")
+    add = region(page, "Add a plan")
+    add.get_by_role("textbox", name="Plan", exact=True).fill("scan")
+    add.get_by_role("textbox", name="detectors").fill("det1")
+    add.get_by_role("textbox", name="args").fill("motor, -1, 1.5")
+    add.get_by_role("textbox", name="num").fill("3")
+    expect(add.get_by_role("status", name="Verdict")).to_contain_text("would accept")
+    button(page, "Add to queue").click()
+    expect(region(page, "Queue").get_by_role("row").filter(has_text="scan")).to_be_visible()
+    (item,) = site.queue()
+    assert (item["args"], item["kwargs"]) == ([["det1"], "motor", -1, 1.5], {"num": 3})
+
+
+def test_the_order_made_by_keyboard_and_by_mouse_is_that_of_re_manager(site):
+    fill_queue(site, 1, 2, 3, 4)
+    page = site.open("alice")
+    select(page, 3)
+    button(page, "Move up").click()
+    expect(region(page, "Queue").get_by_role("row").nth(2)).to_contain_text("num=3")
+    assert nums(site) == [1, 3, 2, 4]
+    region(page, "Queue").get_by_role("grid").focus()
+    page.keyboard.press("Alt+Home")
+    expect(region(page, "Queue").get_by_role("row").nth(1)).to_contain_text("num=3")
+    assert nums(site) == [3, 1, 2, 4]
+    button(page, "Move to bottom").click()
+    expect(region(page, "Queue").get_by_role("row").nth(4)).to_contain_text("num=3")
+    row(page, 4).drag_to(row(page, 1), target_position={"x": 200, "y": 3})
+    expect(region(page, "Queue").get_by_role("row").nth(1)).to_contain_text("num=4")
+    assert nums(site) == [4, 1, 2, 3]
+
+
+def test_items_are_edited_duplicated_and_deleted(site):
+    fill_queue(site, 1, 2)
+    page = site.open("alice")
+    select(page, 1)
+    button(page, "Edit").click()
+    num = region(page, "Add a plan").get_by_role("textbox", name="num")
+    expect(num).to_have_value("1")
+    num.fill("7")
+    button(page, "Save changes").click()
+    expect(row(page, 7)).to_be_visible()
+    select(page, 7)
+    button(page, "Duplicate").click()
+    expect(row(page, 7)).to_have_count(2)
+    assert nums(site) == [7, 7, 2]
+    select(page, 2)
+    button(page, "Delete").click()
+    expect(row(page, 2)).to_have_count(0)
+    assert nums(site) == [7, 7]
+
+
+def test_clearing_the_queue_asks_first_and_names_what_is_lost(site):
+    fill_queue(site, 1, 2)
+    page = site.open("alice")
+    button(page, "Clear queue").click()
+    dialog = page.get_by_role("dialog")
+    expect(dialog).to_contain_text("2 items are removed")
+    dialog.get_by_role("button", name="Cancel").click()
+    assert len(site.queue()) == 2
+    button(page, "Clear queue").click()
+    page.get_by_role("dialog").get_by_role("button", name="Clear queue").click()
+    expect(region(page, "Queue")).to_contain_text("The queue is empty")
+    assert site.queue() == []
+
+
+def test_two_people_see_each_others_changes_and_a_move_that_no_longer_fits_is_explained(site):
+    fill_queue(site, 1, 2)
+    one, two = site.open("alice"), site.open("alice")
+    select(one, 1)
+    button(one, "Move down").click()
+    expect(region(two, "Queue").get_by_role("row").nth(1)).to_contain_text("num=2")
+    gone = site.queue()[0]["item_uid"]
+    select(two, 1)
+    # The neighbour goes away in the very moment: the page still names it.
+    two.route("**/queue/item/move", lambda route: (site.ask("POST", "queue/item/remove", uid=gone), route.continue_()))
+    button(two, "Move up").click()
+    expect(two.get_by_role("alert").filter(has_text="no longer fits")).to_be_visible()
+    assert nums(site) == [1]
+
+
+def test_a_plan_runs_pauses_resumes_and_aborts_and_goes_back_into_the_queue(site):
+    fill_queue(site, 200)
+    site.ask("POST", "queue/clear")
+    site.ask("POST", "history/clear")
+    site.ask("POST", "queue/item/add", item=SLOW)
+    page = site.open("alice")
+    expect(button(page, "Start queue")).to_have_attribute("title", "The environment is not open")
+    button(page, "Open environment").click()
+    expect(button(page, "Start queue")).not_to_have_attribute("aria-disabled", "true", timeout=60_000)
+    button(page, "Start queue").click()
+    expect(region(page, "Running")).to_contain_text("num=200")
+    expect(region(page, "Console").get_by_role("log")).to_contain_text("seq_num")
+    expect(region(page, "Running").get_by_role("listitem")).to_contain_text("open")
+    button(page, "Pause").click()
+    expect(region(page, "Status")).to_contain_text("paused", timeout=30_000)
+    button(page, "Resume").click()
+    expect(button(page, "Pause now")).not_to_have_attribute("aria-disabled", "true")
+    button(page, "Pause now").click()
+    expect(button(page, "Abort")).not_to_have_attribute("aria-disabled", "true", timeout=30_000)
+    button(page, "Abort").click()
+    expect(page.get_by_role("dialog")).to_contain_text("count")
+    page.get_by_role("dialog").get_by_role("button", name="Abort").click()
+    past = region(page, "History").get_by_role("row").filter(has_text="aborted")
+    expect(past).to_be_visible(timeout=30_000)
+    button(page, "Clear queue").click()
+    page.get_by_role("dialog").get_by_role("button", name="Clear queue").click()
+    expect(region(page, "Queue")).to_contain_text("The queue is empty")
+    past.click()
+    button(page, "Copy to queue").click()
+    expect(row(page, 200)).to_be_visible()
+    assert nums(site) == [200]
+
+
+def test_an_observer_sees_every_control_disabled_with_the_missing_scope(site):
+    fill_queue(site, 1)
+    page = site.open("olga")
+    select(page, 1)
+    for name, scope in {
+        "Open environment": "write:manager:control", "Destroy environment": "write:manager:control",
+        "Start queue": "write:queue:control", "Clear queue": "write:queue:edit", "Pause": "write:plan:control",
+        "Abort": "write:plan:control", "Halt": "write:plan:control", "Lock": "write:lock",
+        "Add to queue": "write:queue:edit", "Delete": "write:queue:edit", "Move up": "write:queue:edit",
+    }.items():  # fmt: skip
+        expect(button(page, name)).to_have_attribute("aria-disabled", "true")
+        expect(button(page, name)).to_have_accessible_description(re.compile(scope))
+    expect(page.get_by_role("switch", name="Autostart")).to_have_attribute("aria-disabled", "true")
+    button(page, "Delete").click(force=True)
+    expect(page.get_by_role("alert").filter(has_text="write:queue:edit")).to_be_visible()
+    assert nums(site) == [1]
+
+
+def test_what_people_type_never_becomes_markup(site):
+    item = {**COUNT, "kwargs": {"md": {MARKUP: MARKUP}}}
+    assert site.ask("POST", "queue/item/add", item=item)["success"]
+    made = site.served.client.post(
+        "/api/proposals", json={"item": item, "title": MARKUP, "note": MARKUP}, headers=site.token
+    )
+    assert made.status_code == 201
+    page = site.open("alice")
+    expect(region(page, "Queue").get_by_role("row").nth(1)).to_contain_text("<script>")
+    expect(region(page, "Proposals")).to_contain_text(MARKUP)
+    expect(region(page, "Console").get_by_role("log")).to_be_visible()
+    region(page, "Queue").get_by_role("row").nth(1).dblclick()
+    expect(page.get_by_role("dialog")).to_contain_text("onerror")
+    page.keyboard.press("Escape")
+    page.get_by_role("tab", name="JSON").click()
+    page.get_by_role("textbox", name="Item as JSON").fill(
+        '{"item_type": "plan", "name": "<img src=x onerror=alert(1)>"}'
+    )
+    expect(page.get_by_role("status", name="Verdict")).to_contain_text("<img src=x")
+    assert page.evaluate("document.querySelectorAll('main img, main script, main b, dialog img').length") == 0
+    assert "owned" not in page.title()
+    proposal = made.json()["proposal"]
+    site.served.client.post(f"/api/proposals/{proposal['id']}/withdraw", json={}, headers=site.token)
+
+
+def test_a_sheet_is_shown_row_by_row_before_anything_is_added(site, tmp_path):
+    bad = tmp_path / "bad.csv"
+    bad.write_text("name,detectors\ncount,\"['det1']\"\nnot_a_plan,\"['det1']\"\n")
+    good = tmp_path / "good.csv"
+    good.write_text("name,detectors\ncount,\"['det1']\"\ncount,\"['det2']\"\n")
+    page = site.open("alice")
+    page.get_by_role("tab", name="Spreadsheet").click()
+    page.locator("input[type=file]").set_input_files(bad)
+    rows = region(page, "Add a plan").get_by_role("row")
+    expect(rows.filter(has_text="✕")).not_to_have_count(0)
+    expect(rows.filter(has_text="not_a_plan")).to_contain_text("✕")
+    assert site.queue() == []
+    page.locator("input[type=file]").set_input_files(good)
+    expect(rows.filter(has_text="✕")).to_have_count(0)
+    button(page, "Add these plans").click()
+    expect(region(page, "Queue")).to_contain_text("2 items")
+    assert len(site.queue()) == 2
+
+
+def test_a_proposal_of_one_person_is_approved_by_another(site):
+    pete, alice = site.open("pete"), site.open("alice")
+    add = region(pete, "Add a plan")
+    add.get_by_role("textbox", name="Plan", exact=True).fill("count")
+    add.get_by_role("textbox", name="detectors").fill("det2")
+    button(pete, "Propose").click()
+    asked = region(alice, "Proposals").get_by_role("article").filter(has_text="pete")
+    expect(asked).to_contain_text("det2")
+    expect(region(alice, "Proposals")).to_contain_text("1 waiting")
+    asked.get_by_role("button", name="Approve").click()
+    expect(region(pete, "Queue").get_by_role("row").filter(has_text="det2")).to_be_visible()
+    (item,) = site.queue()
+    assert item["user"] == "pete"
+
+
+def test_a_session_that_ended_asks_again_and_loses_nothing_typed(site):
+    page = site.open("alice")
+    add = region(page, "Add a plan")
+    add.get_by_role("textbox", name="Plan", exact=True).fill("count")
+    add.get_by_role("textbox", name="detectors").fill("det1")
+    page.context.clear_cookies(name="sanic_qserver_session")
+    page.context.add_cookies([{"name": "sanic_qserver_session", "value": "over", "url": site.served.url}])
+    button(page, "Add to queue").click()
+    dialog = page.get_by_role("dialog")
+    dialog.get_by_role("textbox", name="Username").fill("alice")
+    dialog.get_by_role("textbox", name="Password").fill("wonderland-1")
+    dialog.get_by_role("button", name="Log in").click()
+    expect(add.get_by_role("textbox", name="detectors")).to_have_value("det1")
+    expect(region(page, "Queue")).to_contain_text("1 item")
+    assert len(site.queue()) == 1
+    assert [text for text in site.problems if "401" not in text] == []
+    site.problems.clear()
+
+
+def test_a_server_that_was_killed_comes_back_without_a_reload(site, instrument, folder):
+    environment = {**instrument.environment, "QSERVER_HTTP_SERVER_SINGLE_USER_API_KEY": KEY}
+    first = ServerProcess(folder, "serve", environment=environment)
+    with first:
+        page = site.page()
+        site.watch(page, first.url)
+        page.goto(f"{first.url}/ui")
+        page.get_by_role("textbox", name="API key").fill(KEY)
+        page.get_by_role("dialog").get_by_role("button", name="Use this key").click()
+        page.get_by_text("Live", exact=True).wait_for()
+        first.process.kill()
+        expect(page.get_by_text("The connection to the server is lost")).to_be_visible()
+        expect(button(page, "Clear queue")).to_have_attribute("title", "Connection lost")
+    fill_queue(site, 9)
+    with ServerProcess(folder, "serve", environment=environment, port=first.port):
+        expect(page.get_by_text("The connection to the server is lost")).to_be_hidden(timeout=60_000)
+        expect(row(page, 9)).to_be_visible()
+        page.context.close()
+    assert [text for text in site.problems if not re.search(r"ERR_|127\.0\.0\.1", text)] == []
+    site.problems.clear()
