@@ -78,7 +78,7 @@ def start_logging() -> None:
     logging.basicConfig(
         level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)-7s %(name)s: %(message)s"
     )
-    for name in ("sanic.root", "sanic.server", "httpx"):
+    for name in ("sanic.root", "sanic.server", "httpx", "alembic.runtime.plugins"):
         logging.getLogger(name).setLevel(logging.WARNING)
     logging.getLogger("sanic.error").addFilter(_is_no_mistake)
 

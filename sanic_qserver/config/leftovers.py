@@ -6,6 +6,7 @@
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+SHORTEST_SECRET = 8
 EXAMPLE_DN = "cn={username},ou=users,dc=example,dc=org"
 _SAYS: Mapping[str, str] = {
     "workers": "one process is enough for nearly every instrument; else set [server] workers and [policy] counters",
@@ -59,6 +60,11 @@ def left_over(old: Mapping[str, Any]) -> Iterator[str]:
             yield f"{name}: there is no such section"
         elif isinstance(section, Mapping):
             yield from _unknown(name, section, SECTIONS[name])
+    if any(is_weak(secret) for secret in _part(old, "authentication").get("secret_keys") or ()):
+        yield (
+            f"authentication.secret_keys: one has less than {SHORTEST_SECRET} characters: write one of "
+            "`openssl rand -hex 32`, or none (it is made and kept beside an SQLite database)"
+        )
     yield from _providers(_part(old, "authentication").get("providers") or ())
     access = _part(_part(old, "api_access"), "args")
     if str(_part(old, "api_access").get("policy", "bluesky_httpserver.")).startswith("bluesky_httpserver."):
@@ -83,6 +89,11 @@ def _providers(providers: Iterable[Mapping[str, Any]]) -> Iterator[str]:
                 f"{where}.args: neither bind_dn_template nor lookup_dn is there, so that nobody could log in; "
                 f'bind_dn_template = "{EXAMPLE_DN}" is an example: write that of your directory'
             )
+
+
+def is_weak(secret: Any) -> bool:
+    """Whether a secret that signs tokens is so short that anybody could find it. A `${NAME}` is not looked at."""
+    return len(str(secret)) < SHORTEST_SECRET and not str(secret).startswith("${")
 
 
 def names_nobody(args: Mapping[str, Any]) -> bool:

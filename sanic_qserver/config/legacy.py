@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from sanic_qserver.config.leftovers import EXAMPLE_DN, SECTIONS, names_nobody
+from sanic_qserver.config.leftovers import EXAMPLE_DN, SECTIONS, is_weak, names_nobody
 from sanic_qserver.errors import ConfigError
 from sanic_qserver.scopes import Scope
 
@@ -84,9 +84,10 @@ def translate(old: Mapping[str, Any], where: str, *, allow_anonymous_access: boo
 
 def _authentication(old: Json, database: Json, new: Json, where: str) -> None:
     auth: Json = {}
-    for key in ("single_user_api_key", "secret_keys"):
-        if old.get(key):
-            auth[key] = old[key]
+    if old.get("single_user_api_key"):
+        auth["single_user_api_key"] = old["single_user_api_key"]
+    if secrets := [secret for secret in old.get("secret_keys") or () if not is_weak(secret)]:
+        auth["secret_keys"] = secrets
     if old.get("allow_anonymous_access") is not None:
         auth["allow_anonymous_access"] = bool(old["allow_anonymous_access"])
     ages = {

@@ -201,6 +201,29 @@ def test_an_access_server_is_taken_over(folder, run):
     create_app(config, name="served")
 
 
+WEAK = """
+authentication:
+  secret_keys: [SECRET, "${LONG_SECRET}"]
+  providers:
+    - {provider: toy, authenticator: "bluesky_httpserver.authenticators:DictionaryAuthenticator",
+       args: {users_to_passwords: {alice: "${ALICE}"}}}
+api_access:
+  policy: bluesky_httpserver.authorization:DictionaryAPIAccessControl
+  args: {users: {alice: {roles: [expert]}}}
+"""
+
+
+def test_a_secret_that_is_too_short_to_sign_is_told_and_left_out(folder, run):
+    environment = {"ALICE": "a long enough password", "LONG_SECRET": "a long enough secret"}
+    (folder / "old.yml").write_text(WEAK)
+    done = run("migrate", folder / "old.yml", folder / "new")
+    assert (done.returncode, "authentication.secret_keys: one has less than 8" in done.stdout) == (1, True)
+    assert load(folder / "new" / "config.toml", environment=environment).auth.secret_keys == ("a long enough secret",)
+    config = load(folder / "old.yml", environment=environment)
+    assert config.auth.secret_keys == ("a long enough secret",)
+    assert any("secret_keys" in note for note in config.notes)
+
+
 NOBODY = """
 api_access:
   policy: bluesky_httpserver.authorization:DictionaryAPIAccessControl
