@@ -75,6 +75,34 @@ def test_the_tutorial_goes_from_nothing_to_a_plan_that_ran(demo):
         assert prints.replace(" ", "") in done.stdout.replace(" ", ""), (program, done.stdout)
 
 
+def commands():
+    """The commands of the chapters about items and live data, and the upload of a sheet; not where they set the key."""
+    for chapter in ("items", "live", "extending"):
+        text = (ROOT / "docs" / f"{chapter}.md").read_text("utf-8")
+        for command in re.findall(r"```bash\n(.*?)```", text, re.DOTALL):
+            if "ApiKey $KEY" in command:
+                yield command
+
+
+@pytest.mark.slow
+def test_the_commands_of_the_chapters_work(demo):
+    key = {"Authorization": f"ApiKey {KEY}"}
+    with httpx.Client(base_url=f"http://127.0.0.1:{demo}/api", headers=key, timeout=90) as client:
+        item = {"item_type": "plan", "name": "count", "args": [["det1"]]}
+        uid = client.post("/queue/item/add", json={"item": item}).json()["item"]["item_uid"]
+        client.post("/environment/open")  # for who waits for it
+    environment = {**os.environ, "KEY": KEY, "QSERVER": f"http://127.0.0.1:{demo}/api", "ITEM_UID": uid}
+    for command in commands():
+        script = command.replace("60610", str(demo)).replace("curl -N", "timeout 3 curl -sN")
+        done = subprocess.run(
+            ["bash", "-c", script], env=environment, cwd=ROOT, capture_output=True, text=True, check=False, timeout=90
+        )
+        assert done.returncode == (124 if "timeout 3" in script else 0), (command, done.stderr)
+        assert done.stdout, command
+        assert "request_id" not in done.stdout, (command, done.stdout)  # of a problem document
+        assert '"success":false' not in done.stdout.replace(" ", ""), (command, done.stdout)
+
+
 def test_ci_calls_the_readmes_test_command():
     assert "pytest" in block("test command")
     assert "test command" in (ROOT / ".ci" / "run").read_text("utf-8")
