@@ -64,7 +64,7 @@ function header() {
   return h("header", { class: "banner" }, h("img", { src: "ui/static/icon.svg", alt: "", width: 22, height: 22 }), h("h1", {}, title), connection, nav, h("span", { class: "filler" }), who, enter, leave);
 }
 
-const main = h("main", { tabindex: "-1" });
+const main = h("main", { id: "main", tabindex: "-1" });
 /** @type {Map<string, HTMLElement>} */
 const drawn = new Map();
 

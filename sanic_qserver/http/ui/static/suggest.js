@@ -1,6 +1,8 @@
 // Completes what is typed into a text field from a list.
 import { fill, h, newId, setText } from "./dom.js";
 
+const SHOWN = 10; // No more than fits without scrolling: further letters narrow it.
+
 /** @typedef {{value: string, hint?: string}} Candidate */
 
 /**
@@ -34,7 +36,7 @@ export function suggest(input, how) {
     const all = how.candidates();
     const begins = all.filter((one) => one.value.toLowerCase().startsWith(words));
     const holds = all.filter((one) => !one.value.toLowerCase().startsWith(words) && (one.value.toLowerCase().includes(words) || (words.length > 2 && one.hint?.toLowerCase().includes(words))));
-    found = [...begins, ...holds].slice(0, 60);
+    found = [...begins, ...holds].slice(0, SHOWN);
     if (!found.length || (words && all.some((one) => one.value.toLowerCase() === words))) return hide();
     at = -1;
     fill(
@@ -44,7 +46,7 @@ export function suggest(input, how) {
       ),
     );
     list.hidden = false;
-    if (how.count) setText(told, how.count(found.length));
+    if (how.count) setText(told, how.count(begins.length + holds.length));
   };
   /** @param {number} step */
   const step = (step) => {

@@ -19,7 +19,7 @@ class Wall extends HTMLElement {
     const past = h("ol", {});
     const nextHead = h("h2", {});
     const box = (/** @type {string} */ label, /** @type {any[]} */ ...inside) => h("section", { class: "wall-panel", "aria-label": label }, inside);
-    this.append(h("header", {}, h("h1", {}, title, " ", time)), list, box(T.running, h("h2", {}, T.running), plan, elapsed, args), box(T.queue, nextHead, next), box(T.history, h("h2", {}, T.history), past));
+    this.append(h("div", { class: "wall-head" }, h("h1", {}, title, " ", time)), list, box(T.running, h("h2", {}, T.running), plan, elapsed, args), box(T.queue, nextHead, next), box(T.history, h("h2", {}, T.history), past));
     on("status lock connection", () => {
       fill(list, facts().map(([name, value]) => h("div", { class: "fact" }, h("dt", {}, name), h("dd", { class: toneOf(value) }, value))));
     });
