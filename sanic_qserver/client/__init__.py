@@ -12,13 +12,13 @@ from typing import Annotated, Any
 import typer
 
 from sanic_qserver import __version__
-from sanic_qserver.client import adding, control, items, login, watching
+from sanic_qserver.client import adding, control, items, login, top, watching
 from sanic_qserver.client.failures import BROKEN_PIPE, INTERRUPTED, Failure
 from sanic_qserver.client.options import environment, hoist
 from sanic_qserver.client.output import PipeClosed, clean, close_quietly
 from sanic_qserver.client.runtime import Runtime
 
-_MODULES = (watching, adding, items, control, login)
+_MODULES = (watching, adding, items, control, login, top)
 # typer 0.28 has its own copy of click; before, it was click's.
 CLICK_EXCEPTION: Any = next(one for one in typer.BadParameter.__mro__ if one.__name__ == "ClickException")
 EPILOG = (
@@ -69,7 +69,7 @@ def run(arguments: list[str]) -> int:
     try:
         options, rest = hoist(arguments)
         with closing(Runtime(options, environment())) as runtime:
-            build_app()(rest, prog_name="qsctl", obj=runtime, standalone_mode=False)
+            code = build_app()(rest, prog_name="qsctl", obj=runtime, standalone_mode=False)
     except Failure as failure:
         _tell(failure, is_json=is_json)
         return failure.exit_code
@@ -77,12 +77,13 @@ def run(arguments: list[str]) -> int:
         error.show()
         return int(error.exit_code)
     except (KeyboardInterrupt, typer.Abort):
-        sys.stderr.write("qsctl: interrupted\n")
-        return INTERRUPTED
+        code = INTERRUPTED
     except PipeClosed:
         close_quietly()
         return BROKEN_PIPE
-    return 0
+    if code == INTERRUPTED:  # typer turns ctrl-C into this code
+        sys.stderr.write("qsctl: interrupted\n")
+    return code if isinstance(code, int) else 0
 
 
 def _tell(failure: Failure, *, is_json: bool) -> None:

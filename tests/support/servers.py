@@ -115,7 +115,7 @@ class ServerProcess:
         self.url = f"http://127.0.0.1:{self.port}"
         self._output = folder / f"server-{self.port}.log"
         command = [sys.executable, "-m", "sanic_qserver", *map(str, arguments), "--port", str(self.port)]
-        with self._output.open("wb") as output:
+        with self._output.open("ab") as output:
             self.process = subprocess.Popen(
                 command, stdout=output, stderr=output, cwd=folder, env={**os.environ, **(environment or {})}
             )

@@ -1,14 +1,29 @@
+import os
+
 import pytest
-from conftest import KEY
+from conftest import KEY, find_program, needs
+from proxy import Proxy
 from qsctl import Qsctl
 
 
+@pytest.fixture(scope="session")
+def reached(served, tmp_path_factory):
+    """The shared server over TLS, behind nginx and a path prefix; directly where nginx is not installed."""
+    if os.environ.get("REQUIRE_ALL_TESTS"):
+        needs("nginx")
+    if find_program("nginx") is None:
+        yield {"QSERVER_HTTP_SERVER_URI": served.url}
+        return
+    with Proxy(tmp_path_factory.mktemp("nginx"), served.port) as proxy:
+        yield {"QSERVER_HTTP_SERVER_URI": proxy.url, "SSL_CERT_FILE": str(proxy.ca_file)}
+
+
 @pytest.fixture
-def qsctl(served, tmp_path, monkeypatch, capsys):
+def qsctl(served, reached, tmp_path, monkeypatch, capsys):
     """`qsctl` with the key of the shared server, whose queue and history are empty."""
     for path in ("/api/queue/clear", "/api/history/clear"):
         assert served.client.post(path, headers=served.key).json()["success"]
-    return Qsctl(tmp_path, monkeypatch, capsys, QSERVER_HTTP_SERVER_URI=served.url, QSERVER_API_KEY=KEY)
+    return Qsctl(tmp_path, monkeypatch, capsys, QSERVER_API_KEY=KEY, **reached)
 
 
 @pytest.fixture

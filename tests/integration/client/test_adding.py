@@ -196,11 +196,11 @@ def test_proposals_are_shown_approved_and_denied(make_config, tmp_path, monkeypa
         ("qsctl item show ", "UID"),
     ],
 )
-def test_shells_complete_verbs_plans_devices_parameters_and_uids(qsctl, served, tmp_path, shell, words, found):
+def test_shells_complete_verbs_plans_devices_parameters_and_uids(qsctl, reached, tmp_path, shell, words, found):
     if found == "UID":
         found = qsctl.ok("add", "count", "det1", "--json").records[0]["item"]["item_uid"]
     environment = {
-        "QSERVER_HTTP_SERVER_URI": served.url,
+        **reached,
         "QSERVER_API_KEY": KEY,
         "_QSCTL_COMPLETE": f"complete_{shell}",
         "_TYPER_COMPLETE_ARGS": words,

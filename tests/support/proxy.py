@@ -1,0 +1,102 @@
+"""nginx with TLS in front of a server, under a path prefix; and the certificates for it."""
+
+import datetime as dt
+import ipaddress
+import os
+import shutil
+import subprocess
+import time
+from pathlib import Path
+
+import httpx
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+from ports import free_port
+
+PREFIX = "/beamline/queue"
+_CONFIG = """
+daemon off; pid {folder}/nginx.pid; error_log {folder}/error.log; worker_processes 1; {user}
+events {{}}
+http {{
+  access_log off; client_max_body_size 0;
+  client_body_temp_path {folder}/body; proxy_temp_path {folder}/proxy; fastcgi_temp_path {folder}/fastcgi;
+  uwsgi_temp_path {folder}/uwsgi; scgi_temp_path {folder}/scgi;
+  server {{
+    listen 127.0.0.1:{port} ssl; ssl_certificate {folder}/cert.pem; ssl_certificate_key {folder}/key.pem;
+    location {prefix}/ {{
+      proxy_pass http://127.0.0.1:{upstream}/; proxy_http_version 1.1; proxy_set_header Host $http_host;
+      proxy_buffering off; proxy_request_buffering off; proxy_read_timeout 120s;
+    }}
+  }}
+}}
+"""
+
+
+def make_certificate(folder: Path) -> Path:
+    """A certificate for 127.0.0.1 that signs itself, with its key. Gives the file to trust."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")])
+    now = dt.datetime.now(dt.UTC)
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - dt.timedelta(days=1))
+        .not_valid_after(now + dt.timedelta(days=2))
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    plain = serialization.NoEncryption()
+    private = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, plain)
+    (folder / "key.pem").write_bytes(private)
+    (folder / "cert.pem").write_bytes(made.public_bytes(serialization.Encoding.PEM))
+    return folder / "cert.pem"
+
+
+class Proxy:
+    """nginx in front of a port. A context manager; can be stopped and started again at the same address."""
+
+    def __init__(self, folder: Path, upstream: int):
+        self.folder, self.port = folder, free_port()
+        self.ca_file = make_certificate(folder)
+        self.origin = f"https://127.0.0.1:{self.port}"
+        self.url = self.origin + PREFIX
+        user = "user root;" if os.geteuid() == 0 else ""
+        text = _CONFIG.format(folder=folder, port=self.port, upstream=upstream, prefix=PREFIX, user=user)
+        (folder / "nginx.conf").write_text(text)
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        program = shutil.which("nginx") or "/usr/sbin/nginx"
+        command = [program, "-p", str(self.folder), "-e", f"{self.folder}/error.log", "-c", f"{self.folder}/nginx.conf"]
+        self.process = subprocess.Popen(command)
+        until = time.monotonic() + 30
+        while not self._answers():
+            assert self.process.poll() is None, (self.folder / "error.log").read_text()
+            assert time.monotonic() < until
+            time.sleep(0.05)
+
+    def _answers(self) -> bool:
+        try:
+            return bool(httpx.get(self.origin, verify=False).status_code)
+        except httpx.TransportError:
+            return False
+
+    def stop(self) -> None:
+        """End it at once, with all connections through it."""
+        if self.process is not None:
+            self.process.terminate()
+            self.process.wait(20)
+            self.process = None
+
+    def __enter__(self) -> "Proxy":
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
