@@ -161,6 +161,10 @@ def _open_and_close(app: App, services: Services, running: Running) -> None:
         await services.proposals.start()
         services.warnings.extend(await running.start(services.live.status))
 
+    @app.before_server_stop
+    async def end_waits(_: App) -> None:
+        services.live.waits.end()
+
     @app.after_server_stop
     async def close_all(_: App) -> None:
         await running.stop()

@@ -35,7 +35,8 @@ class ServerConfig(Section, frozen=True, kw_only=True):
     write_stall_s: Seconds = 60.0
     max_connections: Count = 10_000
     max_connections_per_address: Count = 2_000
-    shutdown_timeout_s: Seconds = 3.0
+    drain_delay_s: Annotated[float, Meta(ge=0)] = 0.0
+    shutdown_timeout_s: Seconds = 10.0
     max_nesting: Count = 200
     allow_origins: tuple[str, ...] = ()
     allowed_hosts: tuple[str, ...] = ()
@@ -202,10 +203,18 @@ class AuditConfig(Section, frozen=True, kw_only=True):
     keep_days: Count = 365
 
 
+class LogConfig(Section, frozen=True, kw_only=True):
+    """What is logged, and in which form."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    format: Literal["text", "json"] = "text"
+
+
 class Config(Section, frozen=True, kw_only=True):
     """The whole configuration. `source` is the file it came from; `notes` say what of it is not carried over."""
 
     server: ServerConfig = ServerConfig()
+    log: LogConfig = LogConfig()
     manager: ManagerConfig = field(default_factory=ManagerConfig)
     reads: ReadsConfig = ReadsConfig()
     submissions: SubmissionsConfig = SubmissionsConfig()

@@ -77,6 +77,7 @@ class Gate:
         try:
             credential = credential or read_credential(request)
             access = await self.identify(credential)
+            request.ctx.__dict__["principal"] = access.principal  # for the log
             if credential.kind in AMBIENT:
                 self.browsers.check(request, row, credential, access)
             elif credential.kind is CredentialKind.TICKET and isinstance(row, Endpoint):

@@ -35,6 +35,8 @@ def mount_operations(app: App, services: Services, gate: Gate) -> None:
             is_away = services.logins.accounts.is_away
             checks["database"] = "the database of logins does not answer" if is_away else "ok"
             is_ready = is_ready and not is_away
+        if app.ctx.connections.is_draining:
+            checks["server"], is_ready = "it is stopping", False
         body: dict[str, Any] = {
             "status": "ready" if is_ready else "not ready",
             "checks": checks,

@@ -2,9 +2,7 @@
 
 import asyncio
 import contextlib
-import os
 import signal
-from typing import Any
 
 from sanic_qserver.http.application import App
 from sanic_qserver.middleware.audit.sinks import Audit
@@ -39,16 +37,3 @@ def mount_policies(app: App, policies: Policies, audit: Audit) -> None:
     @app.after_server_stop
     async def stop_audit(_: App) -> None:
         await audit.stop()
-
-    @app.main_process_start
-    async def pass_on(app: App) -> None:
-        """The process above the workers would end at SIGHUP: it hands it on instead."""
-
-        def to_workers(*_: Any) -> None:
-            # Sanic offers no public way to its workers from here.
-            for worker in app.manager.transient_processes:
-                with contextlib.suppress(ProcessLookupError, TypeError):
-                    os.kill(worker.pid, signal.SIGHUP)
-
-        with contextlib.suppress(ValueError, AttributeError):
-            signal.signal(signal.SIGHUP, to_workers)

@@ -17,6 +17,7 @@ absolute deadlines for a request and a write (tests/unit/test_sanic_private.py f
 import asyncio
 import contextlib
 import logging
+import select
 import socket
 from time import monotonic
 from typing import Any
@@ -35,6 +36,7 @@ log = logging.getLogger("sanic_qserver.http")
 MAX_PIPELINED = 65_536  # Bytes of further requests that may come while one is answered.
 _JOINED_BYTES = 16_384  # A cached reply of megabytes is sent from the cache itself; small ones are cheaper joined.
 _PROGRESS = 16_384  # Bytes that a client must read within the stall limit.
+_QUIET_S = 1.0  # Who had an answer, or connected, this short ago may have sent a request that is not here yet.
 _KERNEL_BUFFER = 131_072  # Bytes, which Linux doubles for its own use.
 _FULL = (
     b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 5\r\nConnection: close\r\n"
@@ -49,6 +51,16 @@ def _bound_kernel_buffer(transport: asyncio.Transport) -> None:
     if connection is not None:
         with contextlib.suppress(OSError):  # It may be gone already.
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _KERNEL_BUFFER)
+
+
+def _has_input(transport: asyncio.Transport) -> bool:
+    """Whether the kernel holds bytes that the loop has not read yet."""
+    connection = transport.get_extra_info("socket")
+    if connection is None or connection.fileno() < 0:
+        return False
+    readable = select.poll()
+    readable.register(connection.fileno(), select.POLLIN)
+    return bool(readable.poll(0))
 
 
 def find_connection(request: Request[Any, Any]) -> "DeadlineProtocol":
@@ -90,6 +102,11 @@ class DeadlineProtocol(WebSocketProtocol):
         """Whether the client has left, or was cut off."""
         transport = self.transport
         return transport is None or transport.is_closing() or (self.conn_info is not None and self.conn_info.lost)
+
+    @property
+    def is_draining(self) -> bool:
+        """Whether the server is stopping: then the next answer is the last one."""
+        return self._registry.is_draining
 
     def connection_made(self, transport: Any) -> None:
         """A client connects."""
@@ -213,6 +230,21 @@ class DeadlineProtocol(WebSocketProtocol):
                 self.close()
         elif now - max(self._time, self._arriving_since) > config.RESPONSE_TIMEOUT:
             self._give_up(http, ServiceUnavailable("Response Timeout"))
+
+    def close_if_quiet(self, now: float) -> None:
+        """Close when no request is here or may be on its way."""
+        http, transport = self._http, self.transport
+        if http is None or transport is None or http.stage is not Stage.IDLE or self.recv_buffer:
+            return
+        if self.websocket is None and now - self._time > _QUIET_S and not _has_input(transport):
+            self.close()
+
+    def give_up(self) -> None:
+        """End what is served: a websocket with 1001, a request with 503."""
+        if self.websocket is not None:
+            self.websocket.fail_connection(1001)
+        elif self._task is not None and (http := self._http) is not None:
+            self._give_up(http, ServiceUnavailable("The server is stopping"))
 
     def _give_up(self, http: Wire, why: SanicException) -> None:
         assert self._task is not None  # noqa: S101  # there is a request

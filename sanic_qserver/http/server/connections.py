@@ -11,6 +11,8 @@ from time import monotonic
 from typing import Protocol
 
 LOOK_S = 1.0
+_FINISH_LOOK_S = 0.05
+_LAST_LOOKS = 20  # For the answers of those who were given up.
 _DROPPED_PER_S = 32_000_000  # Bytes that are read only to be dropped: enough for an upload, too little for a flood.
 _V6_PREFIX = 64  # A household or an office holds this much, so it counts as one address.
 
@@ -22,6 +24,18 @@ class Watched(Protocol):
         """End it when something takes too long. `now`: of the monotonic clock."""
         ...
 
+    def close_if_quiet(self, now: float) -> None:
+        """Close it when nothing is on its way in either direction."""
+        ...
+
+    def give_up(self) -> None:
+        """End what is served, with an answer if there is still time for one."""
+        ...
+
+    def abort(self) -> None:
+        """End it now."""
+        ...
+
 
 class Connections:
     """The open connections of one process."""
@@ -31,6 +45,7 @@ class Connections:
         self.write_stall_s = write_stall_s
         self.subscriber_stall_s = max(write_stall_s, subscriber_stall_s)
         self.refused_count = 0
+        self.is_draining = False  # Then each answer is its connection's last.
         self._most = most
         self._most_per_address = most_per_address
         self._open: dict[Watched, str] = {}
@@ -54,6 +69,21 @@ class Connections:
         if network:
             self._by_address[network] += 1
         return True
+
+    async def finish(self, limit_s: float, hurry: asyncio.Event) -> None:
+        """Wait until every connection has ended; end what is left after `limit_s`, or at once when `hurry` is set."""
+        until = monotonic() + limit_s
+        while self._open and not hurry.is_set() and (now := monotonic()) < until:
+            for connection in tuple(self._open):
+                connection.close_if_quiet(now)
+            await asyncio.sleep(_FINISH_LOOK_S if self._open else 0)
+        for connection in tuple(self._open):
+            connection.give_up()
+        for _ in range(_LAST_LOOKS):
+            if self._open:
+                await asyncio.sleep(_FINISH_LOOK_S)
+        for connection in tuple(self._open):
+            connection.abort()
 
     async def settle(self) -> None:
         """Wait, but not for long, until those who served connections that have ended have noticed."""

@@ -67,6 +67,11 @@ class Connection(Protocol):
     request_timeout: Any
 
     @property
+    def is_draining(self) -> bool:
+        """Whether the server is stopping."""
+        ...
+
+    @property
     def is_gone(self) -> bool:
         """Whether the client has left, or was cut off."""
         ...
@@ -302,6 +307,8 @@ class Wire(Http):
     async def http1_response_header(self, data: bytes, end_stream: bool) -> None:
         """Send the head of a response, and a body that is there already."""
         reply, protocol = self.response, cast("Connection", self.protocol)
+        if protocol.is_draining and not self.recv_buffer:  # Else more requests are here, which have been accepted.
+            self.keep_alive = False
         if (
             type(reply) is Reply
             and end_stream

@@ -1,6 +1,7 @@
 """Streams over HTTP: the same messages as chunks, server-sent events or lines, as the client accepts."""
 
 import asyncio
+import random
 from collections.abc import AsyncIterator, Iterable, Mapping
 from dataclasses import dataclass, field
 
@@ -9,7 +10,7 @@ from sanic.response import BaseHTTPResponse
 
 from sanic_qserver.api.endpoint import Stream
 from sanic_qserver.api.services import Services
-from sanic_qserver.errors import GatewayError
+from sanic_qserver.errors import GatewayError, ShuttingDown
 from sanic_qserver.http.application import PREFIXES, App, Handler
 from sanic_qserver.http.decode import Decoder
 from sanic_qserver.http.errors import respond
@@ -56,6 +57,7 @@ def compress_format(form: StreamFormat) -> StreamFormat:
     )
 
 
+RETRY_MS = (500, 3000)
 # The default has no separators and no heartbeat: clients split where `}` meets `{`, and not all bear white space.
 FORMATS: dict[str, StreamFormat] = {
     "text/event-stream": StreamFormat(Framing(event, chunk), b": still here\n\n", b"retry: 2000\n\n"),
@@ -88,6 +90,17 @@ def mount_streams(app: App, rows: Iterable[Stream], gate: Gate, services: Servic
                 ctx_row=row,
                 error_format="json",
             )
+
+
+class _Stopped(asyncio.Event):
+    """Set when a stream is ended from here, and why."""
+
+    why: GatewayError | None = None
+
+    async def stop(self, why: GatewayError) -> None:
+        """End it."""
+        self.why = why
+        self.set()
 
 
 def _build_handler(row: Stream, gate: Gate, services: Services, subscriptions: Subscriptions) -> Handler:
@@ -148,12 +161,8 @@ def stream_handler(row: Stream, gate: Gate, services: Services, subscriptions: S
         response = await request.respond(headers=headers, content_type=content_type)
         assert response is not None  # noqa: S101  # nothing answered before
         await response.send(form.opening)  # The headers go out with it.
-        stopped = asyncio.Event()
-
-        async def stop(_: GatewayError) -> None:
-            stopped.set()
-
-        subscription = Subscription(access, row, stop)
+        stopped = _Stopped()
+        subscription = Subscription(access, row, stopped.stop)
         subscriptions.add(subscription)
         try:
             if isinstance(source, Subscriber):
@@ -162,12 +171,22 @@ def stream_handler(row: Stream, gate: Gate, services: Services, subscriptions: S
                 await _beat(response, form.heartbeat, heartbeat_s, stopped)
             else:
                 await _pump(source, response, form, heartbeat_s, stopped)
+            if isinstance(stopped.why, ShuttingDown):
+                await response.send(closing_hint(form, content_type))
             await response.eof()
         finally:
             subscriptions.remove(subscription)
 
     handle.__name__ = row.name
     return handle
+
+
+def closing_hint(form: StreamFormat, content_type: str) -> bytes:
+    """What a stream ends with when the server stops: when to come back, not the same for all."""
+    if content_type != "text/event-stream":
+        return b""
+    hint = b"retry: %d\n\n" % random.randint(*RETRY_MS)  # noqa: S311  # no secret
+    return block(hint) if form.headers else hint
 
 
 def choose_format(headers: Mapping[str, str], row: Stream) -> tuple[StreamFormat, str]:

@@ -42,6 +42,7 @@ class Subscriptions:
         self.gate = gate
         self._open: set[Subscription] = set()
         self._task: asyncio.Task[None] | None = None
+        self._is_stopped = False
         self._endings: set[asyncio.Future[None]] = set()
         self._trimmer = MemoryTrimmer()
 
@@ -51,6 +52,8 @@ class Subscriptions:
     def add(self, subscription: Subscription) -> None:
         """A stream was opened."""
         self._open.add(subscription)
+        if self._is_stopped:
+            self._end(subscription, ShuttingDown("The server is stopping"))
         self._trimmer.record(len(self._open))
 
     def remove(self, subscription: Subscription) -> None:
@@ -60,10 +63,12 @@ class Subscriptions:
 
     def start(self) -> None:
         """Start to check permissions."""
+        self._is_stopped = False
         self._task = asyncio.get_running_loop().create_task(self._keep_checking())
 
     async def stop(self) -> None:
-        """End all streams, within `STOP_S`."""
+        """End all streams, within `STOP_S`, and those that are opened from now on."""
+        self._is_stopped = True
         if self._task is not None:
             self._task.cancel()
         self._trimmer.stop()

@@ -61,6 +61,13 @@ class Waits:
         """How many callers wait."""
         return sum(len(group.futures) for group in self._groups.values())
 
+    def end(self) -> None:
+        """Let nobody wait any longer, as if their time were over: the server stops."""
+        for group in self._groups.values():
+            for future in group.futures:
+                if not future.done():
+                    future.set_exception(TimeoutError())
+
     async def until(self, condition: str, timeout_s: float) -> Snapshot | None:
         """The status that met the condition; None when none did in time.
 

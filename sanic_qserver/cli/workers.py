@@ -1,0 +1,210 @@
+"""The process above the workers: it keeps the listening sockets, replaces a worker that died, and ends with them.
+
+Sanic's own manager is not used: it starts and stops workers, but one that dies is marked as failed and left at that,
+and when the last one is gone the manager waits on (Sanic 25.12, `WorkerManager.monitor`).
+
+- A worker that dies after it served is replaced at once; one that dies while it starts, after a wait that doubles.
+  After `MOST_FAILED_STARTS` of these in a row all end, with code 1. A mistake in the configuration ends all at once.
+- SIGTERM and SIGINT end all in order, SIGHUP and SIGUSR1 are handed on, SIGUSR2 replaces the workers one by one.
+- A worker whose parent is gone ends by itself.
+"""
+
+import contextlib
+import logging
+import multiprocessing
+import os
+import signal
+import socket
+import sys
+from collections.abc import Sequence
+from multiprocessing.connection import Connection, wait
+from time import monotonic
+
+from sanic_qserver.cli.listening import bind_sockets
+from sanic_qserver.cli.logs import start_logging
+from sanic_qserver.cli.process import serve_process
+from sanic_qserver.cli.stopping import StopSignals
+from sanic_qserver.cli.systemd import ALIVE, READY, STOPPING, alive_period_s, notify
+from sanic_qserver.config.settings import Config
+from sanic_qserver.errors import ConfigError
+from sanic_qserver.http.server.serving import BACKLOG
+
+log = logging.getLogger("sanic_qserver")
+
+MOST_FAILED_STARTS = 5
+_FIRST_WAIT_S = 0.2
+_LOOK_S = 1.0
+_CONFIG_MISTAKE = 2  # The exit code for a mistake in the configuration.
+_MARGIN_S = 5.0  # A worker may need so long beyond its drain.
+_HANDED_ON = ("SIGHUP", "SIGUSR1")
+
+
+def _work(config: Config, listeners: Sequence[socket.socket], channel: Connection) -> None:
+    """What a worker runs."""
+    with StopSignals() as signals:
+        start_logging(config.log)
+        signal.signal(signal.SIGUSR2, signal.SIG_IGN)
+
+        def say(what: str) -> None:
+            with contextlib.suppress(OSError):
+                channel.send(what)
+
+        try:
+            serve_process(config, listeners, signals, are_kept=False, say=say)
+        except ConfigError as error:
+            print(f"sanic-qserver: {error}", file=sys.stderr)
+            sys.exit(_CONFIG_MISTAKE)
+
+
+class _Worker:
+    """One worker: its process, and whether it has begun to serve."""
+
+    def __init__(self, config: Config, listeners: Sequence[socket.socket]) -> None:
+        context = multiprocessing.get_context("spawn")
+        self.channel, theirs = context.Pipe(duplex=False)
+        self.process = context.Process(target=_work, args=(config, listeners, theirs), daemon=True)
+        self.process.start()
+        theirs.close()
+        self.is_ready = False
+
+    def look(self) -> None:
+        """Take what it says."""
+        with contextlib.suppress(EOFError, OSError):
+            while self.channel.poll():
+                self.is_ready = self.is_ready or self.channel.recv() == "ready"
+
+
+class Workers:
+    """All workers of a server."""
+
+    def __init__(self, config: Config, listeners: Sequence[socket.socket], *, are_kept: bool) -> None:
+        """`are_kept`: systemd has the listening sockets too."""
+        self._config = config
+        self._listeners = listeners
+        self._are_kept = are_kept
+        self._workers: list[_Worker] = []
+        self._old: list[_Worker] = []  # They serve until another one does.
+        self._failed_starts = 0
+        self._start_at = 0.0
+        self._wake_up, self._waker = os.pipe()
+        os.set_blocking(self._waker, False)
+        self._is_stopping = False
+
+    def stop(self) -> None:
+        """End the workers, and `run`. From a signal handler."""
+        self._is_stopping = True
+        self._wake()
+
+    def hand_on(self, number: int) -> None:
+        """Send a signal to every worker."""
+        for worker in (*self._workers, *self._old):
+            if worker.process.pid is not None and worker.is_ready:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(worker.process.pid, number)
+
+    def replace_all(self) -> None:
+        """Replace the workers, one by one, each when its successor serves."""
+        self._old += self._workers
+        self._workers = []
+        self._wake()
+
+    def run(self) -> int:
+        """Keep the workers running until `stop`. The exit code."""
+        code, is_told = 0, False
+        period_s = min(alive_period_s() or _LOOK_S, _LOOK_S)
+        while not self._is_stopping and not code:
+            self._start_missing()
+            self._wait(period_s)
+            code = self._look()
+            notify(ALIVE)
+            if not is_told and self._is_complete():
+                is_told = True
+                notify(READY)
+        notify(STOPPING)
+        return self._end_all() or code
+
+    def _wake(self) -> None:
+        with contextlib.suppress(BlockingIOError):
+            os.write(self._waker, b"!")
+
+    def _is_complete(self) -> bool:
+        return len(self._workers) == self._config.server.workers and all(one.is_ready for one in self._workers)
+
+    def _start_missing(self) -> None:
+        """Start what is missing; in a replacement one after the other, and not before a wait is over."""
+        while len(self._workers) < self._config.server.workers and monotonic() >= self._start_at:
+            if self._old and any(not worker.is_ready for worker in self._workers):
+                return
+            self._workers.append(_Worker(self._config, self._listeners))
+
+    def _wait(self, period_s: float) -> None:
+        every = (*self._workers, *self._old)
+        left_s = max(0.0, self._start_at - monotonic()) or period_s
+        channels = [one.channel for one in every if not one.channel.closed and not one.is_ready]
+        ready = wait([self._wake_up, *(one.process.sentinel for one in every), *channels], min(left_s, period_s))
+        if self._wake_up in ready:
+            os.read(self._wake_up, 1024)
+
+    def _look(self) -> int:
+        """Note who is ready and who is dead. Gives an exit code when all has to end."""
+        for worker in tuple(self._workers):
+            was_ready = worker.is_ready
+            worker.look()
+            if worker.is_ready and not was_ready:
+                self._failed_starts = 0
+                self._retire_one()
+            if not worker.process.is_alive() and (code := self._bury(worker)):
+                return code
+        self._old = [worker for worker in self._old if worker.process.is_alive()]
+        return 0
+
+    def _retire_one(self) -> None:
+        serving = [worker for worker in self._old if worker.process.is_alive()]
+        ready_count = sum(worker.is_ready for worker in self._workers)
+        for worker in serving[: max(0, len(serving) + ready_count - self._config.server.workers)]:
+            worker.process.terminate()
+
+    def _bury(self, worker: _Worker) -> int:
+        self._workers.remove(worker)
+        code = worker.process.exitcode
+        log.error("Worker %s ended with %s; starting another one", worker.process.pid, code)
+        if worker.is_ready:
+            return 0
+        self._failed_starts += 1
+        self._start_at = monotonic() + _FIRST_WAIT_S * 2**self._failed_starts
+        if code == _CONFIG_MISTAKE:
+            return _CONFIG_MISTAKE
+        if self._failed_starts >= MOST_FAILED_STARTS:
+            log.error("%d workers in a row did not come up", self._failed_starts)
+            return 1
+        return 0
+
+    def _end_all(self) -> int:
+        """End the workers in order; kill who does not end. The worst of their exit codes."""
+        if not self._are_kept:  # What waits in the queues is now theirs alone.
+            for listener in self._listeners:
+                listener.close()
+        every = (*self._workers, *self._old)
+        for worker in every:
+            worker.process.terminate()
+        until = monotonic() + self._config.server.drain_delay_s + self._config.server.shutdown_timeout_s + _MARGIN_S
+        for worker in every:
+            worker.process.join(max(0.0, until - monotonic()))
+            if worker.process.is_alive():
+                worker.process.kill()
+                worker.process.join()
+        return int(any(worker.process.exitcode and worker.is_ready for worker in every))
+
+
+def supervise(config: Config, passed: Sequence[socket.socket], signals: StopSignals) -> None:
+    """Serve with several workers until a signal comes. Ends the process with a code when it is not 0."""
+    listeners = passed or bind_sockets(config.server.host, config.server.port)
+    for listener in listeners:
+        listener.listen(BACKLOG)  # While a worker is replaced clients wait, they are not refused.
+    workers = Workers(config, listeners, are_kept=bool(passed))
+    signals.tell(workers.stop)
+    for name in _HANDED_ON:
+        signal.signal(getattr(signal, name), lambda number, _: workers.hand_on(number))
+    signal.signal(signal.SIGUSR2, lambda *_: workers.replace_all())
+    if code := workers.run():
+        sys.exit(code)
