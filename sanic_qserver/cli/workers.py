@@ -32,7 +32,7 @@ from sanic_qserver.http.server.serving import BACKLOG
 log = logging.getLogger("sanic_qserver")
 
 MOST_FAILED_STARTS = 5
-_FIRST_WAIT_S = 0.2
+_FIRST_WAIT_S = 0.1
 _LOOK_S = 1.0
 _CONFIG_MISTAKE = 2  # The exit code for a mistake in the configuration.
 _MARGIN_S = 5.0  # A worker may need so long beyond its drain.

@@ -155,7 +155,13 @@ class Load:
         return self
 
     def __exit__(self, *_):
+        self.stop()
+        self.join()
+
+    def stop(self):
         self._stop.set()
+
+    def join(self):
         for thread in self._threads:
             thread.join()
 
@@ -217,16 +223,17 @@ def serve_on(listener, folder, environment, number):
 
 @pytest.mark.slow
 def test_restarts_on_a_passed_socket_fail_no_request_and_refuse_no_connection(instrument, folder):
-    with socket.create_server(("127.0.0.1", 0), backlog=100) as listener:
-        with Load(listener.getsockname()[1], may_be_refused=False) as load:
-            for number in range(3):
-                before = load.answered
-                with serve_on(listener, folder, with_key(instrument), number):
-                    until(lambda before=before: load.answered > before + 100, 60)
-            load._stop.set()
-            with serve_on(listener, folder, with_key(instrument), "last"):
-                for thread in load._threads:
-                    thread.join()
+    with (
+        socket.create_server(("127.0.0.1", 0), backlog=100) as listener,
+        Load(listener.getsockname()[1], may_be_refused=False) as load,
+    ):
+        for number in range(3):
+            before = load.answered
+            with serve_on(listener, folder, with_key(instrument), number):
+                until(lambda before=before: load.answered > before + 100, 60)
+        load.stop()
+        with serve_on(listener, folder, with_key(instrument), "last"):
+            load.join()
     assert load.broken == []
     assert load.closed > 0
 
