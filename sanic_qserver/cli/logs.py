@@ -15,7 +15,7 @@ from sanic import Request
 
 from sanic_qserver.config.settings import LogConfig
 from sanic_qserver.errors import ConfigError
-from sanic_qserver.http.request_id import request_id_of
+from sanic_qserver.http.request_id import read_request_id
 
 _OURS = "sanic_qserver"
 _QUIET = ("sanic.root", "sanic.server", "httpx", "alembic.runtime.plugins")
@@ -30,7 +30,7 @@ class _AddRequest(logging.Filter):
         record.request_id = record.who = ""
         if request is not None and request.stream is not None:  # Else it was answered; a task lives on.
             principal = request.ctx.__dict__.get("principal")
-            record.request_id = request_id_of(request)
+            record.request_id = read_request_id(request)
             record.who = f"{principal.provider}:{principal.name}" if principal is not None else ""
         return True
 
