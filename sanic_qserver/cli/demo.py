@@ -32,7 +32,7 @@ def demo(
 ) -> None:
     """Start Redis, RE Manager with simulated devices, and the server: all that is needed to try it."""
     sections = _sections(host, port, is_open=is_open)
-    sections["extensions"] = {"modules": extension or []}
+    sections["extensions"] = {"modules": extension or [], "paths": [str(Path.cwd())]}
     create_app(load(environment={}, overrides=sections), name="check")  # Mistakes show before anything is started.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     if is_taken(host, port):
@@ -40,6 +40,8 @@ def demo(
     print("Starting Redis and RE Manager with simulated devices ...", flush=True)
     try:
         with state_folder(state) as folder, _instrument(folder) as instrument:
+            # What the server keeps goes with the queue: a key of an earlier demo would answer for items that are gone.
+            sections["source"] = str(folder.resolve() / "demo")
             config = load(environment=_clean_environment(instrument), overrides=sections)
             _say_hello(config, instrument, is_open=is_open)
             _watch(instrument)
@@ -81,7 +83,7 @@ def _say_hello(config: Config, instrument: Instrument, *, is_open: bool) -> None
     plan = """item:='{"name":"count", "args":[["det1", "det2"]], "item_type":"plan"}'"""
     print(
         f"""
-Ready. Redis and RE Manager ({instrument.control_address}) keep their state and logs in {instrument.folder}
+Ready. Redis, RE Manager ({instrument.control_address}) and server keep their state and logs in {instrument.folder}
   Address  {url}      interactive documentation: {url}/docs
   Key      {"none needed" if is_open else config.auth.single_user_api_key}
 

@@ -155,17 +155,20 @@ def test_two_workers_share_one_made_key(instrument, folder):
 
 
 @pytest.mark.slow
-def test_a_named_state_folder_keeps_the_queue(folder):
+def test_a_state_folder_keeps_the_queue_with_all_that_the_server_keeps_and_nothing_is_left_elsewhere(folder):
     key = {"QSERVER_HTTP_SERVER_SINGLE_USER_API_KEY": KEY}
-    headers = {"Authorization": f"ApiKey {KEY}"}
+    headers = {"Authorization": f"ApiKey {KEY}", "Idempotency-Key": "one-add"}
     plan = {"item": {"item_type": "plan", "name": "count", "args": [["det1"]]}}
-    for _ in range(2):
+    for was_added in (False, True):
         with ServerProcess(folder, "demo", "--state", folder / "kept", environment=key) as server:
             with httpx.Client(base_url=server.url, headers=headers, timeout=60) as client:
-                kept = len(client.get("/api/queue/get").json()["items"])
-                assert client.post("/api/queue/item/add", json=plan).json()["success"]
+                assert len(client.get("/api/queue/get").json()["items"]) == was_added
+                answer = client.post("/api/queue/item/add", json=plan)
+                assert answer.json()["success"]
+                assert ("Idempotency-Replayed" in answer.headers) == was_added
+                assert len(client.get("/api/queue/get").json()["items"]) == 1
             assert server.stop(signal.SIGINT) == 0, server.text
-    assert kept == 1
+    assert [file.name for file in folder.iterdir() if file.suffix != ".log"] == ["kept"]
 
 
 def test_the_shipped_policies_are_yaml_that_loads():
