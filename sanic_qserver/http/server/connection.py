@@ -28,7 +28,7 @@ from sanic.http import Stage
 from sanic.server.protocols.websocket_protocol import WebSocketProtocol
 
 from sanic_qserver.http.server.connections import Connections
-from sanic_qserver.http.server.http1 import Wire
+from sanic_qserver.http.server.http1 import CachedHeadHttp
 from sanic_qserver.http.server.websocket import open_websocket
 
 log = logging.getLogger("sanic_qserver.http")
@@ -73,7 +73,7 @@ def find_connection(request: Request[Any, Any]) -> "DeadlineProtocol":
 class DeadlineProtocol(WebSocketProtocol):
     """A connection of Sanic's, with deadlines that hold."""
 
-    HTTP_CLASS = Wire
+    HTTP_CLASS = CachedHeadHttp
 
     __slots__ = (
         "_arriving_since",
@@ -218,7 +218,7 @@ class DeadlineProtocol(WebSocketProtocol):
         elif self._task is not None and (http := self._http) is not None and self.websocket is None:
             self._check_deadlines(http, now)
 
-    def _check_deadlines(self, http: Wire, now: float) -> None:
+    def _check_deadlines(self, http: CachedHeadHttp, now: float) -> None:
         config = self.app.config
         if self._is_exempt:
             return
@@ -246,7 +246,7 @@ class DeadlineProtocol(WebSocketProtocol):
         elif self._task is not None and (http := self._http) is not None:
             self._give_up(http, ServiceUnavailable("The server is stopping"))
 
-    def _give_up(self, http: Wire, why: SanicException) -> None:
+    def _give_up(self, http: CachedHeadHttp, why: SanicException) -> None:
         assert self._task is not None  # noqa: S101  # there is a request
         self._arriving_since = now = monotonic()  # The answer to this has the same time again, and no more.
         self._time = now

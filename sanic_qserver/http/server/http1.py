@@ -101,7 +101,7 @@ class Connection(Protocol):
         ...
 
 
-class Wire(Http):
+class CachedHeadHttp(Http):
     """One connection's requests and responses."""
 
     __slots__ = ("_chunks", "_head", "_is_unwatched")

@@ -8,7 +8,7 @@ import pytest
 from conftest import KEY, app_of
 from sanic.compat import Header
 
-from sanic_qserver.http.server.http1 import Wire
+from sanic_qserver.http.server.http1 import CachedHeadHttp
 from sanic_qserver.http.server.response import Reply
 
 HEAD = f"Host: x\r\nAuthorization: ApiKey {KEY}\r\n"
@@ -50,13 +50,13 @@ async def line(sanic_client, make_config):
 def parsed(monkeypatch):
     """The heads that were read anew, not taken from the request before."""
     heads = []
-    remember = Wire._remember
+    remember = CachedHeadHttp._remember
 
     def noted(self):
         heads.append(self.request.head)
         remember(self)
 
-    monkeypatch.setattr(Wire, "_remember", noted)
+    monkeypatch.setattr(CachedHeadHttp, "_remember", noted)
     return heads
 
 
