@@ -46,7 +46,7 @@ def test_a_person_logs_in_with_a_password_and_out_again(site):
     dialog = page.get_by_role("dialog")
     dialog.get_by_role("textbox", name="Username").fill("alice")
     dialog.get_by_role("textbox", name="Password").fill("wrong")
-    dialog.get_by_role("button", name="Log in").click()
+    button(page, "Log in").click()
     expect(dialog.get_by_role("alert")).to_contain_text("Incorrect username or password")
     assert [text for text in site.problems if "401" not in text] == []
     site.problems.clear()
@@ -56,6 +56,7 @@ def test_a_person_logs_in_with_a_password_and_out_again(site):
     expect(page.get_by_role("heading", level=1)).to_have_text("Test & <b>beamline</b>")
     for name in ("Status", "Queue", "Running", "History", "Console", "Add a plan", "Proposals"):
         expect(region(page, name)).to_be_visible()
+    assert page.get_by_role("button", name="Log in").count() == 0
     button(page, "Log out").click()
     expect(page.get_by_role("dialog").get_by_role("textbox", name="Username")).to_be_visible()
 
@@ -295,7 +296,7 @@ def test_a_server_that_was_killed_comes_back_without_a_reload(site, instrument, 
         site.watch(page, first.url)
         page.goto(f"{first.url}/ui")
         page.get_by_role("textbox", name="API key").fill(KEY)
-        page.get_by_role("dialog").get_by_role("button", name="Use this key").click()
+        page.get_by_role("dialog").get_by_role("button", name="Log in").click()
         page.get_by_text("Live", exact=True).wait_for()
         first.process.kill()
         expect(page.get_by_text("The connection to the server is lost")).to_be_visible()

@@ -28,7 +28,7 @@ class AddPanel extends Panel {
 
   build() {
     this.plan = h("input", { type: "text", "aria-label": T.plan, placeholder: T.planHelp });
-    const helper = suggest(this.plan, { candidates: () => this.candidates(), pick: () => this.choose(this.plan.value), label: T.plans, count: T.matches });
+    const helper = suggest(this.plan, { candidates: () => this.candidates(), pick: () => this.choose(this.plan.value), label: T.plans, count: T.matches, stays: true });
     helper.list.classList.add("plan-list");
     this.plan.addEventListener("input", () => this.choose(this.plan.value));
     this.params = h("div", { class: "plan-form" });

@@ -33,7 +33,7 @@ const viewNow = () => new URLSearchParams(location.search).get("view") ?? "opera
 function header() {
   const connection = h("span", { class: "connection", role: "status" });
   const who = h("span", { class: "who" });
-  const enter = h("button", { type: "button", onclick: () => void changePerson() }, T.logIn);
+  const enter = h("button", { type: "button", class: "enter", onclick: () => void changePerson() }, T.logIn);
   const leave = h("button", { type: "button", onclick: () => void logOut() }, T.logOut);
   const nav = h("nav", { "aria-label": T.views });
   on("connection", () => {

@@ -62,17 +62,21 @@ async function showLogin(isAgain, mayCancel) {
       h("h2", { id: title }, T.loginTitle),
       isAgain ? h("p", {}, T.loginAgain) : null,
       forms,
-      h("details", { class: "key-login", open: forms.length === 0 }, h("summary", {}, T.apiKey), keyForm(attempt)),
+      h("section", { class: "key-login", "aria-label": T.apiKey }, forms.length ? h("h3", {}, T.orKey) : null, keyForm(attempt, forms.length === 0)),
       problem,
       mayCancel ? h("button", { type: "button", onclick: () => dialog.close() }, T.cancel) : null,
     );
-    dialog.addEventListener("cancel", (/** @type {Event} */ event) => event.preventDefault());
+    dialog.addEventListener("cancel", (/** @type {Event} */ event) => {
+      if (!mayCancel) event.preventDefault();
+    });
     dialog.addEventListener("close", () => {
-      if (dialog.dataset.done !== "yes") return dialog.showModal();
+      if (dialog.dataset.done !== "yes" && !mayCancel) return dialog.showModal();
       dialog.remove();
+      document.body.classList.remove("is-logging-in");
       resolve();
     });
     document.body.append(dialog);
+    document.body.classList.add("is-logging-in"); // One "Log in" at a time.
     dialog.showModal();
   });
 }
@@ -108,10 +112,10 @@ function elsewhere(way) {
   return h("p", {}, h("a", { class: "button wide-button", href: `api/auth/provider/${encodeURIComponent(way.provider)}/authorize?next=${encodeURIComponent(goal)}` }, T.loginWith(way.title || way.provider)));
 }
 
-/** @param {(way: () => Promise<any>) => void} attempt */
-function keyForm(attempt) {
+/** @param {(way: () => Promise<any>) => void} attempt @param {boolean} isOnlyWay */
+function keyForm(attempt, isOnlyWay) {
   const key = h("input", { name: "api_key", type: "text", class: "secret", autocomplete: "off", spellcheck: "false", required: true, "aria-label": T.apiKey });
-  const form = h("form", {}, h("p", { class: "hint" }, T.loginKeyHelp), key, h("button", { type: "submit" }, T.loginUse));
+  const form = h("form", {}, h("p", { class: "hint" }, T.loginKeyHelp), key, h("button", { type: "submit", class: isOnlyWay ? "primary wide-button" : "" }, isOnlyWay ? T.logIn : T.loginUse));
   form.addEventListener("submit", (/** @type {Event} */ event) => {
     event.preventDefault();
     const value = key.value.trim().replace(/^apikey\s+/i, "");

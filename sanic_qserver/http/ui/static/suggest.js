@@ -7,7 +7,7 @@ const SHOWN = 10; // No more than fits without scrolling: further letters narrow
 
 /**
  * @param {HTMLInputElement} input
- * @param {{candidates: () => Candidate[], pick: (value: string) => void, isList?: boolean, label: string, count?: (n: number) => string}} how
+ * @param {{candidates: () => Candidate[], pick: (value: string) => void, isList?: boolean, stays?: boolean, label: string, count?: (n: number) => string}} how
  */
 export function suggest(input, how) {
   const list = h("ul", { class: "suggestions", role: "listbox", id: newId("list"), "aria-label": how.label, hidden: true });
@@ -37,7 +37,7 @@ export function suggest(input, how) {
     const begins = all.filter((one) => one.value.toLowerCase().startsWith(words));
     const holds = all.filter((one) => !one.value.toLowerCase().startsWith(words) && (one.value.toLowerCase().includes(words) || (words.length > 2 && one.hint?.toLowerCase().includes(words))));
     found = [...begins, ...holds].slice(0, SHOWN);
-    if (!found.length || (words && all.some((one) => one.value.toLowerCase() === words))) return hide();
+    if (!found.length || (!how.stays && words && all.some((one) => one.value.toLowerCase() === words))) return hide();
     at = -1;
     fill(
       list,
@@ -60,7 +60,8 @@ export function suggest(input, how) {
   };
   input.addEventListener("input", show);
   input.addEventListener("click", show);
-  input.addEventListener("blur", hide);
+  // A list that stands between the fields goes only after the click that made it go: nothing slips away under the mouse.
+  input.addEventListener("blur", () => (how.stays ? setTimeout(() => input !== document.activeElement && hide(), 250) : hide()));
   input.addEventListener("keydown", (event) => {
     if (event.key === "ArrowDown") step(1);
     else if (event.key === "ArrowUp") step(-1);

@@ -126,7 +126,7 @@ export const T = {
   loginAgain: "Your session has ended. Log in again: nothing that you typed is lost.",
   loginKeyHelp: "Paste an API key of this server.",
   loginUse: "Use this key",
-  or: "or",
+  orKey: "Or with an API key",
   anonymous: "Not logged in",
   // Queue
   position: "#",
