@@ -101,7 +101,7 @@ def create_app(config: Config, *, name: str = "sanic_qserver") -> App:
     mount_operations(app, services, gate)
     ping = next(row for row in endpoints if row.path == "/ping")
     mount_pages(app, endpoints, streams, build_handler(ping, gate, bodies, services, metrics))
-    mount_ui(app, config.server.title)
+    mount_ui(app, config.server.title, extensions.all("pages"))
     mount_options(app)
     app.ctx.connections = Connections(
         config.server.max_connections,

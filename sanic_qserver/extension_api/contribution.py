@@ -27,6 +27,15 @@ class MountedBlueprint:
     scope: Scope | None
 
 
+@dataclass(frozen=True)
+class PageLink:
+    """A page of a module's own: its title and folder in the menu of the operator's page, and who may see it."""
+
+    title: str
+    path: str
+    scope: Scope
+
+
 @dataclass
 class Contribution:
     """Everything that one extension added, in registration order."""
@@ -35,6 +44,7 @@ class Contribution:
     endpoints: list[Endpoint] = field(default_factory=list)
     streams: list[Stream] = field(default_factory=list)
     blueprints: list[MountedBlueprint] = field(default_factory=list)
+    pages: list[PageLink] = field(default_factory=list)
     providers: list[AuthProvider] = field(default_factory=list)
     access_policies: list[Callable[[AccessPolicy], AccessPolicy]] = field(default_factory=list)
     rate_policies: list[Callable[[RatePolicy], RatePolicy]] = field(default_factory=list)

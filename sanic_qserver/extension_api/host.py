@@ -5,6 +5,7 @@ import functools
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
@@ -17,7 +18,14 @@ from sanic_qserver.config.settings import ExtensionsConfig
 from sanic_qserver.errors import ConfigError
 from sanic_qserver.extension_api.caller import CallerManager
 from sanic_qserver.extension_api.checks import check_row, check_stream
-from sanic_qserver.extension_api.contribution import Contribution, MountedBlueprint, StartStop, StatusListener
+from sanic_qserver.extension_api.contribution import (
+    Contribution,
+    MountedBlueprint,
+    PageLink,
+    StartStop,
+    StatusListener,
+)
+from sanic_qserver.extension_api.page_files import build_row
 from sanic_qserver.manager.client.client import ManagerClient
 from sanic_qserver.middleware.hooks import AfterSubmit, BeforeSubmit, Hook, limited
 from sanic_qserver.policy.protocols import AccessPolicy, RatePolicy
@@ -121,6 +129,15 @@ class ExtensionHost:
             raise ConfigError(f"Blueprint '{getattr(blueprint, 'name', '')}': public=True, but it requires {scope}")
         asked = None if public else scope or Scope(self.context.config.blueprint_scope)
         self.contribution.blueprints.append(MountedBlueprint(self.name, blueprint, asked))
+
+    def add_page(self, title: str, path: str, scope: Scope, files: Path) -> None:
+        """Add a page to the menu of the operator's page, for those who hold `scope`.
+
+        The folder `files` is served at `/api/pages/PATH/`, begins with `index.html`, and is read once. Its scripts and
+        styles are files too: nothing inline, nothing from elsewhere. Raises ConfigError when it is no page.
+        """
+        self.add_endpoint(build_row(path, scope, files))
+        self.contribution.pages.append(PageLink(title, path, scope))
 
     def add_auth_provider(self, provider: AuthProvider) -> None:
         """Recognise another kind of credential. The server's own providers are asked first."""

@@ -6,30 +6,20 @@ decided by the calls that it makes.
 
 import hashlib
 import html
+from collections.abc import Sequence
 from importlib.resources import files
 
 from sanic import HTTPResponse, Request
 
 from sanic_qserver.errors import NotFound
+from sanic_qserver.extension_api.contribution import PageLink
+from sanic_qserver.extension_api.page_files import SECURE, kind_of, read_files
 from sanic_qserver.http.application import App
 from sanic_qserver.http.errors import respond
 from sanic_qserver.http.server.response import Reply
 from sanic_qserver.texts import Text
 
 PATH = "ui"
-KINDS = {".html": "text/html; charset=utf-8", ".js": "text/javascript; charset=utf-8",
-         ".css": "text/css; charset=utf-8", ".svg": "image/svg+xml"}  # fmt: skip
-POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; "
-    "base-uri 'none'; form-action 'self'; frame-ancestors 'none'; "
-    "require-trusted-types-for 'script'; trusted-types 'none'"  # Nothing may turn text into markup.
-)
-SECURE = {
-    "Content-Security-Policy": POLICY,
-    "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
-    "Cache-Control": "no-cache",  # Ask each time; 304 while nothing changed.
-}
 
 
 class Page:
@@ -37,7 +27,7 @@ class Page:
 
     def __init__(self, name: str, body: bytes) -> None:
         self.body = body
-        self.kind = KINDS[name[name.rindex(".") :]]
+        self.kind = kind_of(name)
         self.fields = {**SECURE, "ETag": f'"{hashlib.sha256(body).hexdigest()[:32]}"'}
 
     def answer(self, request: Request) -> HTTPResponse:
@@ -46,19 +36,22 @@ class Page:
         return Reply(b"" if is_known else self.body, 304 if is_known else 200, self.fields, self.kind)
 
 
-def load_pages(title: str) -> dict[str, Page]:
-    """The files by name; `index.html` says the title of the instrument."""
-    folder = files("sanic_qserver.http.ui") / "static"
-    bodies = {
-        entry.name: entry.read_bytes() for entry in folder.iterdir() if entry.name[entry.name.rfind(".") :] in KINDS
-    }
-    bodies["index.html"] = bodies["index.html"].replace(b"{{title}}", html.escape(title).encode())
+def load_pages(title: str, links: Sequence[PageLink] = ()) -> dict[str, Page]:
+    """The files by name; `index.html` says the title of the instrument, and which pages modules have added."""
+    bodies = dict(read_files(files("sanic_qserver.http.ui") / "static"))
+    metas = "\n".join(
+        f'<meta name="qserver-page" content="{html.escape(link.path)}" data-title="{html.escape(link.title)}" '
+        f'data-scope="{link.scope}">'
+        for link in links
+    )
+    index = bodies["index.html"].replace(b"{{pages}}", metas.encode())
+    bodies["index.html"] = index.replace(b"{{title}}", html.escape(title).encode())
     return {name: Page(name, body) for name, body in bodies.items()}
 
 
-def mount_ui(app: App, title: str) -> None:
+def mount_ui(app: App, title: str, links: Sequence[PageLink]) -> None:
     """Add `/ui` and what it loads."""
-    pages = load_pages(title)
+    pages = load_pages(title, links)
 
     async def ui(request: Request) -> HTTPResponse:
         return pages["index.html"].answer(request)

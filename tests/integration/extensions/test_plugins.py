@@ -103,3 +103,17 @@ async def test_plugin_announce(serve, sanic_client):
     await announcer.hear({"manager_state": "idle", "items_in_queue": 1})
     await asyncio.sleep(0)
     assert heard == ["The queue has stopped; 1 plans are left."]
+
+
+async def test_plugin_day_report(serve):
+    client = await serve("day_report")
+    page = await client.get("/api/pages/day-report/index.html")
+    assert page.headers["content-type"].startswith("text/html")
+    assert page.headers["content-security-policy"].startswith("default-src 'none'; script-src 'self'")
+    assert (await client.get("/api/pages/day-report/report.js")).headers["content-type"].startswith("text/javascript")
+    for name in ("nothing.html", "..%2fday_report.py"):
+        assert (await client.get(f"/api/pages/day-report/{name}")).status_code == 404
+    menu = 'content="day-report" data-title="Day report" data-scope="read:history"'
+    assert menu in (await client.get("/ui")).text
+    nobody = await client.get("/api/pages/day-report/index.html", headers={"Authorization": ""})
+    assert nobody.status_code == 401

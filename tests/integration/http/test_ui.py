@@ -3,7 +3,8 @@
 import re
 from importlib.resources import files
 
-from sanic_qserver.http.ui.pages import KINDS, load_pages
+from sanic_qserver.extension_api.page_files import KINDS
+from sanic_qserver.http.ui.pages import load_pages
 
 STATIC = files("sanic_qserver.http.ui") / "static"
 BROWSER = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}

@@ -28,6 +28,14 @@ const VIEWS = {
   admin: { label: T.admin, draw: () => [h("qs-admin")], scopes: ["admin:audit", "admin:read:principals"] },
 };
 
+/** Pages that custom modules have added, for those who may see them. */
+function modulePages() {
+  const metas = [...document.querySelectorAll("meta[name=qserver-page]")];
+  return metas
+    .map((meta) => ({ path: meta.getAttribute("content") ?? "", title: meta.getAttribute("data-title") ?? "", scope: meta.getAttribute("data-scope") ?? "" }))
+    .filter((page) => may(page.scope));
+}
+
 const viewNow = () => new URLSearchParams(location.search).get("view") ?? "operate";
 
 function header() {
@@ -50,6 +58,7 @@ function header() {
       Object.entries(VIEWS)
         .filter(([, view]) => !view.scopes || may(...view.scopes))
         .map(([name, view]) => h("a", { href: `ui?view=${name}`, "aria-current": name === viewNow() ? "page" : false, "data-view": name }, view.label)),
+      modulePages().map((page) => h("a", { href: `api/pages/${encodeURIComponent(page.path)}/index.html` }, page.title)),
       h("a", { href: "ui?view=wall" }, T.wall),
       h("a", { href: "docs" }, T.docs),
     );
