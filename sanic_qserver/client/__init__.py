@@ -13,12 +13,13 @@ import typer
 
 from sanic_qserver import __version__
 from sanic_qserver.client import adding, control, items, login, top, watching
+from sanic_qserver.client.agents import server as agents
 from sanic_qserver.client.failures import BROKEN_PIPE, INTERRUPTED, Failure
 from sanic_qserver.client.options import environment, hoist
 from sanic_qserver.client.output import PipeClosed, clean, close_quietly
 from sanic_qserver.client.runtime import Runtime
 
-_MODULES = (watching, adding, items, control, login, top)
+_MODULES = (watching, adding, items, control, login, top, agents)
 # typer 0.28 has its own copy of click; before, it was click's.
 CLICK_EXCEPTION: Any = next(one for one in typer.BadParameter.__mro__ if one.__name__ == "ClickException")
 EPILOG = (

@@ -32,9 +32,16 @@ _KINDS: Mapping[str, tuple[type, ...]] = {
 def build_item(name: str, words: Sequence[str], schema: Schema) -> dict[str, Any]:
     """The item of a plan with these arguments. Raises WrongUsage, which names the argument."""
     positional, named = _split(words, schema)
-    properties: Mapping[str, Schema] = schema["properties"]
-    _fill(properties, positional, named)
+    _fill(schema["properties"], positional, named)
+    return assemble_item(name, named, schema)
+
+
+def assemble_item(name: str, named: Mapping[str, Any], schema: Schema) -> dict[str, Any]:
+    """The item of a plan with arguments by name. Raises WrongUsage, which names the argument."""
+    for one in named:
+        _parameter(one, schema)
     _check(name, schema, named)
+    properties: Mapping[str, Schema] = schema["properties"]
     args: list[Any] = []
     variable = next((one for one, of in properties.items() if _kind(of) == "VAR_POSITIONAL"), None)
     kwargs = dict(named)
@@ -53,9 +60,9 @@ def build_item(name: str, words: Sequence[str], schema: Schema) -> dict[str, Any
             if _kind(of) != "POSITIONAL_ONLY" or one not in kwargs:
                 break
             args.append(kwargs.pop(one))
-    for one, of in properties.items():
-        if _kind(of) == "VAR_KEYWORD" and isinstance(kwargs.get(one), dict):
-            kwargs |= kwargs.pop(one)
+    more = next((one for one, of in properties.items() if _kind(of) == "VAR_KEYWORD" and one in kwargs), None)
+    if more is not None:
+        kwargs |= kwargs.pop(more)
     return {"item_type": "plan", "name": name, "args": args, "kwargs": kwargs}
 
 
