@@ -153,6 +153,12 @@ def line_of(text: str) -> int:
     return next(number for number, line in enumerate(lines, 1) if text in line)
 
 
+def test_the_explanations_of_the_manual_end_as_it_says(explain):
+    text = (ROOT / "docs" / "policies.md").read_text("utf-8")
+    lines = [line for line in text.splitlines() if line.startswith("sanic-qserver explain --config config.toml ")]
+    assert [explain(*line.split()[4:])[0] for line in lines] == [0, 1, 0]
+
+
 def test_an_allowed_call_is_explained_with_the_lines_that_allow_it(explain):
     code, said = explain("--user", "vera", "--at", "2026-06-02T10:00", "POST", "/api/queue/item/add")
     assert code == 0
