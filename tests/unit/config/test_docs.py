@@ -35,7 +35,7 @@ def test_a_configuration_of_the_manual_is_read(text, tmp_path):
 
 def policies():
     """Policies, each with the roles of the chapter around it."""
-    for chapter in ("policies", "items"):
+    for chapter in ("policies", "items", "agents"):
         contents = [yaml.safe_load(block) for block in blocks(chapter, "yaml")]
         roles = {name: role for content in contents for name, role in content.get("roles", {}).items()}
         for content in contents:
@@ -50,3 +50,12 @@ def test_a_policy_of_the_manual_is_in_force(content):
         assert parse_rate_file(document).rates
     else:
         Permissions(document)
+
+
+def test_commands_on_a_servers_database_say_which():
+    lines = [
+        line for file in (ROOT / "docs").glob("*.md") for line in file.read_text("utf-8").splitlines()
+        if line.startswith(("sanic-qserver apikey ", "sanic-qserver db "))
+    ]  # fmt: skip
+    assert lines
+    assert [line for line in lines if "--config" not in line] == []
