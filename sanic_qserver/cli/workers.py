@@ -71,7 +71,8 @@ class _Worker:
         """Take what it says."""
         with contextlib.suppress(EOFError, OSError):
             while self.channel.poll():
-                self.is_ready = self.is_ready or self.channel.recv() == "ready"
+                said = self.channel.recv()  # Always: a dead worker's channel ends by raising.
+                self.is_ready = self.is_ready or said == "ready"
 
 
 class Workers:

@@ -1,0 +1,97 @@
+"""Workers under the process that supervises them."""
+
+import contextlib
+import os
+import signal
+import time
+from pathlib import Path
+
+import httpx
+import pytest
+from servers import KEY, ServerProcess
+
+HEADERS = {"Authorization": f"ApiKey {KEY}"}
+DIES = """
+import multiprocessing, os
+
+def register(host):
+    if multiprocessing.parent_process() is not None:
+        os._exit(7)
+"""
+
+
+def with_key(instrument):
+    return {**instrument.environment, "QSERVER_HTTP_SERVER_SINGLE_USER_API_KEY": KEY}
+
+
+def workers_of(server):
+    """The process ids of the workers."""
+    found = set()
+    for number in Path(f"/proc/{server.process.pid}/task/{server.process.pid}/children").read_text().split():
+        with contextlib.suppress(OSError):
+            if "spawn_main" in Path(f"/proc/{number}/cmdline").read_text():
+                found.add(int(number))
+    return found
+
+
+def is_running(pid):
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    return False
+
+
+def until(is_so, timeout_s=25):
+    end = time.monotonic() + timeout_s
+    while not is_so():
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+@pytest.mark.slow
+def test_killed_workers_are_replaced_while_clients_wait_and_all_end_at_sigterm(instrument, folder):
+    with ServerProcess(folder, "serve", "--workers", 2, environment=with_key(instrument)) as server:
+        for kill_all in (False, True):
+            until(lambda: len(workers_of(server)) == 2)
+            before = workers_of(server)
+            killed = before if kill_all else {min(before)}
+            for pid in killed:
+                os.kill(pid, signal.SIGKILL)
+            until(lambda before=before, killed=killed: len(workers_of(server) - before) == len(killed))
+            # Nobody is refused: the process above the workers listens on.
+            assert httpx.get(f"{server.url}/api/ping", headers=HEADERS, timeout=60).status_code == 200
+        last = workers_of(server)
+        assert server.stop() == 0, server.text
+        assert not any(is_running(pid) for pid in last)
+
+
+@pytest.mark.slow
+def test_sigusr2_replaces_the_workers_one_by_one_and_no_request_fails(instrument, folder):
+    with ServerProcess(folder, "serve", "--workers", 2, environment=with_key(instrument)) as server:
+        before = workers_of(server)
+        server.process.send_signal(signal.SIGUSR2)
+        end = time.monotonic() + 60
+        while workers_of(server) & before or len(workers_of(server)) != 2:
+            assert time.monotonic() < end, server.text
+            assert httpx.get(f"{server.url}/api/ping", headers=HEADERS, timeout=60).status_code == 200
+        assert server.stop() == 0, server.text
+
+
+@pytest.mark.slow
+def test_workers_end_with_the_process_above_them(instrument, folder):
+    with ServerProcess(folder, "serve", "--workers", 2, environment=with_key(instrument)) as server:
+        workers = workers_of(server)
+        assert len(workers) == 2
+        server.process.kill()
+        until(lambda: not any(is_running(pid) for pid in workers))
+
+
+@pytest.mark.slow
+def test_a_server_whose_workers_never_come_up_ends_with_a_code(folder):
+    (folder / "dies.py").write_text(DIES)
+    (folder / "config.toml").write_text('[extensions]\nmodules = ["dies"]\n')
+    server = ServerProcess(folder, "serve", "--workers", 2, "--config", folder / "config.toml")
+    try:
+        assert server.process.wait(60) == 1, server.text
+    finally:
+        server.stop()
+    assert "did not come up" in server.text
