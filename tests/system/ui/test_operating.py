@@ -288,6 +288,41 @@ def test_a_session_that_ended_asks_again_and_loses_nothing_typed(site):
     site.problems.clear()
 
 
+def test_the_api_key_of_an_account_works_in_its_tab_and_is_kept_nowhere(site):
+    made = site.ask("POST", "auth/apikey", expires_in=600, scopes=["read:status", "read:queue", "write:queue:edit"])
+    fill_queue(site, 4)
+    page = site.page()
+    page.goto(f"{site.served.url}/ui")
+    page.get_by_role("textbox", name="API key").fill(made["secret"])
+    button(page, "Use this key").click()
+    expect(row(page, 4)).to_be_visible()
+    select(page, 4)
+    button(page, "Delete").click()
+    expect(row(page, 4)).to_have_count(0)
+    assert site.queue() == []
+    kept = page.evaluate("JSON.stringify([localStorage, sessionStorage, document.cookie])")
+    assert made["secret"] not in kept
+    assert [text for text in site.problems if "403" not in text] == []
+    site.problems.clear()
+
+
+def test_a_lock_shows_its_note_to_others_and_opens_for_who_has_the_key(site):
+    one, two = site.open("alice"), site.open("alice")
+    button(one, "Lock").click()
+    dialog = one.get_by_role("dialog")
+    dialog.get_by_label("Lock key").fill("secret-of-one")
+    dialog.get_by_label("Note for the others").fill("aligning <b>M1</b>")
+    dialog.get_by_role("button", name="Lock").click()
+    try:
+        expect(region(two, "Status")).to_contain_text("aligning <b>M1</b>")
+        expect(button(two, "Clear queue")).to_have_accessible_description(re.compile("Locked by alice: aligning"))
+        expect(button(one, "Clear queue")).to_have_accessible_description("The queue is empty")
+        button(one, "Unlock").click()
+        expect(region(two, "Status")).to_contain_text("unlocked")
+    finally:
+        site.ask("POST", "unlock", lock_key="secret-of-one")
+
+
 def test_a_server_that_was_killed_comes_back_without_a_reload(site, instrument, folder):
     environment = {**instrument.environment, "QSERVER_HTTP_SERVER_SINGLE_USER_API_KEY": KEY}
     first = ServerProcess(folder, "serve", environment=environment)

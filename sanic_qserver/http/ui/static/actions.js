@@ -14,7 +14,13 @@ const runs = (/** @type {any} */ s) => (s.manager_state === "executing_queue" ? 
 const planName = () => state.running?.name ?? "";
 
 /** @param {string} label @param {string[]} scopes @param {string} path @param {any} body @param {Partial<Action>} [more] @returns {Action} */
-const simple = (label, scopes, path, body, more = {}) => ({ label, scopes, run: () => post(path, body), lock: "environment", ...more });
+const simple = (label, scopes, path, body, more = {}) => ({
+  label,
+  scopes,
+  run: () => post(path, body),
+  lock: "environment",
+  ...more,
+});
 
 const MANAGER = ["write:manager:control"];
 const QUEUE = ["write:queue:control"];
@@ -22,27 +28,101 @@ const PLAN = ["write:plan:control"];
 
 /** @type {Record<string, Action>} */
 export const ACTIONS = {
-  open: simple(T.openEnvironment, MANAGER, "environment/open", {}, { why: (s) => (s.worker_environment_exists ? T.envIsOpen : idle(s)), kind: "primary" }),
+  open: simple(
+    T.openEnvironment,
+    MANAGER,
+    "environment/open",
+    {},
+    { why: (s) => (s.worker_environment_exists ? T.envIsOpen : idle(s)), kind: "primary" },
+  ),
   close: simple(T.closeEnvironment, MANAGER, "environment/close", {}, { why: (s) => opened(s) || idle(s) }),
   update: simple(T.updateEnvironment, QUEUE, "environment/update", {}, { why: (s) => opened(s) || idle(s) }),
-  destroy: simple(T.destroyEnvironment, MANAGER, "environment/destroy", {}, {
-    why: (s) => (s.worker_environment_state !== "closed" ? "" : T.envIsClosed),
-    ask: () => T.askDestroy(planName()),
-    isDangerous: true,
-  }),
-  start: simple(T.startQueue, QUEUE, "queue/start", {}, { why: (s) => opened(s) || idle(s) || (s.items_in_queue ? "" : T.queueEmpty), kind: "primary" }),
-  stop: simple(T.stopQueue, QUEUE, "queue/stop", {}, { why: (s) => (s.running_item_uid || s.manager_state.endsWith("_queue") ? (s.queue_stop_pending ? T.stopIsPending : "") : T.queueIdle) }),
-  cancelStop: simple(T.cancelStop, QUEUE, "queue/stop/cancel", {}, { why: (s) => (s.queue_stop_pending ? "" : T.noStopPending) }),
-  clear: simple(T.clearQueue, ["write:queue:edit"], "queue/clear", {}, { why: (s) => (s.items_in_queue ? "" : T.queueEmpty), ask: () => T.askClear(state.status?.items_in_queue ?? 0), isDangerous: true, lock: "queue" }),
-  pause: simple(T.pause, PLAN, "re/pause", { option: "deferred" }, { why: (s) => runs(s) || (s.pause_pending ? T.pausePending : "") }),
+  destroy: simple(
+    T.destroyEnvironment,
+    MANAGER,
+    "environment/destroy",
+    {},
+    {
+      why: (s) => (s.worker_environment_state !== "closed" ? "" : T.envIsClosed),
+      ask: () => T.askDestroy(planName()),
+      isDangerous: true,
+    },
+  ),
+  start: simple(
+    T.startQueue,
+    QUEUE,
+    "queue/start",
+    {},
+    { why: (s) => opened(s) || idle(s) || (s.items_in_queue ? "" : T.queueEmpty), kind: "primary" },
+  ),
+  stop: simple(
+    T.stopQueue,
+    QUEUE,
+    "queue/stop",
+    {},
+    {
+      why: (s) =>
+        s.running_item_uid || s.manager_state.endsWith("_queue")
+          ? s.queue_stop_pending
+            ? T.stopIsPending
+            : ""
+          : T.queueIdle,
+    },
+  ),
+  cancelStop: simple(
+    T.cancelStop,
+    QUEUE,
+    "queue/stop/cancel",
+    {},
+    { why: (s) => (s.queue_stop_pending ? "" : T.noStopPending) },
+  ),
+  clear: simple(
+    T.clearQueue,
+    ["write:queue:edit"],
+    "queue/clear",
+    {},
+    {
+      why: (s) => (s.items_in_queue ? "" : T.queueEmpty),
+      ask: () => T.askClear(state.status?.items_in_queue ?? 0),
+      isDangerous: true,
+      lock: "queue",
+    },
+  ),
+  pause: simple(
+    T.pause,
+    PLAN,
+    "re/pause",
+    { option: "deferred" },
+    { why: (s) => runs(s) || (s.pause_pending ? T.pausePending : "") },
+  ),
   pauseNow: simple(T.pauseNow, PLAN, "re/pause", { option: "immediate" }, { why: runs }),
   resume: simple(T.resume, PLAN, "re/resume", {}, { why: paused, kind: "primary" }),
   stopPlan: simple(T.stopPlan, PLAN, "re/stop", {}, { why: paused }),
   abort: simple(T.abort, PLAN, "re/abort", {}, { why: paused, ask: () => T.askAbort(planName()), isDangerous: true }),
   halt: simple(T.halt, PLAN, "re/halt", {}, { why: paused, ask: () => T.askHalt(planName()), isDangerous: true }),
-  interrupt: simple(T.interrupt, QUEUE, "kernel/interrupt", {}, { why: (s) => (s.ip_kernel_state && s.ip_kernel_state !== "disabled" ? "" : T.noKernel) }),
-  lock: { label: T.lock, scopes: ["write:lock"], lock: "", quiet: true, why: (s) => (s.lock?.environment && s.lock?.queue ? T.isLocked : ""), run: lock },
-  unlock: { label: T.unlock, scopes: ["write:lock"], lock: "", quiet: true, why: (s) => (s.lock?.environment || s.lock?.queue ? "" : T.notLocked), run: unlock },
+  interrupt: simple(
+    T.interrupt,
+    QUEUE,
+    "kernel/interrupt",
+    {},
+    { why: (s) => (s.ip_kernel_state && s.ip_kernel_state !== "disabled" ? "" : T.noKernel) },
+  ),
+  lock: {
+    label: T.lock,
+    scopes: ["write:lock"],
+    lock: "",
+    quiet: true,
+    why: (s) => (s.lock?.environment && s.lock?.queue ? T.isLocked : ""),
+    run: lock,
+  },
+  unlock: {
+    label: T.unlock,
+    scopes: ["write:lock"],
+    lock: "",
+    quiet: true,
+    why: (s) => (s.lock?.environment || s.lock?.queue ? "" : T.notLocked),
+    run: unlock,
+  },
 };
 
 async function lock() {
@@ -57,14 +137,27 @@ async function lock() {
     ],
   });
   if (!told) return null;
-  const reply = await post("lock", { lock_key: told.key, note: told.note || null, environment: told.environment, queue: told.queue });
+  const reply = await post("lock", {
+    lock_key: told.key,
+    note: told.note || null,
+    environment: told.environment,
+    queue: told.queue,
+  });
   if (reply.success) secrets.lockKey = told.key;
   return reply;
 }
 
 async function unlock() {
   let key = secrets.lockKey;
-  if (!key) key = (await question({ title: T.unlockTitle, verb: T.unlock, fields: [{ name: "key", label: T.lockKey, type: "password", required: true }] }))?.key ?? "";
+  if (!key)
+    key =
+      (
+        await question({
+          title: T.unlockTitle,
+          verb: T.unlock,
+          fields: [{ name: "key", label: T.lockKey, type: "password", required: true }],
+        })
+      )?.key ?? "";
   if (!key) return null;
   secrets.lockKey = "";
   return post("unlock", { lock_key: key });
@@ -106,7 +199,12 @@ export async function attempt(what, run, how = {}) {
 /** @param {Action} action */
 async function perform(action) {
   if (action.ask) {
-    const answer = await question({ title: `${action.label}?`, text: action.ask(), verb: action.label, isDangerous: true });
+    const answer = await question({
+      title: `${action.label}?`,
+      text: action.ask(),
+      verb: action.label,
+      isDangerous: true,
+    });
     if (!answer) return;
   }
   await attempt(action.label, action.run, { quiet: action.quiet });
@@ -143,7 +241,12 @@ export function reasonedButton(label, why, press, attributes = {}) {
 export function actionButton(name) {
   const action = ACTIONS[name];
   const kind = action.isDangerous ? "danger" : action.kind === "primary" ? "primary" : "";
-  const { holder, update } = reasonedButton(action.label, () => whyNot(action), () => perform(action), { class: kind });
+  const { holder, update } = reasonedButton(
+    action.label,
+    () => whyNot(action),
+    () => perform(action),
+    { class: kind },
+  );
   on("status me connection lock queue", update);
   return holder;
 }

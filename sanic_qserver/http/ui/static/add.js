@@ -28,21 +28,47 @@ class AddPanel extends Panel {
 
   build() {
     this.plan = h("input", { type: "text", "aria-label": T.plan, placeholder: T.planHelp });
-    const helper = suggest(this.plan, { candidates: () => this.candidates(), pick: () => this.choose(this.plan.value), label: T.plans, count: T.matches, stays: true });
+    const helper = suggest(this.plan, {
+      candidates: () => this.candidates(),
+      pick: () => this.choose(this.plan.value),
+      label: T.plans,
+      count: T.matches,
+      stays: true,
+    });
     helper.list.classList.add("plan-list");
     this.plan.addEventListener("input", () => this.choose(this.plan.value));
     this.params = h("div", { class: "plan-form" });
     this.json = h("textarea", { rows: 12, "aria-label": T.itemJson, spellcheck: "false" });
     this.json.addEventListener("input", () => this.changed());
-    this.verdictBox = h("div", { class: "verdict", role: "status", "aria-live": "polite", "aria-label": T.verdict, tabindex: "0", hidden: true });
+    this.verdictBox = h("div", {
+      class: "verdict",
+      role: "status",
+      "aria-live": "polite",
+      "aria-label": T.verdict,
+      tabindex: "0",
+      hidden: true,
+    });
     this.editNote = h("p", { class: "hint", role: "status" });
     this.pages = {
-      form: h("div", { role: "tabpanel", "aria-label": T.form }, h("div", { class: "search-line" }, h("span", { class: "soft", "aria-hidden": "true" }, T.plan), this.plan), helper.list, helper.told, this.params),
+      form: h(
+        "div",
+        { role: "tabpanel", "aria-label": T.form },
+        h("div", { class: "search-line" }, h("span", { class: "soft", "aria-hidden": "true" }, T.plan), this.plan),
+        helper.list,
+        helper.told,
+        this.params,
+      ),
       json: h("div", { role: "tabpanel", "aria-label": T.json }, this.json),
       sheet: h("div", { role: "tabpanel", "aria-label": T.sheet }, sheetForm()),
     };
     this.tools.append(this.tabs());
-    this.place = h("select", { "aria-label": T.place }, h("option", { value: "back" }, T.atBack), h("option", { value: "front" }, T.atFront), h("option", { value: "before" }, T.beforeSelected));
+    this.place = h(
+      "select",
+      { "aria-label": T.place },
+      h("option", { value: "back" }, T.atBack),
+      h("option", { value: "front" }, T.atFront),
+      h("option", { value: "before" }, T.beforeSelected),
+    );
     this.submit = h("div", { class: "submit" });
     this.append(h("div", { class: "body" }, this.editNote, Object.values(this.pages), this.verdictBox), this.submit);
     this.drawSubmit();
@@ -56,12 +82,24 @@ class AddPanel extends Panel {
 
   tabs() {
     const names = { form: T.form, json: T.json, sheet: T.sheet };
-    const list = h("div", { class: "tabs", role: "tablist", "aria-label": T.add }, Object.entries(names).map(([name, label]) => h("button", { type: "button", role: "tab", class: "small", "data-tab": name, onclick: () => this.showTab(name) }, label)));
+    const list = h(
+      "div",
+      { class: "tabs", role: "tablist", "aria-label": T.add },
+      Object.entries(names).map(([name, label]) =>
+        h(
+          "button",
+          { type: "button", role: "tab", class: "small", "data-tab": name, onclick: () => this.showTab(name) },
+          label,
+        ),
+      ),
+    );
     list.addEventListener("keydown", (/** @type {KeyboardEvent} */ event) => {
       const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
       if (!step) return;
       const all = [...list.children];
-      const next = /** @type {HTMLElement} */ (all[(all.findIndex((one) => one === document.activeElement) + step + all.length) % all.length]);
+      const next = /** @type {HTMLElement} */ (
+        all[(all.findIndex((one) => one === document.activeElement) + step + all.length) % all.length]
+      );
       next.focus();
       this.showTab(next.dataset.tab ?? "form");
     });
@@ -71,7 +109,12 @@ class AddPanel extends Panel {
 
   /** @param {string} name */
   showTab(name) {
-    if (name === "json" && this.tab === "form") this.json.value = JSON.stringify(this.current() ?? { item_type: "plan", name: "", args: [], kwargs: {} }, null, 2);
+    if (name === "json" && this.tab === "form")
+      this.json.value = JSON.stringify(
+        this.current() ?? { item_type: "plan", name: "", args: [], kwargs: {} },
+        null,
+        2,
+      );
     if (name === "form" && this.tab === "json") this.fromJson();
     this.tab = name;
     for (const button of this.tabList.children) {
@@ -96,7 +139,10 @@ class AddPanel extends Panel {
   candidates() {
     const about = (/** @type {string} */ text) => text.split("\n")[0];
     return [
-      ...Object.entries(state.plans ?? {}).map(([value, schema]) => ({ value, hint: about(String(schema.description ?? "")) })),
+      ...Object.entries(state.plans ?? {}).map(([value, schema]) => ({
+        value,
+        hint: about(String(schema.description ?? "")),
+      })),
       ...Object.keys(INSTRUCTIONS).map((value) => ({ value, hint: T.instruction })),
     ];
   }
@@ -173,10 +219,15 @@ class AddPanel extends Panel {
       let verdict;
       try {
         const reply = await post("queue/item/validate", { item: this.named(item) });
-        verdict = reply.success ? { kind: reply.valid ? "good" : "bad", text: reply.valid ? T.isValid : readable(reply.msg) } : { kind: "wait", text: reply.msg };
+        verdict = reply.success
+          ? { kind: reply.valid ? "good" : "bad", text: reply.valid ? T.isValid : readable(reply.msg) }
+          : { kind: "wait", text: reply.msg };
       } catch (error) {
         if (!(error instanceof ApiError)) throw error;
-        verdict = { kind: "wait", text: `${T.noVerdict}. ${error.status === 404 || error.status === 405 ? "" : error.message}` };
+        verdict = {
+          kind: "wait",
+          text: `${T.noVerdict}. ${error.status === 404 || error.status === 405 ? "" : error.message}`,
+        };
       }
       if (check === this.checks) this.tell(verdict.kind, verdict.text);
     }, 300);
@@ -197,14 +248,32 @@ class AddPanel extends Panel {
 
   drawSubmit() {
     const mayNot = (/** @type {string[]} */ scopes) => (may(...scopes) ? "" : T.missing(scopes));
-    const add = reasonedButton(T.addToQueue, () => mayNot(EDITORS) || this.lacking(), () => this.add(), { class: "primary" });
-    const propose = reasonedButton(T.propose, () => mayNot(["write:proposals"]) || this.lacking(), () => this.propose());
+    const add = reasonedButton(
+      T.addToQueue,
+      () => mayNot(EDITORS) || this.lacking(),
+      () => this.add(),
+      { class: "primary" },
+    );
+    const propose = reasonedButton(
+      T.propose,
+      () => mayNot(["write:proposals"]) || this.lacking(),
+      () => this.propose(),
+    );
     const run = reasonedButton(
       T.executeNow,
-      () => mayNot(["write:execute"]) || (state.status?.worker_environment_exists ? "" : T.envIsClosed) || (state.status?.manager_state === "idle" ? "" : T.busy(state.status?.manager_state ?? "")) || this.lacking(),
+      () =>
+        mayNot(["write:execute"]) ||
+        (state.status?.worker_environment_exists ? "" : T.envIsClosed) ||
+        (state.status?.manager_state === "idle" ? "" : T.busy(state.status?.manager_state ?? "")) ||
+        this.lacking(),
       () => this.execute(),
     );
-    const save = reasonedButton(T.saveChanges, () => mayNot(EDITORS) || this.lacking(), () => this.save(), { class: "primary" });
+    const save = reasonedButton(
+      T.saveChanges,
+      () => mayNot(EDITORS) || this.lacking(),
+      () => this.save(),
+      { class: "primary" },
+    );
     const stop = h("button", { type: "button", onclick: () => this.stopEditing() }, T.cancel);
     this.submit.append(add.holder, save.holder, stop, this.place, run.holder, propose.holder);
     this.updateButtons = () => {
@@ -225,7 +294,11 @@ class AddPanel extends Panel {
 
   async add() {
     const item = this.current();
-    const reply = await attempt(T.addToQueue, () => post("queue/item/add", { item: this.named(item), ...this.where() }), { quiet: true });
+    const reply = await attempt(
+      T.addToQueue,
+      () => post("queue/item/add", { item: this.named(item), ...this.where() }),
+      { quiet: true },
+    );
     if (reply) notify(T.added(item.name));
   }
 

@@ -23,7 +23,13 @@ customElements.define("qs-admin", AdminPanel);
 
 function audit() {
   const user = h("input", { type: "search", placeholder: T.user, "aria-label": T.user });
-  const outcome = h("select", { "aria-label": T.outcome }, ["", "done", "refused", "denied", "failed", "unknown"].map((name) => h("option", { value: name }, name || T.anyStatus)));
+  const outcome = h(
+    "select",
+    { "aria-label": T.outcome },
+    ["", "done", "refused", "denied", "failed", "unknown"].map((name) =>
+      h("option", { value: name }, name || T.anyStatus),
+    ),
+  );
   const rows = h("tbody");
   const more = h("button", { type: "button", class: "small", hidden: true, onclick: () => void load(next) }, T.more);
   let next = 0;
@@ -38,7 +44,17 @@ function audit() {
     if (!before) fill(rows);
     next = reply.next_before_id ?? 0;
     more.hidden = !next;
-    rows.append(...reply.entries.map((/** @type {any} */ one) => h("tr", { class: one.outcome === "done" ? "" : "bad" }, [moment(one.at), one.user ?? "", one.endpoint, one.outcome, one.detail ?? "", one.address ?? ""].map((text) => h("td", {}, text)))));
+    rows.append(
+      ...reply.entries.map((/** @type {any} */ one) =>
+        h(
+          "tr",
+          { class: one.outcome === "done" ? "" : "bad" },
+          [moment(one.at), one.user ?? "", one.endpoint, one.outcome, one.detail ?? "", one.address ?? ""].map((text) =>
+            h("td", {}, text),
+          ),
+        ),
+      ),
+    );
   };
   return [
     h("h3", {}, T.audit),
@@ -53,7 +69,24 @@ function people() {
   const load = async () => {
     const reply = await attempt(T.principals, () => get("auth/principal?limit=1000"), { quiet: true });
     if (!reply) return;
-    fill(rows, reply.map((/** @type {any} */ one) => h("tr", {}, h("td", {}, one.identities.map((/** @type {any} */ id) => `${id.provider}: ${id.id}`).join(", ")), h("td", {}, one.type), h("td", {}, (one.roles ?? []).join(", ")), h("td", {}, one.api_keys.map((/** @type {any} */ key) => key.first_eight).join(", ")), h("td", {}, `${one.sessions.length} ${T.sessions.toLowerCase()}`))));
+    fill(
+      rows,
+      reply.map((/** @type {any} */ one) =>
+        h(
+          "tr",
+          {},
+          h("td", {}, one.identities.map((/** @type {any} */ id) => `${id.provider}: ${id.id}`).join(", ")),
+          h("td", {}, one.type),
+          h("td", {}, (one.roles ?? []).join(", ")),
+          h("td", {}, one.api_keys.map((/** @type {any} */ key) => key.first_eight).join(", ")),
+          h("td", {}, `${one.sessions.length} ${T.sessions.toLowerCase()}`),
+        ),
+      ),
+    );
   };
-  return [h("h3", {}, T.principals), h("div", { class: "buttons" }, h("button", { type: "button", onclick: () => void load() }, `${T.load} `)), h("div", { class: "scroll" }, h("table", {}, rows))];
+  return [
+    h("h3", {}, T.principals),
+    h("div", { class: "buttons" }, h("button", { type: "button", onclick: () => void load() }, `${T.load} `)),
+    h("div", { class: "scroll" }, h("table", {}, rows)),
+  ];
 }

@@ -31,7 +31,8 @@ function changed(before, codes) {
   const numbers = codes.split(";").map(Number);
   for (let at = 0; at < numbers.length; at++) {
     const code = numbers[at];
-    if (code === 38 || code === 48) at += numbers[at + 1] === 5 ? 2 : 4; // Palettes of 256 and more: plain.
+    if (code === 38 || code === 48)
+      at += numbers[at + 1] === 5 ? 2 : 4; // Palettes of 256 and more: plain.
     else if (code === 0) classes = new Set();
     else if (code === 1 || code === 3 || code === 4) classes.add(`a${code}`);
     else if (code === 39 || (code >= 30 && code <= 37) || (code >= 90 && code <= 97)) {

@@ -18,11 +18,23 @@ import "./admin.js";
 const title = document.querySelector("meta[name=application-name]")?.getAttribute("content") || "Queue Server";
 
 /** @param {string} name @param {...string} panels */
-const column = (name, ...panels) => h("div", { class: `column ${name}` }, panels.map((panel) => h(panel)));
+const column = (name, ...panels) =>
+  h(
+    "div",
+    { class: `column ${name}` },
+    panels.map((panel) => h(panel)),
+  );
 
 /** @type {Record<string, {label: string, draw: () => any[], scopes?: string[], load?: () => Promise<any>}>} */
 const VIEWS = {
-  operate: { label: T.operate, draw: () => [h("qs-status"), column("work", "qs-running", "qs-queue", "qs-history"), column("side", "qs-add", "qs-proposals", "qs-console")] },
+  operate: {
+    label: T.operate,
+    draw: () => [
+      h("qs-status"),
+      column("work", "qs-running", "qs-queue", "qs-history"),
+      column("side", "qs-add", "qs-proposals", "qs-console"),
+    ],
+  },
   lists: { label: T.lists, draw: () => [h("qs-lists")] },
   access: { label: T.access, draw: () => [h("qs-access")] },
   admin: { label: T.admin, draw: () => [h("qs-admin")], scopes: ["admin:audit", "admin:read:principals"] },
@@ -32,7 +44,11 @@ const VIEWS = {
 function modulePages() {
   const metas = [...document.querySelectorAll("meta[name=qserver-page]")];
   return metas
-    .map((meta) => ({ path: meta.getAttribute("content") ?? "", title: meta.getAttribute("data-title") ?? "", scope: meta.getAttribute("data-scope") ?? "" }))
+    .map((meta) => ({
+      path: meta.getAttribute("content") ?? "",
+      title: meta.getAttribute("data-title") ?? "",
+      scope: meta.getAttribute("data-scope") ?? "",
+    }))
     .filter((page) => may(page.scope));
 }
 
@@ -57,8 +73,16 @@ function header() {
       nav,
       Object.entries(VIEWS)
         .filter(([, view]) => !view.scopes || may(...view.scopes))
-        .map(([name, view]) => h("a", { href: `ui?view=${name}`, "aria-current": name === viewNow() ? "page" : false, "data-view": name }, view.label)),
-      modulePages().map((page) => h("a", { href: `api/pages/${encodeURIComponent(page.path)}/index.html` }, page.title)),
+        .map(([name, view]) =>
+          h(
+            "a",
+            { href: `ui?view=${name}`, "aria-current": name === viewNow() ? "page" : false, "data-view": name },
+            view.label,
+          ),
+        ),
+      modulePages().map((page) =>
+        h("a", { href: `api/pages/${encodeURIComponent(page.path)}/index.html` }, page.title),
+      ),
       h("a", { href: "ui?view=wall" }, T.wall),
       h("a", { href: "docs" }, T.docs),
     );
@@ -70,7 +94,18 @@ function header() {
     history.pushState(null, "", `ui?view=${name}`);
     showView();
   });
-  return h("header", { class: "banner" }, h("img", { src: "ui/static/icon.svg", alt: "", width: 22, height: 22 }), h("h1", {}, title), connection, nav, h("span", { class: "filler" }), who, enter, leave);
+  return h(
+    "header",
+    { class: "banner" },
+    h("img", { src: "ui/static/icon.svg", alt: "", width: 22, height: 22 }),
+    h("h1", {}, title),
+    connection,
+    nav,
+    h("span", { class: "filler" }),
+    who,
+    enter,
+    leave,
+  );
 }
 
 const main = h("main", { id: "main", tabindex: "-1" });
@@ -112,7 +147,23 @@ async function start() {
     await import("./wall.js");
     document.body.append(lostBanner(), h("qs-wall"));
   } else {
-    document.body.append(h("a", { class: "skip", href: "#main", onclick: (/** @type {Event} */ event) => { event.preventDefault(); main.focus(); } }, "Skip to content"), header(), lostBanner(), main);
+    document.body.append(
+      h(
+        "a",
+        {
+          class: "skip",
+          href: "#main",
+          onclick: (/** @type {Event} */ event) => {
+            event.preventDefault();
+            main.focus();
+          },
+        },
+        "Skip to content",
+      ),
+      header(),
+      lostBanner(),
+      main,
+    );
     mountNotices(document.body);
     addEventListener("popstate", showView);
     showView();

@@ -28,10 +28,22 @@ class ConsolePanel extends Panel {
       key: (index) => `${state.firstLine + this.numberAt(index)}|${this.lineAt(index).length}|${this.query}`,
     });
     const view = this.rows.viewport;
-    for (const [name, value] of Object.entries({ role: "log", tabindex: "0", "aria-label": T.console, "aria-live": "off" })) view.setAttribute(name, value);
+    for (const [name, value] of Object.entries({
+      role: "log",
+      tabindex: "0",
+      "aria-label": T.console,
+      "aria-live": "off",
+    }))
+      view.setAttribute(name, value);
     const follow = h("input", { type: "checkbox", checked: true, onchange: () => this.setFollowing(follow.checked) });
     this.followBox = follow;
-    const search = h("input", { type: "search", class: "search", placeholder: T.search, "aria-label": `${T.search} ${T.console.toLowerCase()}`, oninput: () => this.search(search.value) });
+    const search = h("input", {
+      type: "search",
+      class: "search",
+      placeholder: T.search,
+      "aria-label": `${T.search} ${T.console.toLowerCase()}`,
+      oninput: () => this.search(search.value),
+    });
     this.count = h("span", { class: "soft nowrap", role: "status" });
     this.tools.append(
       h("label", { class: "check nowrap inline" }, follow, T.follow),
@@ -39,7 +51,11 @@ class ConsolePanel extends Panel {
       this.count,
       search,
       h("button", { type: "button", class: "small", onclick: () => void this.copy() }, T.copy),
-      h("button", { type: "button", class: "small", onclick: () => download("console.txt", `${this.text()}\n`, "text/plain") }, T.downloadText),
+      h(
+        "button",
+        { type: "button", class: "small", onclick: () => download("console.txt", `${this.text()}\n`, "text/plain") },
+        T.downloadText,
+      ),
     );
     this.empty = h("p", { class: "empty" }, T.emptyConsole);
     this.append(this.empty, view);
@@ -80,7 +96,8 @@ class ConsolePanel extends Panel {
     this.found = null;
     if (this.query) {
       this.found = [];
-      for (let at = 0; at < state.lines.length; at++) if (bare(state.lines[at]).toLowerCase().includes(this.query)) this.found.push(at);
+      for (let at = 0; at < state.lines.length; at++)
+        if (bare(state.lines[at]).toLowerCase().includes(this.query)) this.found.push(at);
       setText(this.count, `${this.found.length} / ${state.lines.length}`);
     } else setText(this.count, "");
     const shift = state.firstLine - (this.first ?? state.firstLine);

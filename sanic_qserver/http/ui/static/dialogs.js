@@ -13,8 +13,18 @@ export function mountNotices(page) {
 
 /** Tell in passing. @param {string} text @param {"good"|"bad"} [kind] */
 export function notify(text, kind = "good") {
-  const close = h("button", { type: "button", class: "plain", "aria-label": T.close, onclick: () => notice.remove() }, "×");
-  const notice = h("div", { class: `notice ${kind}` }, h("span", { class: "mark", "aria-hidden": "true" }, kind === "bad" ? "!" : "✓"), h("span", { class: "notice-text" }, text), close);
+  const close = h(
+    "button",
+    { type: "button", class: "plain", "aria-label": T.close, onclick: () => notice.remove() },
+    "×",
+  );
+  const notice = h(
+    "div",
+    { class: `notice ${kind}` },
+    h("span", { class: "mark", "aria-hidden": "true" }, kind === "bad" ? "!" : "✓"),
+    h("span", { class: "notice-text" }, text),
+    close,
+  );
   (kind === "bad" ? alarms : notices).append(notice);
   setTimeout(() => notice.remove(), kind === "bad" ? 15_000 : 4_000);
 }
@@ -37,7 +47,14 @@ export function question(how) {
       const input =
         field.type === "textarea"
           ? h("textarea", { name: field.name, required: field.required, rows: 3, value: field.value ?? "" })
-          : h("input", { name: field.name, type: field.type ?? "text", required: field.required, autocomplete: "off", value: field.value ?? "", checked: field.checked ?? false });
+          : h("input", {
+              name: field.name,
+              type: field.type ?? "text",
+              required: field.required,
+              autocomplete: "off",
+              value: field.value ?? "",
+              checked: field.checked ?? false,
+            });
       return { field, input };
     });
     const form = h(
@@ -46,7 +63,13 @@ export function question(how) {
       h("h2", { id: title }, how.title),
       how.text ? h("p", { class: "ask" }, how.text) : null,
       how.extra ?? null,
-      inputs.map(({ field, input }) => h("label", { class: field.type === "checkbox" ? "check" : "field" }, field.type === "checkbox" ? [input, field.label] : [h("span", {}, field.label), input])),
+      inputs.map(({ field, input }) =>
+        h(
+          "label",
+          { class: field.type === "checkbox" ? "check" : "field" },
+          field.type === "checkbox" ? [input, field.label] : [h("span", {}, field.label), input],
+        ),
+      ),
       h(
         "div",
         { class: "dialog-buttons" },
@@ -60,7 +83,9 @@ export function question(how) {
       dialog.close("done");
     });
     dialog.addEventListener("close", () => {
-      const values = Object.fromEntries(inputs.map(({ field, input }) => [field.name, field.type === "checkbox" ? input.checked : input.value]));
+      const values = Object.fromEntries(
+        inputs.map(({ field, input }) => [field.name, field.type === "checkbox" ? input.checked : input.value]),
+      );
       dialog.remove();
       resolve(dialog.returnValue === "done" ? values : null);
     });

@@ -153,7 +153,9 @@ export function clock(posix) {
 
 /** Day and time. @param {number|null|undefined} posix */
 export function moment(posix) {
-  return posix ? new Date(posix * 1000).toLocaleString([], { hour12: false, dateStyle: "short", timeStyle: "medium" }) : "";
+  return posix
+    ? new Date(posix * 1000).toLocaleString([], { hour12: false, dateStyle: "short", timeStyle: "medium" })
+    : "";
 }
 
 /** A duration in words. @param {number} seconds */

@@ -10,7 +10,11 @@ function shapeOf(schema) {
   const parts = [schema, ...(schema.anyOf ?? []), ...(schema.oneOf ?? [])];
   const inner = parts.flatMap((part) => (part.items ? [part.items, ...(part.items.anyOf ?? [])] : []));
   const types = new Set(parts.flatMap((part) => part.type ?? []));
-  const choices = parts.flatMap((part) => (part.enum && !(part.enum.length === 2 && part.enum.every((/** @type {any} */ one) => one === 0 || one === 1)) ? part.enum : []));
+  const choices = parts.flatMap((part) =>
+    part.enum && !(part.enum.length === 2 && part.enum.every((/** @type {any} */ one) => one === 0 || one === 1))
+      ? part.enum
+      : [],
+  );
   return {
     types,
     isArray: types.has("array"),
@@ -18,7 +22,9 @@ function shapeOf(schema) {
     isTruth: parts.some((part) => part.type === "boolean"),
     choices,
     innerChoices: inner.flatMap((part) => part.enum ?? []),
-    device: parts.map((part) => part["x-qserver-type"]).find(Boolean) ?? inner.map((part) => part["x-qserver-type"]).find(Boolean),
+    device:
+      parts.map((part) => part["x-qserver-type"]).find(Boolean) ??
+      inner.map((part) => part["x-qserver-type"]).find(Boolean),
     limits: [...parts, ...inner].find((part) => part.minimum !== undefined || part.maximum !== undefined) ?? {},
     step: [...parts, ...inner].find((part) => part["x-qserver-step"] !== undefined)?.["x-qserver-step"],
   };
@@ -36,7 +42,8 @@ function names(devices, prefix, fits, depth) {
 function candidatesOf(kind) {
   const plans = Object.keys(state.plans ?? {}).map((value) => ({ value, hint: T.plan.toLowerCase() }));
   if (kind === "plan") return plans;
-  const fits = (/** @type {any} */ device) => !["readable", "movable", "flyable"].includes(kind) || device[`is_${kind}`];
+  const fits = (/** @type {any} */ device) =>
+    !["readable", "movable", "flyable"].includes(kind) || device[`is_${kind}`];
   const devices = state.devices ?? {};
   const all = [...names(devices, "", fits, 0), ...names(devices, "", fits, 2).filter((one) => one.value.includes("."))];
   return kind === "plan_or_device" ? [...plans, ...all] : all;
@@ -61,11 +68,26 @@ function field(name, schema, isRequired, changed) {
   let extra = [];
   if (isChoice || isTruth) {
     const values = isChoice ? shape.choices : [true, false];
-    input = h("select", { id, "aria-describedby": hint }, h("option", { value: "" }, standard || (isRequired ? "" : T.optional)), values.map((/** @type {any} */ value) => h("option", { value: JSON.stringify(value) }, typed(value))));
+    input = h(
+      "select",
+      { id, "aria-describedby": hint },
+      h("option", { value: "" }, standard || (isRequired ? "" : T.optional)),
+      values.map((/** @type {any} */ value) => h("option", { value: JSON.stringify(value) }, typed(value))),
+    );
     input.addEventListener("change", changed);
   } else {
-    input = h("input", { id, type: "text", "aria-describedby": hint, placeholder: standard || (isRequired ? "" : T.optional), "aria-required": isRequired ? "true" : false });
-    const choices = shape.innerChoices.length ? () => shape.innerChoices.map((/** @type {any} */ value) => ({ value: typed(value) })) : shape.device ? () => candidatesOf(shape.device) : null;
+    input = h("input", {
+      id,
+      type: "text",
+      "aria-describedby": hint,
+      placeholder: standard || (isRequired ? "" : T.optional),
+      "aria-required": isRequired ? "true" : false,
+    });
+    const choices = shape.innerChoices.length
+      ? () => shape.innerChoices.map((/** @type {any} */ value) => ({ value: typed(value) }))
+      : shape.device
+        ? () => candidatesOf(shape.device)
+        : null;
     if (choices) {
       const helper = suggest(input, { candidates: choices, pick: changed, isList: shape.isArray, label: name });
       extra = [helper.list, helper.told];
@@ -73,17 +95,37 @@ function field(name, schema, isRequired, changed) {
     input.addEventListener("input", changed);
   }
   const { minimum, maximum } = shape.limits;
-  const range = [minimum !== undefined ? `≥ ${minimum}` : "", maximum !== undefined ? `≤ ${maximum}` : "", shape.step !== undefined ? `step ${shape.step}` : ""].filter(Boolean).join(", ");
-  const about = String(schema.description ?? "").split("\n\n")[0].replace(/\s+/g, " ");
+  const range = [
+    minimum !== undefined ? `≥ ${minimum}` : "",
+    maximum !== undefined ? `≤ ${maximum}` : "",
+    shape.step !== undefined ? `step ${shape.step}` : "",
+  ]
+    .filter(Boolean)
+    .join(", ");
+  const about = String(schema.description ?? "")
+    .split("\n\n")[0]
+    .replace(/\s+/g, " ");
   const help = [range, about].filter(Boolean).join(" · ");
-  const label = h("label", { for: id }, name, isRequired ? h("span", { class: "star", "aria-hidden": "true" }, " *") : null);
-  const box = h("div", { class: "param" }, input, extra, h("p", { class: "hint", id: hint, title: String(schema.description ?? "") }, help));
+  const label = h(
+    "label",
+    { for: id },
+    name,
+    isRequired ? h("span", { class: "star", "aria-hidden": "true" }, " *") : null,
+  );
+  const box = h(
+    "div",
+    { class: "param" },
+    input,
+    extra,
+    h("p", { class: "hint", id: hint, title: String(schema.description ?? "") }, help),
+  );
 
   const read = () => {
     const text = input.value;
     if (text.trim() === "") return undefined;
     if (isChoice || isTruth) return JSON.parse(text);
-    if (shape.isText || (shape.device && !shape.isArray)) return /^".*"$/.test(text.trim()) ? parseValue(text) : text.trim();
+    if (shape.isText || (shape.device && !shape.isArray))
+      return /^".*"$/.test(text.trim()) ? parseValue(text) : text.trim();
     if (kind === "VAR_KEYWORD") return parseValue(text);
     const isLiteral = /^[[({]/.test(text.trim());
     const mayBeOne = shape.types.size > 1 && !shape.device && !text.includes(",");
@@ -94,7 +136,11 @@ function field(name, schema, isRequired, changed) {
   const write = (value) => {
     if (value === undefined) input.value = "";
     else if (isChoice || isTruth) input.value = JSON.stringify(value);
-    else if (Array.isArray(value) && (value.length < 2 || value.some((part) => typeof part === "object"))) input.value = value.length === 1 && typeof value[0] !== "object" && shape.isArray && (shape.device || shape.types.size === 1) ? typed(value) : JSON.stringify(value);
+    else if (Array.isArray(value) && (value.length < 2 || value.some((part) => typeof part === "object")))
+      input.value =
+        value.length === 1 && typeof value[0] !== "object" && shape.isArray && (shape.device || shape.types.size === 1)
+          ? typed(value)
+          : JSON.stringify(value);
     else input.value = shape.isText && typeof value === "string" ? value : typed(value);
   };
   return { name, kind, isRequired, schema, label, box, input, read, write };
@@ -103,7 +149,9 @@ function field(name, schema, isRequired, changed) {
 /** The form of a plan. @param {string} name @param {any} schema @param {() => void} changed */
 export function planForm(name, schema, changed) {
   const required = new Set(schema.required ?? []);
-  const fields = Object.entries(schema.properties ?? {}).map(([one, inner]) => field(one, inner, required.has(one), changed));
+  const fields = Object.entries(schema.properties ?? {}).map(([one, inner]) =>
+    field(one, inner, required.has(one), changed),
+  );
   const missing = () => fields.filter((one) => one.isRequired && one.read() === undefined).map((one) => one.name);
 
   /** The item as it stands in the form. */
@@ -112,11 +160,15 @@ export function planForm(name, schema, changed) {
     const args = [];
     /** @type {Record<string, any>} */
     const kwargs = {};
-    const lastPositional = fields.findLastIndex((one) => (one.kind === "VAR_POSITIONAL" || one.kind === "POSITIONAL_ONLY") && one.read() !== undefined);
+    const lastPositional = fields.findLastIndex(
+      (one) => (one.kind === "VAR_POSITIONAL" || one.kind === "POSITIONAL_ONLY") && one.read() !== undefined,
+    );
     fields.forEach((one, at) => {
       const value = one.read();
-      if (at <= lastPositional && one.kind === "VAR_POSITIONAL") args.push(...(Array.isArray(value) ? value : value === undefined ? [] : [value]));
-      else if (at <= lastPositional && one.kind !== "KEYWORD_ONLY" && one.kind !== "VAR_KEYWORD") args.push(value === undefined ? one.schema.default : value);
+      if (at <= lastPositional && one.kind === "VAR_POSITIONAL")
+        args.push(...(Array.isArray(value) ? value : value === undefined ? [] : [value]));
+      else if (at <= lastPositional && one.kind !== "KEYWORD_ONLY" && one.kind !== "VAR_KEYWORD")
+        args.push(value === undefined ? one.schema.default : value);
       else if (value === undefined) return;
       else if (one.kind === "VAR_KEYWORD" && value && typeof value === "object") Object.assign(kwargs, value);
       else kwargs[one.name] = value;
@@ -145,7 +197,16 @@ export function planForm(name, schema, changed) {
     return isAll && same;
   };
   const about = String(schema.description ?? "");
-  const element = h("div", {}, about ? h("p", { class: "about", tabindex: "0", role: "note" }, about) : null, h("div", { class: "params" }, fields.map((one) => [one.label, one.box])));
+  const element = h(
+    "div",
+    {},
+    about ? h("p", { class: "about", tabindex: "0", role: "note" }, about) : null,
+    h(
+      "div",
+      { class: "params" },
+      fields.map((one) => [one.label, one.box]),
+    ),
+  );
   return { element, item, write, missing, fields };
 }
 
@@ -163,4 +224,7 @@ function bound(item, fields) {
 }
 
 /** @param {Record<string, any>} all */
-const sorted = (all) => Object.keys(all).sort().map((name) => [name, all[name]]);
+const sorted = (all) =>
+  Object.keys(all)
+    .sort()
+    .map((name) => [name, all[name]]);

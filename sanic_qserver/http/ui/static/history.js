@@ -23,21 +23,57 @@ class HistoryPanel extends Panel {
 
   build() {
     this.count = h("span", { class: "count" });
-    const words = h("input", { type: "search", class: "search", placeholder: T.filter, "aria-label": `${T.filter} ${T.history.toLowerCase()}`, oninput: () => this.filter(words.value, outcome.value) });
-    const outcome = h("select", { "aria-label": T.outcome, onchange: () => this.filter(words.value, outcome.value) }, h("option", { value: "" }, T.anyStatus), OUTCOMES.map((name) => h("option", { value: name }, name)));
+    const words = h("input", {
+      type: "search",
+      class: "search",
+      placeholder: T.filter,
+      "aria-label": `${T.filter} ${T.history.toLowerCase()}`,
+      oninput: () => this.filter(words.value, outcome.value),
+    });
+    const outcome = h(
+      "select",
+      { "aria-label": T.outcome, onchange: () => this.filter(words.value, outcome.value) },
+      h("option", { value: "" }, T.anyStatus),
+      OUTCOMES.map((name) => h("option", { value: name }, name)),
+    );
     this.tools.append(this.count, h("span", { class: "filler" }), words, outcome);
     this.rows = new VirtualRows({
       height: 28,
       role: "rowgroup",
       row: () => this.row(),
       fill: (row, index) => this.fillRow(row, index),
-      key: (index) => `${this.uid(index)}|${this.items[index].result?.time_stop ?? index}|${this.chosen.has(this.uid(index))}|${this.uid(index) === this.active}`,
+      key: (index) =>
+        `${this.uid(index)}|${this.items[index].result?.time_stop ?? index}|${this.chosen.has(this.uid(index))}|${this.uid(index) === this.active}`,
     });
     const grid = this.rows.viewport;
     grid.classList.add("grid");
-    for (const [name, value] of Object.entries({ role: "grid", tabindex: "0", "aria-label": T.history, "aria-multiselectable": "true" })) grid.setAttribute(name, value);
-    const heads = [[T.outcome, ""], [T.plan, ""], [T.arguments, "cell-args"], [T.user, "cell-user"], [T.time, "cell-time"], [T.duration, ""], [T.runs, "cell-scans"]];
-    grid.prepend(h("div", { role: "rowgroup", class: "head-group" }, h("div", { class: "cells head", role: "row" }, heads.map(([name, cls]) => h("span", { role: "columnheader", class: cls }, name)))));
+    for (const [name, value] of Object.entries({
+      role: "grid",
+      tabindex: "0",
+      "aria-label": T.history,
+      "aria-multiselectable": "true",
+    }))
+      grid.setAttribute(name, value);
+    const heads = [
+      [T.outcome, ""],
+      [T.plan, ""],
+      [T.arguments, "cell-args"],
+      [T.user, "cell-user"],
+      [T.time, "cell-time"],
+      [T.duration, ""],
+      [T.runs, "cell-scans"],
+    ];
+    grid.prepend(
+      h(
+        "div",
+        { role: "rowgroup", class: "head-group" },
+        h(
+          "div",
+          { class: "cells head", role: "row" },
+          heads.map(([name, cls]) => h("span", { role: "columnheader", class: cls }, name)),
+        ),
+      ),
+    );
     this.empty = h("p", { class: "empty" });
     grid.append(this.empty);
     grid.addEventListener("keydown", (/** @type {KeyboardEvent} */ event) => this.press(event));
@@ -48,15 +84,41 @@ class HistoryPanel extends Panel {
     const any = () => (this.items.length ? "" : T.emptyHistory);
     const small = { class: "small" };
     this.buttons = [
-      reasonedButton(T.copyToQueue, () => (may(...EDITORS) ? some() : T.missing(EDITORS)), () => void this.toQueue(), small),
+      reasonedButton(
+        T.copyToQueue,
+        () => (may(...EDITORS) ? some() : T.missing(EDITORS)),
+        () => void this.toQueue(),
+        small,
+      ),
       reasonedButton(T.details, some, () => this.details(), small),
       reasonedButton(T.copyJson, some, () => void this.copy(), small),
       reasonedButton(T.day, any, () => void show(T.dayPlot, dayPlot(state.history)), small),
-      reasonedButton(T.exportJson, any, () => download("history.json", JSON.stringify(this.items, null, 2), "application/json"), small),
+      reasonedButton(
+        T.exportJson,
+        any,
+        () => download("history.json", JSON.stringify(this.items, null, 2), "application/json"),
+        small,
+      ),
       reasonedButton(T.exportCsv, any, () => download("history.csv", csv(this.items), "text/csv"), small),
     ];
-    this.older = h("button", { type: "button", class: "small", onclick: () => void attempt(T.older, async () => (await fetchOlder()) ?? {}, { quiet: true }) }, T.older);
-    this.append(grid, h("div", { class: "toolbar", role: "toolbar", "aria-label": T.history }, this.buttons.map((one) => one.holder), this.older));
+    this.older = h(
+      "button",
+      {
+        type: "button",
+        class: "small",
+        onclick: () => void attempt(T.older, async () => (await fetchOlder()) ?? {}, { quiet: true }),
+      },
+      T.older,
+    );
+    this.append(
+      grid,
+      h(
+        "div",
+        { class: "toolbar", role: "toolbar", "aria-label": T.history },
+        this.buttons.map((one) => one.holder),
+        this.older,
+      ),
+    );
     on("history me", () => this.update());
   }
 
@@ -74,7 +136,8 @@ class HistoryPanel extends Panel {
 
   update() {
     const fits = (/** @type {any} */ item) =>
-      (!this.outcome || item.result?.exit_status === this.outcome) && (!this.words || `${item.name} ${item.user} ${describe(item)}`.toLowerCase().includes(this.words));
+      (!this.outcome || item.result?.exit_status === this.outcome) &&
+      (!this.words || `${item.name} ${item.user} ${describe(item)}`.toLowerCase().includes(this.words));
     this.items = state.history.filter(fits).reverse();
     setText(this.count, T.items(this.words || this.outcome ? this.items.length : state.historyTotal));
     this.older.hidden = state.history.length >= state.historyTotal;
@@ -87,7 +150,11 @@ class HistoryPanel extends Panel {
 
   row() {
     const classes = ["", "name", "args cell-args", "cell-user", "cell-time", "", "cell-scans"];
-    const row = h("div", { class: "cells", role: "row" }, classes.map((name) => h("span", { class: name, role: "gridcell" })));
+    const row = h(
+      "div",
+      { class: "cells", role: "row" },
+      classes.map((name) => h("span", { class: name, role: "gridcell" })),
+    );
     row.addEventListener("click", (/** @type {MouseEvent} */ event) => this.select(Number(row.dataset.place), event));
     row.addEventListener("dblclick", () => this.details());
     return row;
@@ -107,7 +174,10 @@ class HistoryPanel extends Panel {
     setText(name, item.name);
     setText(args, describe(item));
     setText(user, owner(item, isMine(item), T.yours));
-    setText(time, Date.now() / 1000 - result.time_start > 64_800 ? moment(result.time_start).slice(0, 8) : clock(result.time_start));
+    setText(
+      time,
+      Date.now() / 1000 - result.time_start > 64_800 ? moment(result.time_start).slice(0, 8) : clock(result.time_start),
+    );
     time.title = moment(result.time_start);
     setText(took, span((result.time_stop ?? 0) - (result.time_start ?? 0)));
     setText(scans, (result.scan_ids ?? []).join(", "));
@@ -119,7 +189,8 @@ class HistoryPanel extends Panel {
     const uid = this.uid(to);
     if (!uid) return;
     const from = this.items.findIndex((item) => item.item_uid === this.active);
-    if (keys.shiftKey && from >= 0) for (let at = Math.min(from, to); at <= Math.max(from, to); at++) this.chosen.add(this.uid(at));
+    if (keys.shiftKey && from >= 0)
+      for (let at = Math.min(from, to); at <= Math.max(from, to); at++) this.chosen.add(this.uid(at));
     else if (keys.ctrlKey || keys.metaKey) {
       if (!this.chosen.delete(uid)) this.chosen.add(uid);
     } else this.chosen = new Set([uid]);
@@ -132,7 +203,14 @@ class HistoryPanel extends Panel {
   /** @param {KeyboardEvent} event */
   press(event) {
     const at = this.items.findIndex((item) => item.item_uid === this.active);
-    const step = { ArrowUp: -1, ArrowDown: 1, PageUp: -10, PageDown: 10, Home: -this.items.length, End: this.items.length }[event.key];
+    const step = {
+      ArrowUp: -1,
+      ArrowDown: 1,
+      PageUp: -10,
+      PageDown: 10,
+      Home: -this.items.length,
+      End: this.items.length,
+    }[event.key];
     if (step !== undefined) this.select(at + step, event);
     else if (event.key === "Enter") this.details();
     else return;
@@ -145,7 +223,8 @@ class HistoryPanel extends Panel {
 
   async toQueue() {
     const items = this.chosenItems().map(plain);
-    const run = () => (items.length === 1 ? post("queue/item/add", { item: items[0] }) : post("queue/item/add/batch", { items }));
+    const run = () =>
+      items.length === 1 ? post("queue/item/add", { item: items[0] }) : post("queue/item/add/batch", { items });
     await attempt(T.copyToQueue, run);
   }
 
@@ -158,7 +237,11 @@ class HistoryPanel extends Panel {
       h(
         "div",
         {},
-        h("p", {}, `${result.exit_status ?? ""} · ${moment(result.time_start)} · ${span((result.time_stop ?? 0) - (result.time_start ?? 0))}`),
+        h(
+          "p",
+          {},
+          `${result.exit_status ?? ""} · ${moment(result.time_start)} · ${span((result.time_stop ?? 0) - (result.time_start ?? 0))}`,
+        ),
         result.msg ? h("pre", { tabindex: "0" }, result.msg) : null,
         result.traceback ? h("pre", { tabindex: "0" }, result.traceback) : null,
         result.run_uids?.length ? h("p", { class: "mono" }, result.run_uids.join(" ")) : null,
@@ -177,7 +260,26 @@ customElements.define("qs-history", HistoryPanel);
 /** @param {any[]} items */
 function csv(items) {
   // What begins like a formula would be run by spreadsheet programs.
-  const cell = (/** @type {any} */ value) => `"${String(value ?? "").replace(/^[=+\-@\t\r]/, "'$&").replaceAll('"', '""')}"`;
-  const rows = items.map((item) => [item.result?.exit_status, item.name, describe(item), item.user, moment(item.result?.time_start), moment(item.result?.time_stop), (item.result?.scan_ids ?? []).join(" "), (item.result?.run_uids ?? []).join(" "), item.item_uid, item.result?.msg]);
-  return [["outcome", "plan", "arguments", "user", "start", "stop", "scan_ids", "run_uids", "item_uid", "message"], ...rows].map((row) => row.map(cell).join(",")).join("\r\n");
+  const cell = (/** @type {any} */ value) =>
+    `"${String(value ?? "")
+      .replace(/^[=+\-@\t\r]/, "'$&")
+      .replaceAll('"', '""')}"`;
+  const rows = items.map((item) => [
+    item.result?.exit_status,
+    item.name,
+    describe(item),
+    item.user,
+    moment(item.result?.time_start),
+    moment(item.result?.time_stop),
+    (item.result?.scan_ids ?? []).join(" "),
+    (item.result?.run_uids ?? []).join(" "),
+    item.item_uid,
+    item.result?.msg,
+  ]);
+  return [
+    ["outcome", "plan", "arguments", "user", "start", "stop", "scan_ids", "run_uids", "item_uid", "message"],
+    ...rows,
+  ]
+    .map((row) => row.map(cell).join(","))
+    .join("\r\n");
 }

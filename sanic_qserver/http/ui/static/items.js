@@ -4,7 +4,10 @@
 export function brief(value) {
   if (typeof value === "string") return value;
   if (Array.isArray(value)) return `[${value.map(brief).join(", ")}]`;
-  if (value && typeof value === "object") return `{${Object.entries(value).map(([name, part]) => `${name}: ${brief(part)}`).join(", ")}}`;
+  if (value && typeof value === "object")
+    return `{${Object.entries(value)
+      .map(([name, part]) => `${name}: ${brief(part)}`)
+      .join(", ")}}`;
   return value === null ? "None" : value === true ? "True" : value === false ? "False" : String(value);
 }
 
@@ -19,7 +22,8 @@ export function describe(item) {
 export function plain(item) {
   /** @type {any} */
   const kept = {};
-  for (const name of ["item_type", "name", "args", "kwargs", "meta"]) if (item[name] !== undefined) kept[name] = item[name];
+  for (const name of ["item_type", "name", "args", "kwargs", "meta"])
+    if (item[name] !== undefined) kept[name] = item[name];
   return kept;
 }
 
@@ -40,7 +44,11 @@ export function splitList(text) {
   return parts.map((part) => part.trim()).filter((part, at, all) => part || at < all.length - 1);
 }
 
-const WORDS = new Map([["True", true], ["False", false], ["None", null]]);
+const WORDS = new Map([
+  ["True", true],
+  ["False", false],
+  ["None", null],
+]);
 
 /** A value as it was typed: JSON, a word of Python, or else text. @param {string} text @returns {any} */
 export function parseValue(text) {
@@ -57,8 +65,10 @@ export function parseValue(text) {
 
 /** A value as one would type it. @param {any} value @returns {string} */
 export function typed(value) {
-  if (typeof value === "string") return parseValue(value) === value && !value.includes(",") && value !== "" ? value : JSON.stringify(value);
-  if (Array.isArray(value) && value.length && value.every((part) => typeof part !== "object" || part === null)) return value.map(typed).join(", ");
+  if (typeof value === "string")
+    return parseValue(value) === value && !value.includes(",") && value !== "" ? value : JSON.stringify(value);
+  if (Array.isArray(value) && value.length && value.every((part) => typeof part !== "object" || part === null))
+    return value.map(typed).join(", ");
   return JSON.stringify(value);
 }
 
@@ -71,4 +81,7 @@ export function owner(item, isOwn, yours) {
 
 /** RE Manager's refusal without the item that everybody sees. @param {string} msg */
 export const readable = (msg) =>
-  msg.replace(/\n\s*For further information visit \S+/g, "").replace(/\nPlan: \{[\s\S]*$/, "").replace(/^Failed to add (a plan|an item): /, "");
+  msg
+    .replace(/\n\s*For further information visit \S+/g, "")
+    .replace(/\nPlan: \{[\s\S]*$/, "")
+    .replace(/^Failed to add (a plan|an item): /, "");

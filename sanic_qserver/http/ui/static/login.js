@@ -38,7 +38,9 @@ export async function changePerson() {
 
 /** @param {boolean} isAgain @param {boolean} mayCancel @returns {Promise<void>} */
 async function showLogin(isAgain, mayCancel) {
-  const about = await ask("GET", "", undefined, { isLogin: true, isPublic: true }).catch(() => ({ authentication: {} }));
+  const about = await ask("GET", "", undefined, { isLogin: true, isPublic: true }).catch(() => ({
+    authentication: {},
+  }));
   const ways = about.authentication?.providers ?? [];
   return new Promise((resolve) => {
     const title = newId("login");
@@ -55,14 +57,21 @@ async function showLogin(isAgain, mayCancel) {
         fill(problem, error.message || T.offline);
       }
     };
-    const forms = ways.map((/** @type {any} */ way) => (way.mode === "password" ? passwordForm(way, ways.length > 1, attempt) : elsewhere(way)));
+    const forms = ways.map((/** @type {any} */ way) =>
+      way.mode === "password" ? passwordForm(way, ways.length > 1, attempt) : elsewhere(way),
+    );
     const dialog = h(
       "dialog",
       { class: "login", "aria-labelledby": title },
       h("h2", { id: title }, T.loginTitle),
       isAgain ? h("p", {}, T.loginAgain) : null,
       forms,
-      h("section", { class: "key-login", "aria-label": T.apiKey }, forms.length ? h("h3", {}, T.orKey) : null, keyForm(attempt, forms.length === 0)),
+      h(
+        "section",
+        { class: "key-login", "aria-label": T.apiKey },
+        forms.length ? h("h3", {}, T.orKey) : null,
+        keyForm(attempt, forms.length === 0),
+      ),
       problem,
       mayCancel ? h("button", { type: "button", onclick: () => dialog.close() }, T.cancel) : null,
     );
@@ -83,8 +92,20 @@ async function showLogin(isAgain, mayCancel) {
 
 /** @param {any} way @param {boolean} isOneOfSeveral @param {(way: () => Promise<any>) => void} attempt */
 function passwordForm(way, isOneOfSeveral, attempt) {
-  const username = h("input", { name: "username", autocomplete: "username", required: true, autofocus: true, maxlength: 1024 });
-  const password = h("input", { name: "password", type: "password", autocomplete: "current-password", required: true, maxlength: 1024 });
+  const username = h("input", {
+    name: "username",
+    autocomplete: "username",
+    required: true,
+    autofocus: true,
+    maxlength: 1024,
+  });
+  const password = h("input", {
+    name: "password",
+    type: "password",
+    autocomplete: "current-password",
+    required: true,
+    maxlength: 1024,
+  });
   const form = h(
     "form",
     {},
@@ -109,13 +130,38 @@ function passwordForm(way, isOneOfSeveral, attempt) {
 function elsewhere(way) {
   const here = new URL("ui", document.baseURI);
   const goal = `${here.pathname}${location.search}`;
-  return h("p", {}, h("a", { class: "button wide-button", href: `api/auth/provider/${encodeURIComponent(way.provider)}/authorize?next=${encodeURIComponent(goal)}` }, T.loginWith(way.title || way.provider)));
+  return h(
+    "p",
+    {},
+    h(
+      "a",
+      {
+        class: "button wide-button",
+        href: `api/auth/provider/${encodeURIComponent(way.provider)}/authorize?next=${encodeURIComponent(goal)}`,
+      },
+      T.loginWith(way.title || way.provider),
+    ),
+  );
 }
 
 /** @param {(way: () => Promise<any>) => void} attempt @param {boolean} isOnlyWay */
 function keyForm(attempt, isOnlyWay) {
-  const key = h("input", { name: "api_key", type: "text", class: "secret", autocomplete: "off", spellcheck: "false", required: true, "aria-label": T.apiKey });
-  const form = h("form", {}, h("p", { class: "hint" }, T.loginKeyHelp), key, h("button", { type: "submit", class: isOnlyWay ? "primary wide-button" : "" }, isOnlyWay ? T.logIn : T.loginUse));
+  const key = h("input", {
+    name: "api_key",
+    type: "text",
+    class: "secret",
+    autocomplete: "off",
+    spellcheck: "false",
+    required: true,
+    "aria-label": T.apiKey,
+  });
+  const form = h(
+    "form",
+    {},
+    h("p", { class: "hint" }, T.loginKeyHelp),
+    key,
+    h("button", { type: "submit", class: isOnlyWay ? "primary wide-button" : "" }, isOnlyWay ? T.logIn : T.loginUse),
+  );
   form.addEventListener("submit", (/** @type {Event} */ event) => {
     event.preventDefault();
     const value = key.value.trim().replace(/^apikey\s+/i, "");

@@ -28,16 +28,49 @@ export function dayPlot(items) {
     {},
     svg(
       "svg",
-      { viewBox: `0 0 ${width} ${height}`, class: "plot", role: "img", "aria-label": `${recent.length} plans, ${users.length} users` },
-      ...marks.map((time, at) => svg("g", {}, svg("line", { class: "axis", x1: x(time), x2: x(time), y1: 0, y2: height - 20 }), svg("text", { x: x(time), y: height - 6, "text-anchor": at === 4 ? "end" : at ? "middle" : "start" }, clock(time).slice(0, 5)))),
+      {
+        viewBox: `0 0 ${width} ${height}`,
+        class: "plot",
+        role: "img",
+        "aria-label": `${recent.length} plans, ${users.length} users`,
+      },
+      ...marks.map((time, at) =>
+        svg(
+          "g",
+          {},
+          svg("line", { class: "axis", x1: x(time), x2: x(time), y1: 0, y2: height - 20 }),
+          svg(
+            "text",
+            { x: x(time), y: height - 6, "text-anchor": at === 4 ? "end" : at ? "middle" : "start" },
+            clock(time).slice(0, 5),
+          ),
+        ),
+      ),
       ...users.flatMap((user, row) => [
         svg("text", { x: 0, y: row * 26 + 18 }, user.length > 18 ? `${user.slice(0, 17)}…` : user),
         ...recent
           .filter((item) => String(item.user) === user)
           .map((item) => {
             const from = x(Math.max(item.result.time_start, begin));
-            const status = ["completed", "failed", "stopped", "aborted", "halted"].includes(item.result.exit_status) ? item.result.exit_status : "unknown";
-            return svg("rect", { class: status, x: from, y: row * 26 + 4, width: Math.max(2, x(item.result.time_stop) - from), height: 18, rx: 2 }, svg("title", {}, `${item.name}(${describe(item)}) ${status}, ${clock(item.result.time_start)} – ${clock(item.result.time_stop)}`));
+            const status = ["completed", "failed", "stopped", "aborted", "halted"].includes(item.result.exit_status)
+              ? item.result.exit_status
+              : "unknown";
+            return svg(
+              "rect",
+              {
+                class: status,
+                x: from,
+                y: row * 26 + 4,
+                width: Math.max(2, x(item.result.time_stop) - from),
+                height: 18,
+                rx: 2,
+              },
+              svg(
+                "title",
+                {},
+                `${item.name}(${describe(item)}) ${status}, ${clock(item.result.time_start)} – ${clock(item.result.time_stop)}`,
+              ),
+            );
           }),
       ]),
     ),

@@ -15,7 +15,8 @@ let active = "";
 let anchor = "";
 
 /** The uids of the selected items, in their order. */
-export const selectedUids = () => state.queue.filter((item) => selection.has(item.item_uid)).map((item) => item.item_uid);
+export const selectedUids = () =>
+  state.queue.filter((item) => selection.has(item.item_uid)).map((item) => item.item_uid);
 
 /** @type {WeakMap<any, number>} */
 const revisions = new WeakMap();
@@ -44,7 +45,11 @@ class QueuePanel extends Panel {
 
   build() {
     this.count = h("span", { class: "count" });
-    this.tools.append(this.count, h("span", { class: "filler" }), (this.chosen = h("span", { class: "soft", role: "status" })));
+    this.tools.append(
+      this.count,
+      h("span", { class: "filler" }),
+      (this.chosen = h("span", { class: "soft", role: "status" })),
+    );
     this.rows = new VirtualRows({
       height: HEIGHT,
       role: "rowgroup",
@@ -57,8 +62,27 @@ class QueuePanel extends Panel {
     });
     const grid = this.rows.viewport;
     grid.classList.add("grid");
-    for (const [name, value] of Object.entries({ role: "grid", tabindex: "0", "aria-label": T.queue, "aria-multiselectable": "true", "aria-description": T.queueHelp })) grid.setAttribute(name, value);
-    grid.prepend(h("div", { role: "rowgroup", class: "head-group" }, h("div", { class: "cells head", role: "row" }, [T.position, T.plan, T.arguments, T.user].map((name, at) => h("span", { role: "columnheader", class: at === 0 ? "num" : at === 3 ? "cell-user" : "" }, name)))));
+    for (const [name, value] of Object.entries({
+      role: "grid",
+      tabindex: "0",
+      "aria-label": T.queue,
+      "aria-multiselectable": "true",
+      "aria-description": T.queueHelp,
+    }))
+      grid.setAttribute(name, value);
+    grid.prepend(
+      h(
+        "div",
+        { role: "rowgroup", class: "head-group" },
+        h(
+          "div",
+          { class: "cells head", role: "row" },
+          [T.position, T.plan, T.arguments, T.user].map((name, at) =>
+            h("span", { role: "columnheader", class: at === 0 ? "num" : at === 3 ? "cell-user" : "" }, name),
+          ),
+        ),
+      ),
+    );
     this.empty = h("p", { class: "empty" }, T.emptyQueue);
     grid.append(this.empty);
     this.append(grid, this.toolbar());
@@ -148,7 +172,10 @@ class QueuePanel extends Panel {
 
   /** @param {number} index */
   selectTo(index) {
-    const from = Math.max(0, this.items.findIndex((item) => item.item_uid === anchor));
+    const from = Math.max(
+      0,
+      this.items.findIndex((item) => item.item_uid === anchor),
+    );
     selection.clear();
     for (let at = Math.min(from, index); at <= Math.max(from, index); at++) selection.add(this.items[at].item_uid);
   }
@@ -173,9 +200,18 @@ class QueuePanel extends Panel {
   press(event) {
     const at = this.items.findIndex((item) => item.item_uid === active);
     const page = Math.max(1, Math.floor(this.rows.viewport.clientHeight / HEIGHT) - 2);
-    const steps = /** @type {Record<string, number>} */ ({ ArrowUp: -1, ArrowDown: 1, PageUp: -page, PageDown: page, Home: -this.items.length, End: this.items.length });
+    const steps = /** @type {Record<string, number>} */ ({
+      ArrowUp: -1,
+      ArrowDown: 1,
+      PageUp: -page,
+      PageDown: page,
+      Home: -this.items.length,
+      End: this.items.length,
+    });
     if (event.altKey && event.key in steps) {
-      const tool = { ArrowUp: "up", ArrowDown: "down", PageUp: "top", Home: "top", PageDown: "bottom", End: "bottom" }[event.key];
+      const tool = { ArrowUp: "up", ArrowDown: "down", PageUp: "top", Home: "top", PageDown: "bottom", End: "bottom" }[
+        event.key
+      ];
       if (tool) this.use(tool);
     } else if (event.key in steps) this.activate(at + steps[event.key], event);
     else if (event.key === " " && active) {
@@ -217,7 +253,11 @@ class QueuePanel extends Panel {
     };
     this.buttons = Object.values(this.named);
     on("me status lock", () => this.updateTools());
-    return h("div", { class: "toolbar", role: "toolbar", "aria-label": T.queue }, this.buttons.map((tool) => tool.holder));
+    return h(
+      "div",
+      { class: "toolbar", role: "toolbar", "aria-label": T.queue },
+      this.buttons.map((tool) => tool.holder),
+    );
   }
 
   /** @param {number} step */
@@ -231,7 +271,10 @@ class QueuePanel extends Panel {
   /** Move what is selected next to an item that is named, so that a change meanwhile cannot misplace it. @param {any} where @param {string[]} [uids] */
   async move(where, uids = selectedUids()) {
     if (!uids.length) return;
-    const run = () => (uids.length === 1 ? post("queue/item/move", { uid: uids[0], ...where }) : post("queue/item/move/batch", { uids, ...where }));
+    const run = () =>
+      uids.length === 1
+        ? post("queue/item/move", { uid: uids[0], ...where })
+        : post("queue/item/move/batch", { uids, ...where });
     const reply = await attempt(T.moveFailed, run, { quiet: true });
     if (!reply) return;
     const item = this.items.find((one) => one.item_uid === uids[0]);
@@ -241,15 +284,24 @@ class QueuePanel extends Panel {
   async duplicate() {
     const items = this.chosenItems();
     const after = items[items.length - 1].item_uid;
-    if (items.length === 1) await attempt(T.duplicate, () => post("queue/item/add", { item: plain(items[0]), after_uid: after }), { quiet: true });
-    else await attempt(T.duplicate, () => post("queue/item/add/batch", { items: items.map(plain), after_uid: after }), { quiet: true });
+    if (items.length === 1)
+      await attempt(T.duplicate, () => post("queue/item/add", { item: plain(items[0]), after_uid: after }), {
+        quiet: true,
+      });
+    else
+      await attempt(T.duplicate, () => post("queue/item/add/batch", { items: items.map(plain), after_uid: after }), {
+        quiet: true,
+      });
   }
 
   async remove() {
     const uids = selectedUids();
     const last = this.items.findIndex((item) => item.item_uid === uids[uids.length - 1]);
     const next = this.items[last + 1] ?? this.items[this.items.findIndex((item) => item.item_uid === uids[0]) - 1];
-    const run = () => (uids.length === 1 ? post("queue/item/remove", { uid: uids[0] }) : post("queue/item/remove/batch", { uids, ignore_missing: true }));
+    const run = () =>
+      uids.length === 1
+        ? post("queue/item/remove", { uid: uids[0] })
+        : post("queue/item/remove/batch", { uids, ignore_missing: true });
     if (!(await attempt(T.delete, run, { quiet: true }))) return;
     active = next?.item_uid ?? "";
     this.redraw();
@@ -258,7 +310,10 @@ class QueuePanel extends Panel {
   details() {
     const items = this.chosenItems();
     if (!items.length) return;
-    void show(items.length === 1 ? items[0].name : T.items(items.length), h("pre", { tabindex: "0" }, JSON.stringify(items.length === 1 ? items[0] : items, null, 2)));
+    void show(
+      items.length === 1 ? items[0].name : T.items(items.length),
+      h("pre", { tabindex: "0" }, JSON.stringify(items.length === 1 ? items[0] : items, null, 2)),
+    );
   }
 
   async copy() {
@@ -275,7 +330,10 @@ class QueuePanel extends Panel {
       const box = row.getBoundingClientRect();
       return { row, item: this.items[Number(row.dataset.place)], isAfter: event.clientY > box.top + box.height / 2 };
     };
-    const clear = () => grid.querySelectorAll(".drop-before, .drop-after").forEach((row) => row.classList.remove("drop-before", "drop-after"));
+    const clear = () =>
+      grid
+        .querySelectorAll(".drop-before, .drop-after")
+        .forEach((row) => row.classList.remove("drop-before", "drop-after"));
     grid.addEventListener("dragstart", (event) => {
       const row = /** @type {HTMLElement} */ (event.target).closest(".vrow");
       const item = row instanceof HTMLElement ? this.items[Number(row.dataset.place)] : null;

@@ -34,7 +34,16 @@ class RunningPanel extends Panel {
       setText(args, describe(item));
       setText(user, owner(item, isMine(item), T.yours));
       elapsed.title = moment(startedAt());
-      fill(runs, state.runs.map((run) => h("span", { class: `chip mono ${run.is_open ? "good" : ""}`, role: "listitem", title: run.uid }, `${run.scan_id ?? ""} ${String(run.uid).slice(0, 8)} ${run.is_open ? T.runOpen : `${T.runDone}${run.exit_status ? `: ${run.exit_status}` : ""}`}`)));
+      fill(
+        runs,
+        state.runs.map((run) =>
+          h(
+            "span",
+            { class: `chip mono ${run.is_open ? "good" : ""}`, role: "listitem", title: run.uid },
+            `${run.scan_id ?? ""} ${String(run.uid).slice(0, 8)} ${run.is_open ? T.runOpen : `${T.runDone}${run.exit_status ? `: ${run.exit_status}` : ""}`}`,
+          ),
+        ),
+      );
       runs.hidden = !state.runs.length;
       tick();
     });

@@ -16,7 +16,12 @@ export function sheetForm() {
   const input = h("input", { type: "file", id, accept: ".xlsx,.xls,.ods,.csv,.tsv" });
   const drop = h("div", { class: "drop" }, h("label", { for: id }, T.dropHere), input);
   const preview = h("div", { class: "scroll", role: "status", "aria-label": T.sheet });
-  const add = reasonedButton(T.addRows, () => (may(...EDITORS) ? (isGood ? "" : T.dropHere) : T.missing(EDITORS)), () => void send(), { class: "primary" });
+  const add = reasonedButton(
+    T.addRows,
+    () => (may(...EDITORS) ? (isGood ? "" : T.dropHere) : T.missing(EDITORS)),
+    () => void send(),
+    { class: "primary" },
+  );
 
   /** @param {File} sheet @param {boolean} isDry */
   const upload = (sheet, isDry) => {
@@ -54,8 +59,31 @@ export function sheetForm() {
         ? h(
             "table",
             {},
-            h("thead", {}, h("tr", {}, [T.row, T.plan, T.arguments, T.verdict].map((name) => h("th", { scope: "col" }, name)))),
-            h("tbody", {}, rows.slice(0, 1000).map((/** @type {any} */ row, /** @type {number} */ at) => h("tr", { class: row.success ? "" : "bad" }, h("td", {}, row.row ?? row.number), h("td", {}, reply.items?.[at]?.name ?? ""), h("td", { class: "mono" }, describe(reply.items?.[at])), h("td", {}, row.success ? T.ok : `✕ ${readable(row.msg)}`)))),
+            h(
+              "thead",
+              {},
+              h(
+                "tr",
+                {},
+                [T.row, T.plan, T.arguments, T.verdict].map((name) => h("th", { scope: "col" }, name)),
+              ),
+            ),
+            h(
+              "tbody",
+              {},
+              rows
+                .slice(0, 1000)
+                .map((/** @type {any} */ row, /** @type {number} */ at) =>
+                  h(
+                    "tr",
+                    { class: row.success ? "" : "bad" },
+                    h("td", {}, row.row ?? row.number),
+                    h("td", {}, reply.items?.[at]?.name ?? ""),
+                    h("td", { class: "mono" }, describe(reply.items?.[at])),
+                    h("td", {}, row.success ? T.ok : `✕ ${readable(row.msg)}`),
+                  ),
+                ),
+            ),
           )
         : null,
     );

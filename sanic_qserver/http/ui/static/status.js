@@ -11,7 +11,7 @@ const BUSY = /executing|starting|creating|closing|destroying|initializing|runnin
 
 /** @param {string} value */
 export function toneOf(value) {
-  if (/paused|pending|locked by|failed|panicked/.test(value)) return "warn";
+  if (/paused|pending|[Ll]ocked by|failed|panicked/.test(value)) return "warn";
   if (BUSY.test(value)) return "busy";
   return GOOD.has(value) ? "good" : "";
 }
@@ -25,10 +25,13 @@ export function facts() {
   const env = s.worker_environment_state ?? (s.worker_environment_exists ? T.open : T.closed);
   return [
     [T.manager, state.isAvailable ? s.manager_state.replaceAll("_", " ") : T.noManager],
-    [T.environment, s.worker_environment_exists ? `${T.open}${env === "idle" ? "" : `, ${env.replaceAll("_", " ")}`}` : env],
+    [
+      T.environment,
+      s.worker_environment_exists ? `${T.open}${env === "idle" ? "" : `, ${env.replaceAll("_", " ")}`}` : env,
+    ],
     [T.engine, (s.re_state ?? "—") + (s.pause_pending ? ", pause pending" : "")],
     [T.queue, s.queue_stop_pending ? `${T.runningState}, ${T.stopPending}` : isRunning ? T.runningState : T.stopped],
-    [T.lock, locks ? `${locks}: ${T.locked(state.lock?.user ?? "", state.lock?.note ?? "").toLowerCase()}` : T.unlocked],
+    [T.lock, locks ? `${locks}: ${T.locked(state.lock?.user ?? "", state.lock?.note ?? "")}` : T.unlocked],
   ];
 }
 
@@ -36,7 +39,12 @@ export function facts() {
 function toggle(label, read, write, lock) {
   const why = () => whyNot({ label, scopes: ["write:queue:control"], run: async () => null, lock });
   const reason = h("span", { id: newId("why"), class: "away" });
-  const button = h("button", { type: "button", role: "switch", class: "switch", "aria-checked": "false", "aria-describedby": reason.id }, h("span", { class: "knob", "aria-hidden": "true" }), label);
+  const button = h(
+    "button",
+    { type: "button", role: "switch", class: "switch", "aria-checked": "false", "aria-describedby": reason.id },
+    h("span", { class: "knob", "aria-hidden": "true" }),
+    label,
+  );
   button.addEventListener("click", () => {
     const text = why();
     if (text) notify(`${label}: ${text}`, "bad");
@@ -72,7 +80,13 @@ class StatusPanel extends Panel {
         cell.className = toneOf(value);
       }
     });
-    const group = (/** @type {string} */ name, /** @type {any[]} */ ...buttons) => h("div", { class: "group", role: "group", "aria-label": name }, h("span", { class: "group-name", "aria-hidden": "true" }, name), ...buttons);
+    const group = (/** @type {string} */ name, /** @type {any[]} */ ...buttons) =>
+      h(
+        "div",
+        { class: "group", role: "group", "aria-label": name },
+        h("span", { class: "group-name", "aria-hidden": "true" }, name),
+        ...buttons,
+      );
     this.append(
       list,
       h(
@@ -82,8 +96,18 @@ class StatusPanel extends Panel {
         group(
           T.queue,
           ...["start", "stop", "cancelStop", "clear"].map(actionButton),
-          toggle(T.autostart, () => state.status.queue_autostart_enabled, (enable) => post("queue/autostart", { enable }), "environment"),
-          toggle(T.loop, () => state.status.plan_queue_mode?.loop, (loop) => post("queue/mode/set", { mode: { loop } }), "queue"),
+          toggle(
+            T.autostart,
+            () => state.status.queue_autostart_enabled,
+            (enable) => post("queue/autostart", { enable }),
+            "environment",
+          ),
+          toggle(
+            T.loop,
+            () => state.status.plan_queue_mode?.loop,
+            (loop) => post("queue/mode/set", { mode: { loop } }),
+            "queue",
+          ),
         ),
         group(T.plan, ...["pause", "pauseNow", "resume", "stopPlan", "abort", "halt", "interrupt"].map(actionButton)),
         group(T.lock, ...["lock", "unlock"].map(actionButton)),

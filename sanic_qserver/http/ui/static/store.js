@@ -85,7 +85,8 @@ export async function learnMe() {
     info,
   };
   if (state.me.scopes.has("write:queue:edit"))
-    for (const covered of ["write:queue:edit:own", "write:proposals", "write:proposals:decide"]) state.me.scopes.add(covered);
+    for (const covered of ["write:queue:edit:own", "write:proposals", "write:proposals:decide"])
+      state.me.scopes.add(covered);
   tell("me");
   return told.scopes.length > 0;
 }
@@ -130,20 +131,34 @@ export async function follow() {
 /** Forget what was seen, for another person. */
 export function forget() {
   lastId = "";
-  Object.assign(state, { queue: [], running: null, history: [], lines: [], firstLine: 0, runs: [], lock: null, plans: null, devices: null, proposals: [] });
+  Object.assign(state, {
+    queue: [],
+    running: null,
+    history: [],
+    lines: [],
+    firstLine: 0,
+    runs: [],
+    lock: null,
+    plans: null,
+    devices: null,
+    proposals: [],
+  });
   tell("queue", "running", "history", "console", "runs", "lock", "plans", "devices", "proposals");
 }
 
 function again() {
   clearTimeout(retryTimer);
-  retryTimer = setTimeout(async () => {
-    try {
-      if (!(await learnMe())) await ask("GET", "status"); // Asks for a login.
-      await follow();
-    } catch {
-      again();
-    }
-  }, Math.min(400 * 2 ** tries++, 5000));
+  retryTimer = setTimeout(
+    async () => {
+      try {
+        if (!(await learnMe())) await ask("GET", "status"); // Asks for a login.
+        await follow();
+      } catch {
+        again();
+      }
+    },
+    Math.min(400 * 2 ** tries++, 5000),
+  );
 }
 
 setInterval(() => {
@@ -343,7 +358,11 @@ async function fillConsole() {
     const since = state.lines;
     if (state.firstLine > 0 || since.length > 2000) return;
     let common = Math.min(old.length, since.length);
-    while (common > 0 && !old.slice(-common).every((/** @type {string} */ line, /** @type {number} */ at) => line === since[at])) common -= 1;
+    while (
+      common > 0 &&
+      !old.slice(-common).every((/** @type {string} */ line, /** @type {number} */ at) => line === since[at])
+    )
+      common -= 1;
     state.lines = [...old.slice(0, old.length - common), ...since];
     tell("console");
   } catch {

@@ -10,7 +10,13 @@ const SHOWN = 10; // No more than fits without scrolling: further letters narrow
  * @param {{candidates: () => Candidate[], pick: (value: string) => void, isList?: boolean, stays?: boolean, label: string, count?: (n: number) => string}} how
  */
 export function suggest(input, how) {
-  const list = h("ul", { class: "suggestions", role: "listbox", id: newId("list"), "aria-label": how.label, hidden: true });
+  const list = h("ul", {
+    class: "suggestions",
+    role: "listbox",
+    id: newId("list"),
+    "aria-label": how.label,
+    hidden: true,
+  });
   const told = h("span", { class: "away", role: "status" });
   input.setAttribute("autocomplete", "off");
   input.setAttribute("spellcheck", "false");
@@ -27,7 +33,9 @@ export function suggest(input, how) {
   };
   /** @param {string} value */
   const pick = (value) => {
-    input.value = how.isList ? `${input.value.slice(0, input.value.lastIndexOf(",") + 1)}${input.value.includes(",") ? " " : ""}${value}` : value;
+    input.value = how.isList
+      ? `${input.value.slice(0, input.value.lastIndexOf(",") + 1)}${input.value.includes(",") ? " " : ""}${value}`
+      : value;
     hide();
     how.pick(value);
   };
@@ -35,14 +43,29 @@ export function suggest(input, how) {
     const words = token().toLowerCase();
     const all = how.candidates();
     const begins = all.filter((one) => one.value.toLowerCase().startsWith(words));
-    const holds = all.filter((one) => !one.value.toLowerCase().startsWith(words) && (one.value.toLowerCase().includes(words) || (words.length > 2 && one.hint?.toLowerCase().includes(words))));
+    const holds = all.filter(
+      (one) =>
+        !one.value.toLowerCase().startsWith(words) &&
+        (one.value.toLowerCase().includes(words) || (words.length > 2 && one.hint?.toLowerCase().includes(words))),
+    );
     found = [...begins, ...holds].slice(0, SHOWN);
     if (!found.length || (!how.stays && words && all.some((one) => one.value.toLowerCase() === words))) return hide();
     at = -1;
     fill(
       list,
       found.map((one) =>
-        h("li", { role: "option", id: newId("option"), "aria-selected": "false", onmousedown: (/** @type {Event} */ event) => event.preventDefault(), onclick: () => pick(one.value) }, h("span", { class: "nowrap" }, one.value), one.hint ? h("span", { class: "soft" }, one.hint) : null),
+        h(
+          "li",
+          {
+            role: "option",
+            id: newId("option"),
+            "aria-selected": "false",
+            onmousedown: (/** @type {Event} */ event) => event.preventDefault(),
+            onclick: () => pick(one.value),
+          },
+          h("span", { class: "nowrap" }, one.value),
+          one.hint ? h("span", { class: "soft" }, one.hint) : null,
+        ),
       ),
     );
     list.hidden = false;
@@ -61,7 +84,9 @@ export function suggest(input, how) {
   input.addEventListener("input", show);
   input.addEventListener("click", show);
   // A list that stands between the fields goes only after the click that made it go: nothing slips away under the mouse.
-  input.addEventListener("blur", () => (how.stays ? setTimeout(() => input !== document.activeElement && hide(), 250) : hide()));
+  input.addEventListener("blur", () =>
+    how.stays ? setTimeout(() => input !== document.activeElement && hide(), 250) : hide(),
+  );
   input.addEventListener("keydown", (event) => {
     if (event.key === "ArrowDown") step(1);
     else if (event.key === "ArrowUp") step(-1);

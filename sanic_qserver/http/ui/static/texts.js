@@ -106,7 +106,8 @@ export const T = {
   askDestroy: (plan) =>
     `The worker process is killed at once${plan ? ` and the running plan ${plan} is lost` : ""}. Devices are left as they are.`,
   /** @param {number} count */
-  askClear: (count) => `${count === 1 ? "1 item is" : `${count} items are`} removed from the queue for good. The running plan is not touched.`,
+  askClear: (count) =>
+    `${count === 1 ? "1 item is" : `${count} items are`} removed from the queue for good. The running plan is not touched.`,
   /** @param {string} plan */
   askAbort: (plan) => `The plan ${plan} ends as a failure, after its clean-up. What it has not measured is lost.`,
   /** @param {string} plan */

@@ -18,10 +18,22 @@ class Wall extends HTMLElement {
     const next = h("ol", {});
     const past = h("ol", {});
     const nextHead = h("h2", {});
-    const box = (/** @type {string} */ label, /** @type {any[]} */ ...inside) => h("section", { class: "wall-panel", "aria-label": label }, inside);
-    this.append(h("div", { class: "wall-head" }, h("h1", {}, title, " ", time)), list, box(T.running, h("h2", {}, T.running), plan, elapsed, args), box(T.queue, nextHead, next), box(T.history, h("h2", {}, T.history), past));
+    const box = (/** @type {string} */ label, /** @type {any[]} */ ...inside) =>
+      h("section", { class: "wall-panel", "aria-label": label }, inside);
+    this.append(
+      h("div", { class: "wall-head" }, h("h1", {}, title, " ", time)),
+      list,
+      box(T.running, h("h2", {}, T.running), plan, elapsed, args),
+      box(T.queue, nextHead, next),
+      box(T.history, h("h2", {}, T.history), past),
+    );
     on("status lock connection", () => {
-      fill(list, facts().map(([name, value]) => h("div", { class: "fact" }, h("dt", {}, name), h("dd", { class: toneOf(value) }, value))));
+      fill(
+        list,
+        facts().map(([name, value]) =>
+          h("div", { class: "fact" }, h("dt", {}, name), h("dd", { class: toneOf(value) }, value)),
+        ),
+      );
     });
     on("running status", () => {
       const isHeld = state.status?.manager_state === "paused";
@@ -30,10 +42,32 @@ class Wall extends HTMLElement {
     });
     on("queue", () => {
       setText(nextHead, `${T.queue}: ${T.items(state.queue.length)}`);
-      fill(next, state.queue.slice(0, 8).map((item) => h("li", {}, h("strong", {}, item.name), h("span", { class: "soft" }, ` ${owner(item, false, "")}`))));
+      fill(
+        next,
+        state.queue
+          .slice(0, 8)
+          .map((item) =>
+            h("li", {}, h("strong", {}, item.name), h("span", { class: "soft" }, ` ${owner(item, false, "")}`)),
+          ),
+      );
     });
     on("history", () => {
-      fill(past, state.history.slice(-6).reverse().map((item) => h("li", {}, h("strong", {}, item.name), " ", h("span", { class: `outcome ${item.result?.exit_status ?? "unknown"}` }, item.result?.exit_status ?? ""), h("span", { class: "soft" }, ` ${clock(item.result?.time_stop)}`))));
+      fill(
+        past,
+        state.history
+          .slice(-6)
+          .reverse()
+          .map((item) =>
+            h(
+              "li",
+              {},
+              h("strong", {}, item.name),
+              " ",
+              h("span", { class: `outcome ${item.result?.exit_status ?? "unknown"}` }, item.result?.exit_status ?? ""),
+              h("span", { class: "soft" }, ` ${clock(item.result?.time_stop)}`),
+            ),
+          ),
+      );
     });
     const tick = () => {
       setText(time, clock(Date.now() / 1000));
