@@ -2,11 +2,12 @@
 
 import json
 import os
+import time
 
 import pytest
 from conftest import KEY
 from policy_people import let_people_in
-from qsctl import Qsctl
+from qsctl import Qsctl, start
 from servers import Served, app_of
 
 COUNT = {"item_type": "plan", "name": "count", "args": [["det1", "det2"]], "kwargs": {"num": 3}}
@@ -154,8 +155,6 @@ def test_a_role_without_the_scope_is_told_which_one_is_missing(make_config, tmp_
 
 
 def test_changes_are_followed_as_events(qsctl, served, tmp_path):
-    from qsctl import start
-
     environment = {"QSERVER_HTTP_SERVER_URI": served.url, "QSERVER_API_KEY": KEY}
     with start(tmp_path, "events", "queue", "--json", environment=environment) as process:
         try:
@@ -169,3 +168,35 @@ def test_changes_are_followed_as_events(qsctl, served, tmp_path):
         finally:
             process.terminate()
             process.communicate(timeout=20)
+
+
+def until_watched(served, topic):
+    """Until somebody watches: what happens before is not told to them."""
+    state = served.app.ctx.services.live.state
+    until = time.monotonic() + 30
+    while state._watchers[topic] <= 0:
+        assert time.monotonic() < until
+        time.sleep(0.02)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("words", [("status", "--watch"), ("history", "--follow"), ("console", "--follow")])
+def test_what_happens_is_followed_as_it_happens(open_worker, served, reached, tmp_path, words):
+    environment = {**reached, "QSERVER_API_KEY": KEY}
+    with start(tmp_path, *words, "--json", environment=environment) as process:
+        try:
+            if words[0] == "status":
+                assert json.loads(process.stdout.readline())["manager_state"] == "idle"
+            else:
+                until_watched(served, words[0])
+            (uid,) = put(served, COUNT)
+            open_worker.ok("queue", "start")
+            seen = json.loads(process.stdout.readline())
+            while words[0] == "history" and seen["item_uid"] != uid:
+                seen = json.loads(process.stdout.readline())
+            assert seen
+        finally:
+            process.terminate()
+            process.communicate(timeout=20)
+    open_worker.ok("wait", f"item_finished:{uid}", "--at-most", "30")
+    open_worker.ok("wait", "idle", "--at-most", "30")

@@ -1,7 +1,9 @@
 """Logins of an OpenID provider, and its access tokens."""
 
+import asyncio
 import http.server
 import json
+import os
 import re
 import subprocess
 import sys
@@ -16,6 +18,7 @@ from joserfc import jwt
 from joserfc.jwk import ECKey, KeySet, OctKey, RSAKey
 from logins import settings
 from ports import free_port
+from qsctl import program
 
 from sanic_qserver.auth.providers.openid import OpenIdProvider
 from sanic_qserver.config.logins import OidcBearer
@@ -174,6 +177,23 @@ async def test_a_terminal_logs_in_with_a_device_code(serve, issuer):
     terminal.headers["Authorization"] = f"Bearer {tokens.json()['access_token']}"
     assert (await terminal.get("/api/auth/whoami")).json()["identities"][0]["id"] == "jane"
     assert (await terminal.post(token, json={"device_code": started["device_code"]})).status_code == 404
+
+
+async def test_qsctl_logs_in_with_a_device_code(serve, issuer, tmp_path):
+    server = await serve(oidc(issuer))
+    env = {**os.environ, "XDG_STATE_HOME": str(tmp_path), "QSCTL_KEYRING": "0"}
+    login = program("login", str(server.base_url), "--device-code")
+    async with asyncio.timeout(60):
+        process = await asyncio.create_subprocess_exec(*login, env=env, stderr=subprocess.PIPE)
+        told = (await process.stderr.readline()).decode()
+        address, code = re.fullmatch(r"Log in at (\S+) with the code (\S+)\n", told).groups()
+        async with httpx.AsyncClient(base_url=server.base_url) as browser:
+            confirmed = await browser.post(address, data={"user_code": code})
+            await browser.get(await walk(browser, confirmed))
+        assert await process.wait() == 0, await process.stderr.read()
+        asked = await asyncio.create_subprocess_exec(*program("whoami"), env=env, stdout=subprocess.PIPE)
+        out, _ = await asked.communicate()
+    assert b"sso/jane" in out
 
 
 async def test_the_api_tells_how_to_log_in(serve, issuer):
