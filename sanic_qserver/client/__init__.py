@@ -14,7 +14,7 @@ import typer
 from sanic_qserver import __version__
 from sanic_qserver.client import adding, control, items, login, top, watching
 from sanic_qserver.client.agents import server as agents
-from sanic_qserver.client.failures import BROKEN_PIPE, INTERRUPTED, Failure
+from sanic_qserver.client.failures import BROKEN_PIPE, INTERRUPTED, Failure, WrongUsage
 from sanic_qserver.client.options import environment, hoist
 from sanic_qserver.client.output import PipeClosed, clean, close_quietly
 from sanic_qserver.client.runtime import Runtime
@@ -75,7 +75,10 @@ def run(arguments: list[str]) -> int:
         _tell(failure, is_json=is_json)
         return failure.exit_code
     except CLICK_EXCEPTION as error:
-        error.show()
+        if is_json:
+            _tell(WrongUsage(error.format_message()), is_json=True)
+        else:
+            error.show()
         return int(error.exit_code)
     except (KeyboardInterrupt, typer.Abort):
         code = INTERRUPTED

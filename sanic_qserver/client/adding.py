@@ -144,7 +144,9 @@ def _add_all(run: Runtime, items: list[dict[str, Any]], *, again: bool, stamps: 
         run.out.record({"line": line, **{k: v for k, v in submission.results[line].items() if k != "line"}})
     for line, result in submission.refused:
         run.out.note(f"Item {line + 1} was refused: {compact(result['msg'])}")
-    run.out.line(f"{submission.added} added, {len(submission.refused)} refused")
+    proposed = sum(result.get("code") == "proposed" for result in submission.results.values())
+    told = f", {proposed} of them proposed for review" if proposed else ""
+    run.out.line(f"{submission.added} added, {len(submission.refused)} refused{told}")
     if submission.refused:
         raise Refused(f"{len(submission.refused)} of {len(items)} items were refused", "Mend them, and run it again.")
 

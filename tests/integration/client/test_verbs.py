@@ -55,6 +55,14 @@ def test_the_mode_of_the_queue_is_set_and_reset(qsctl):
     assert qsctl("queue", "autostart", "perhaps").code == 2
 
 
+def test_wrong_usage_is_told_to_programs_in_their_form(qsctl):
+    for words in (["nonsense"], ["queue", "nonsense"], ["history", "--limit", "many"], ["item", "show"]):
+        ran = qsctl(*words, "--json")
+        assert ran.code == 2
+        assert ran.error["exit_code"] == 2
+        assert ran.out == ""
+
+
 def test_what_the_manager_refuses_ends_with_1_and_its_words(qsctl):
     ran = qsctl("plan", "resume", "--json")
     assert ran.code == 1
