@@ -324,8 +324,15 @@ class StateTracker:
         if queue is None or queue.uid != status.get("plan_queue_uid"):
             queue = parse_queue(await self._read("queue_get"))
         has_stopped = self.queue is not None and self.queue.running_uid not in ("", queue.running_uid)
-        if history is None or has_stopped or history.uid != status.get("plan_history_uid"):
+        if has_stopped:
+            # Not from the cache: while a plan ends, the status that it is checked against may be behind the queue, and
+            # the item would be told as finished twice, without and with its result.
+            history = parse_history(await self._reads.coalesce("history_get"))
+        elif history is None or history.uid != status.get("plan_history_uid"):
             history = parse_history(await self._read("history_get"))
+        if queue.running_uid in history.items:
+            # The queue was the one behind. What is in the history has ended for good: no uid is run twice.
+            queue = msgspec.structs.replace(queue, running_uid="", running=msgspec.Raw(b"{}"))
         old_queue, old_history, self.queue, self.history = self.queue, self.history, queue, history
         if old_queue is None or old_history is None:
             return
