@@ -84,7 +84,7 @@ def _say_hello(config: Config, instrument: Instrument, *, is_open: bool) -> None
     print(
         f"""
 Ready. Redis, RE Manager ({instrument.control_address}) and server keep their state and logs in {instrument.folder}
-  Address  {url}      interactive documentation: {url}/docs
+  Address  {url}      in a browser: the operator's page; {url}/docs: interactive documentation
   Key      {"none needed" if is_open else config.auth.single_user_api_key}
 
 Three commands to try, in another terminal (`http` is HTTPie: pip install httpie):
