@@ -76,7 +76,6 @@ class QueueAndHistory:
     def __init__(self, queue: Body, history: Body) -> None:
         self._queue: _Queue = queue.made("item states", lambda: _index_queue(queue.json))
         self._history: dict[str, Raw] = history.made("item states", lambda: _index_history(history.json))
-        self.etag_parts = (queue.uid, history.uid)
 
     def find(self, uid: str) -> ItemState | None:
         """The state of an item; None when it is in neither."""

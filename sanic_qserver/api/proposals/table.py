@@ -16,29 +16,28 @@ from sanic_qserver.scopes import Scope
 from sanic_qserver.structs import proposals as structs
 from sanic_qserver.structs.proposals import ProposalReply, ProposalsReply
 
-PROPOSES = (Scope.WRITE_QUEUE_EDIT,)
-DECIDES = (Scope.WRITE_QUEUE_EDIT,)
+COVERING = (Scope.WRITE_QUEUE_EDIT,)
 EITHER = (Scope.WRITE_PROPOSALS_DECIDE, Scope.WRITE_QUEUE_EDIT)
 CHANGES = (AUDITED, IDEMPOTENT)
 
 # fmt: off
 PROPOSAL_ENDPOINTS: tuple[Endpoint, ...] = (
     Endpoint("POST", "/proposals", Scope.WRITE_PROPOSALS, "", structs.ProposalCreate, serve=create_proposal,
-             any_scope=PROPOSES, around=CHANGES, changes=True, reads_form=True, reply=ProposalReply,
+             any_scope=COVERING, around=CHANGES, changes=True, reads_form=True, reply=ProposalReply,
              max_body_bytes=ANY_BODY),
     Endpoint("GET", "/proposals", Scope.WRITE_PROPOSALS, "", structs.ProposalsList, serve=list_proposals,
              any_scope=EITHER, reply=ProposalsReply),
     Endpoint("GET", "/proposals/<id>", Scope.WRITE_PROPOSALS, "", structs.ProposalGet, serve=get_proposal,
              any_scope=EITHER, reply=ProposalReply),
     Endpoint("PATCH", "/proposals/<id>", Scope.WRITE_PROPOSALS, "", structs.ProposalChange, serve=change_proposal,
-             any_scope=PROPOSES, around=(AUDITED,), changes=True, reply=ProposalReply, max_body_bytes=ANY_BODY),
+             any_scope=COVERING, around=(AUDITED,), changes=True, reply=ProposalReply, max_body_bytes=ANY_BODY),
     Endpoint("POST", "/proposals/<id>/withdraw", Scope.WRITE_PROPOSALS, "", structs.ProposalWithdraw,
-             serve=withdraw_proposal, any_scope=PROPOSES, around=CHANGES, changes=True, reply=ProposalReply),
+             serve=withdraw_proposal, any_scope=COVERING, around=CHANGES, changes=True, reply=ProposalReply),
     Endpoint("POST", "/proposals/<id>/comment", Scope.WRITE_PROPOSALS, "", structs.ProposalComment,
              serve=comment_proposal, any_scope=EITHER, around=CHANGES, changes=True, reply=ProposalReply),
     Endpoint("POST", "/proposals/<id>/approve", Scope.WRITE_PROPOSALS_DECIDE, "", structs.ProposalApprove,
-             serve=approve_proposal, any_scope=DECIDES, around=CHANGES, changes=True, reply=ProposalReply),
+             serve=approve_proposal, any_scope=COVERING, around=CHANGES, changes=True, reply=ProposalReply),
     Endpoint("POST", "/proposals/<id>/deny", Scope.WRITE_PROPOSALS_DECIDE, "", structs.ProposalDeny,
-             serve=deny_proposal, any_scope=DECIDES, around=CHANGES, changes=True, reply=ProposalReply),
+             serve=deny_proposal, any_scope=COVERING, around=CHANGES, changes=True, reply=ProposalReply),
 )
 # fmt: on
