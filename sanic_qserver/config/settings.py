@@ -203,6 +203,17 @@ class AuditConfig(Section, frozen=True, kw_only=True):
     keep_days: Count = 365
 
 
+class ReplicasConfig(Section, frozen=True, kw_only=True):
+    """What several processes, on one machine or more, share to serve as one: workers and replicas.
+
+    `redis` is its URL; "" means that this process is alone. `name` keeps apart servers that use the same Redis.
+    With it, `[policy] counters` and `[idempotency] store` are this Redis unless they name another one.
+    """
+
+    redis: Annotated[str, Meta(pattern=r"^$|^(rediss?|unix)://")] = ""
+    name: Annotated[str, Meta(pattern=r"^[\w.-]+$")] = "sanic-qserver"
+
+
 class LogConfig(Section, frozen=True, kw_only=True):
     """What is logged, and in which form."""
 
@@ -229,6 +240,7 @@ class Config(Section, frozen=True, kw_only=True):
     audit: AuditConfig = AuditConfig()
     spreadsheets: SpreadsheetsConfig = SpreadsheetsConfig()
     extensions: ExtensionsConfig = field(default_factory=ExtensionsConfig)
+    replicas: ReplicasConfig = ReplicasConfig()
     source: str = ""
     notes: tuple[str, ...] = ()
 
@@ -287,6 +299,7 @@ def load(
         _merge(settings, _translated(file, env, is_public=is_public) if is_legacy(file) else _own(file, env))
         settings["source"] = str(file / "config.yml" if file.is_dir() else file)
     _merge(settings, overrides or {})
+    _share_among_replicas(settings)
     try:
         return msgspec.convert(settings, Config, strict=False)
     except msgspec.ValidationError as error:
@@ -302,6 +315,22 @@ def from_environment(env: Mapping[str, str]) -> dict[str, Any]:
             words = [word for word in re.split(separator, value) if word] if separator else value
             settings.setdefault(section, {})[key] = words
     return settings
+
+
+def _share_among_replicas(settings: dict[str, Any]) -> None:
+    """With `[replicas] redis`, count rates and keep Idempotency-Keys there too. Raises ConfigError for less."""
+    replicas = settings.get("replicas")
+    url = replicas.get("redis") if isinstance(replicas, dict) else None
+    if not url or not isinstance(url, str):
+        return
+    for section, name in (("policy", "counters"), ("idempotency", "store")):
+        part = settings.setdefault(section, {})
+        place = part.setdefault(name, url) if isinstance(part, dict) else url
+        if isinstance(place, str) and not place.startswith(("redis://", "rediss://", "unix://")):
+            raise ConfigError(
+                f'[{section}] {name} = "{place}": replicas would not share it. Remove it ([replicas] redis is used), '
+                "or give the URL of a Redis"
+            )
 
 
 def _translated(file: Path, env: Mapping[str, str], *, is_public: bool) -> dict[str, Any]:

@@ -109,3 +109,20 @@ def test_a_missing_file_is_a_mistake():
 def test_origins_may_be_given_as_words_in_the_environment():
     loaded = load(None, {"QSERVER_HTTP_SERVER_ALLOW_ORIGINS": "http://a http://b"})
     assert loaded.server.allow_origins == ("http://a", "http://b")
+
+
+def test_replicas_count_rates_and_keep_keys_in_the_redis_that_they_share(folder):
+    file = folder / "config.toml"
+    file.write_text('[replicas]\nredis = "redis://:${PW}@h:1/2"\n')
+    config = load(file, environment={"PW": "secret"})
+    assert config.policy.counters == config.idempotency.store == "redis://:secret@h:1/2"
+
+
+@pytest.mark.parametrize(("section", "name", "place"), [
+    ("policy", "counters", "memory"), ("idempotency", "store", "memory"), ("idempotency", "store", "sqlite"),
+])  # fmt: skip
+def test_replicas_refuse_a_place_that_they_do_not_share(folder, section, name, place):
+    file = folder / "config.toml"
+    file.write_text(f'[replicas]\nredis = "redis://h:1/2"\n[{section}]\n{name} = "{place}"\n')
+    with pytest.raises(ConfigError, match=rf"\[{section}\] {name} = .{place}"):
+        load(file, environment={})
