@@ -12,6 +12,7 @@ from msgspec import UNSET, Raw, Struct
 from sanic_qserver.api.call import Call
 from sanic_qserver.errors import NotFound
 from sanic_qserver.manager.bodies import Body
+from sanic_qserver.manager.replies import decode_as
 from sanic_qserver.structs.requests import HistoryGet, QueueGet
 
 _decode_head = msgspec.json.Decoder(dict[str, Raw]).decode
@@ -94,18 +95,14 @@ def _since(items: list[Raw], since: float | str) -> list[Raw]:
 
 def _known(item: Raw) -> _Known:
     try:
-        return _decode_known(item)
+        return decode_as(_decode_known, item)
     except msgspec.ValidationError:
         return _Known()
-    except msgspec.DecodeError:  # NaN again.
-        return _known(Raw(msgspec.json.encode(json.loads(bytes(item)))))
 
 
 def _only(item: Raw, names: list[str]) -> Any:
     try:
-        values = msgspec.json.decode(item, type=dict[str, Raw])
+        values = decode_as(_decode_head, item)
     except msgspec.ValidationError:
         return item
-    except msgspec.DecodeError:  # NaN again: null, as JSON has no word for it.
-        values = json.loads(bytes(item))
     return {name: values[name] for name in names if name in values}

@@ -9,6 +9,7 @@ import msgspec
 
 from sanic_qserver.api.call import Call
 from sanic_qserver.manager.bodies import Body
+from sanic_qserver.manager.replies import decode_reply
 from sanic_qserver.structs.requests import PlansAllowed, PlansExisting
 
 _LIST = re.compile(r"^(typing\.)?list\[.+\]$")
@@ -28,7 +29,7 @@ async def plans(call: Call) -> bytes | Body:
 
 
 def _reduced(reply: bytes, key: str) -> bytes:
-    decoded: dict[str, Any] = msgspec.json.decode(reply)
+    decoded = decode_reply(reply)
     decoded[key] = {name: reduced_plan(plan) for name, plan in decoded.get(key, {}).items()}
     return msgspec.json.encode(decoded)
 

@@ -8,6 +8,7 @@ import msgspec
 from sanic_qserver.api.call import Call
 from sanic_qserver.api.endpoint import get_json, stamped
 from sanic_qserver.errors import BadArguments, ScopeMissing
+from sanic_qserver.manager.replies import decode_reply
 
 
 class CallerManager:
@@ -41,5 +42,4 @@ class CallerManager:
         # Without headers: an Idempotency-Key belongs to the whole request, not to each call that it makes.
         call = replace(self._call, endpoint=row, params=sent, headers={}, unknown={}, files={}, path_args={})
         answer = await row.serve(call)
-        reply: dict[str, Any] = msgspec.json.decode(get_json(answer))
-        return reply
+        return decode_reply(get_json(answer))

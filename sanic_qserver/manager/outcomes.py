@@ -27,6 +27,8 @@ from typing import Any
 import msgspec
 from msgspec import Raw, Struct
 
+from sanic_qserver.manager.replies import decode_as, decode_reply
+
 _VALIDATED = re.compile(r"Failed to add all items: validation of (\d+) out of (\d+) submitted items failed\Z")
 _NOT_VALID = "Failed to add a plan: "
 _NOT_PLACED = "Failed to add item to queue: "
@@ -93,7 +95,7 @@ _decode_add = msgspec.json.Decoder(_AddReply).decode
 def read_batch(reply: bytes) -> BatchReply | None:
     """The answer; None when it is none: then the outcome is unknown."""
     try:
-        return _decode_batch(reply)
+        return decode_as(_decode_batch, reply)
     except msgspec.DecodeError:
         return None
 
@@ -120,7 +122,7 @@ def judge(reply: BatchReply | None, count: int) -> Verdict:
 def judge_add(reply: bytes, item: Any) -> Verdict:
     """What the answer to a single add of an item proves."""
     try:
-        read = _decode_add(reply)
+        read = decode_as(_decode_add, reply)
     except msgspec.DecodeError:
         return Verdict.UNKNOWN
     if read.success:
@@ -157,6 +159,6 @@ def is_marked_unknown(reply: bytes) -> bool:
 
 def uids_in(reply: bytes) -> tuple[str, ...]:
     """The uids that RE Manager gave to items of a failed call: some may be in the queue."""
-    told = msgspec.json.decode(reply)
+    told = decode_reply(reply)
     items = [told.get("item"), *(told.get("items") or ())]
     return tuple(item["item_uid"] for item in items if isinstance(item, dict) and isinstance(item.get("item_uid"), str))

@@ -21,6 +21,7 @@ from typing import Any
 import msgspec
 
 from sanic_qserver.errors import ExtensionFailed, GatewayError
+from sanic_qserver.manager.replies import decode_reply
 from sanic_qserver.structs.identity import Access
 from sanic_qserver.threads import DaemonThreads
 
@@ -116,7 +117,7 @@ class Hooks:
         """Show RE Manager's reply to every `after_submit` hook."""
         if not self.after:
             return
-        decoded = msgspec.json.decode(reply)
+        decoded = decode_reply(reply)
         for hook in self.after:
             try:
                 await self._limited(hook, _after, decoded, submission)

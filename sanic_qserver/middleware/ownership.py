@@ -28,6 +28,7 @@ from sanic_qserver.api.call import Call
 from sanic_qserver.api.endpoint import Answer, Endpoint, Serve
 from sanic_qserver.errors import BadArguments, GatewayError, NotOwner, Overloaded, ScopeMissing
 from sanic_qserver.manager.bodies import Body
+from sanic_qserver.manager.replies import decode_as
 from sanic_qserver.scopes import Scope
 from sanic_qserver.structs.requests import (
     Params,
@@ -78,7 +79,7 @@ _decode_queue = msgspec.json.Decoder(Queue).decode
 async def read_queue(call: Call) -> Queue:
     """RE Manager's queue, now. Raises Overloaded when RE Manager cannot say: an empty list would mean "nobody's"."""
     try:
-        queue = _decode_queue(await call.manager.request("queue_get", fairness_key=call.fairness_key))
+        queue = decode_as(_decode_queue, await call.manager.request("queue_get", fairness_key=call.fairness_key))
     except msgspec.DecodeError as error:
         raise GatewayError(f"RE Manager's queue cannot be read: {error}") from None
     if not queue.success:

@@ -9,6 +9,7 @@ from sanic_qserver.api.call import Call
 from sanic_qserver.api.items.plan_schema import build_schema
 from sanic_qserver.errors import NotFound
 from sanic_qserver.manager.bodies import Body
+from sanic_qserver.manager.replies import decode_reply
 from sanic_qserver.structs.requests import PlansAllowed, PlansAllowedSchema
 
 
@@ -17,7 +18,7 @@ async def plan_schemas(call: Call) -> bytes | Body:
     names = cast("PlansAllowedSchema", call.params).name
     group = PlansAllowed(user_group=call.access.user_group)
     body = await call.services.reads.read("plans_allowed", group, fairness_key=call.fairness_key)
-    reply: Mapping[str, Any] = body.made("decoded plans", lambda: msgspec.json.decode(body.json))
+    reply: Mapping[str, Any] = body.made("decoded plans", lambda: decode_reply(body.json))
     if not reply.get("success"):
         return body
     schemas: dict[str, msgspec.Raw] = body.made("schemas", lambda: _encode_schemas(reply["plans_allowed"]))

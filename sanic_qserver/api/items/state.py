@@ -16,6 +16,7 @@ from msgspec import Raw, Struct
 from sanic_qserver.api.call import Call
 from sanic_qserver.api.lists import split_items
 from sanic_qserver.manager.bodies import Body
+from sanic_qserver.manager.replies import decode_as, decode_reply
 
 FINISHED = ("completed", "failed", "stopped", "aborted", "halted", "skipped", "unknown")
 STATES = ("proposed", "queued", "running", *FINISHED)
@@ -40,6 +41,9 @@ class _Item(Struct):
     user: Any = None
     result: _Result | None = None
     properties: _Properties | None = None
+
+
+_decode_item = msgspec.json.Decoder(_Item).decode
 
 
 class ItemState(Struct, kw_only=True, frozen=True):
@@ -137,7 +141,7 @@ async def look_again(call: Call) -> QueueAndHistory:
 def read_item(item: Raw) -> _Item:
     """The members of an item that matter here; empty ones when it has a form of its own."""
     try:
-        return msgspec.json.decode(item, type=_Item)
+        return decode_as(_decode_item, item)
     except msgspec.ValidationError:
         return _Item()
 
@@ -166,7 +170,7 @@ def _describe_ended(uid: str, item: Raw) -> ItemState:
         item_uid=uid,
         state=result.exit_status if result.exit_status in FINISHED else "unknown",
         item=item,
-        result=msgspec.json.decode(item).get("result"),
+        result=decode_reply(item).get("result"),
         run_uids=result.run_uids,
         scan_ids=result.scan_ids,
         time_start=result.time_start,

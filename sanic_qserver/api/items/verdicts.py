@@ -10,7 +10,6 @@ validation stays off until this server restarts: a question must never become a 
 Items go in pieces: other calls, reads above all, take their turn between two of them.
 """
 
-import json
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ import msgspec
 
 from sanic_qserver.errors import GatewayError, ValidationBroken
 from sanic_qserver.manager.client.client import ManagerClient
+from sanic_qserver.manager.replies import decode_reply
 from sanic_qserver.structs.requests import Params, QueueItemAddBatch, QueueItemRemoveBatch
 
 log = logging.getLogger("sanic_qserver.items")
@@ -100,12 +100,3 @@ class Validation:
 
     async def _request(self, method: str, params: Params, submitter: Submitter) -> dict[str, Any]:
         return decode_reply(await self._manager.request(method, params, fairness_key=submitter.fairness_key))
-
-
-def decode_reply(reply: bytes) -> dict[str, Any]:
-    """A reply of RE Manager as a dictionary; NaN, which its encoder may write, is allowed."""
-    try:
-        decoded: dict[str, Any] = msgspec.json.decode(reply)
-    except msgspec.DecodeError:
-        decoded = json.loads(reply)
-    return decoded

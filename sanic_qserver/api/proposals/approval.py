@@ -26,11 +26,11 @@ import msgspec
 from msgspec import UNSET
 
 from sanic_qserver.api.items.meta import STAMP, stamp_items
-from sanic_qserver.api.items.verdicts import decode_reply
 from sanic_qserver.api.proposals.store import Approval, ProposalStore
 from sanic_qserver.errors import GatewayError
 from sanic_qserver.manager.client.client import ManagerClient
 from sanic_qserver.manager.outcomes import Verdict, judge, read_batch
+from sanic_qserver.manager.replies import decode_reply
 from sanic_qserver.middleware.hooks import Hooks, Refused, Submission
 from sanic_qserver.structs.identity import Access, Principal
 from sanic_qserver.structs.proposals import Proposal, ProposalState

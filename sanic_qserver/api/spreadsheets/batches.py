@@ -13,6 +13,7 @@ from msgspec import UNSET, Struct
 from sanic_qserver.api.call import Call
 from sanic_qserver.errors import GatewayError
 from sanic_qserver.manager.outcomes import Verdict, judge, read_batch
+from sanic_qserver.manager.replies import decode_reply
 from sanic_qserver.middleware.ownership import read_queue
 from sanic_qserver.structs.requests import QueueItemAddBatch, QueueItemRemoveBatch, QueueUploadSpreadsheet
 
@@ -72,7 +73,7 @@ class Batches:
                 part = items[start : start + size]
                 await self._call.check_again()
                 encoded = await self._add_batch(part, outcome.items)
-                reply: dict[str, Any] = msgspec.json.decode(encoded)
+                reply = decode_reply(encoded)
                 verdict = judge(read_batch(encoded), len(part))
                 if verdict is not Verdict.ADDED:
                     return await self._taken_back(outcome, reply, items, start, verdict)
@@ -152,7 +153,7 @@ class Batches:
         uids = [item["item_uid"] for item in items]
         params = QueueItemRemoveBatch(uids=uids, ignore_missing=True, lock_key=self._params.lock_key)
         try:
-            reply = msgspec.json.decode(await self._call.ask(params, "queue_item_remove_batch"))
+            reply = decode_reply(await self._call.ask(params, "queue_item_remove_batch"))
             removed = {item.get("item_uid") for item in reply.get("items") or ()}
             rest = [uid for uid in uids if uid not in removed]
             if not rest:

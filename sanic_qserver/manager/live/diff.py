@@ -5,15 +5,14 @@ old queue, give the new one: an item goes directly behind `after_uid`, null bein
 end.
 """
 
-import json
 from bisect import bisect_left
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple, TypeVar
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import msgspec
 from msgspec import Raw, Struct
 
-_T = TypeVar("_T")
+from sanic_qserver.manager.replies import decode_as
 
 
 class Change(NamedTuple):
@@ -98,36 +97,27 @@ _lock_reply = msgspec.json.Decoder(_LockReply).decode
 
 def parse_queue(reply: bytes) -> QueueState:
     """The queue in a reply to `queue_get`."""
-    queue = _decoded(_queue_reply, reply)
+    queue = decode_as(_queue_reply, reply)
     items = {_uid_of(item).item_uid: item.copy() for item in queue.items}
     return QueueState(queue.plan_queue_uid, items, _uid_of(queue.running_item).item_uid, queue.running_item.copy())
 
 
 def parse_history(reply: bytes) -> HistoryState:
     """The history in a reply to `history_get`."""
-    history = _decoded(_history_reply, reply)
+    history = decode_as(_history_reply, reply)
     return HistoryState(history.plan_history_uid, {_uid_of(item).item_uid: item.copy() for item in history.items})
 
 
 def parse_runs(reply: bytes) -> RunsState:
     """The runs in a reply to `re_runs`."""
-    runs = _decoded(_runs_reply, reply)
+    runs = decode_as(_runs_reply, reply)
     return RunsState(runs.run_list_uid, {run["uid"]: run for run in runs.run_list})
 
 
 def parse_lock(reply: bytes) -> dict[str, Raw]:
     """The lock in a reply to `lock_info`."""
-    lock = _lock_reply(reply)
+    lock = decode_as(_lock_reply, reply)
     return {"lock_info": lock.lock_info.copy(), "lock_info_uid": lock.lock_info_uid.copy()}
-
-
-def _decoded(decode: Callable[[bytes], _T], reply: bytes) -> _T:
-    try:
-        return decode(reply)
-    except msgspec.ValidationError:
-        raise
-    except msgspec.DecodeError:  # NaN, which RE Manager's encoder may write; it becomes null.
-        return decode(msgspec.json.encode(json.loads(reply)))
 
 
 def find_new_items(old: HistoryState, new: HistoryState) -> list[tuple[Raw, Ended]]:

@@ -12,6 +12,7 @@ from sanic_qserver.api.call import Call
 from sanic_qserver.api.endpoint import Answer
 from sanic_qserver.api.items.meta import STAMP
 from sanic_qserver.errors import Conflict, GatewayError
+from sanic_qserver.manager.replies import decode_reply
 from sanic_qserver.middleware.idempotency.keys import Kept
 
 _CHANGED = ("user", "user_group", "item_uid", "meta")
@@ -50,9 +51,7 @@ async def _items(call: Call) -> list[dict[str, Any]] | None:
     rounds = ["ping"] * (call.services.config.manager.window + 1)
     for method in (*rounds, "queue_get", "history_get"):
         try:
-            reply: dict[str, Any] = msgspec.json.decode(
-                await call.manager.request(method, fairness_key=call.fairness_key)
-            )
+            reply = decode_reply(await call.manager.request(method, fairness_key=call.fairness_key))
         except (GatewayError, msgspec.DecodeError):
             return None
         if method == "ping":

@@ -1,0 +1,32 @@
+"""Decoding what RE Manager sends. Its encoder may write NaN and Infinity, which JSON does not know: they become null.
+
+Source: RE Manager 0.0.25 encodes with Python's `json`, which allows them; a program that speaks 0MQ can put them into
+an item. Replies that are passed on undecoded keep them.
+"""
+
+import json
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import msgspec
+
+T = TypeVar("T")
+
+
+def decode_as(decode: Callable[[Any], T], reply: "bytes | msgspec.Raw") -> T:
+    """What a decoder of msgspec makes of a reply, or a part of one. Raises msgspec.DecodeError when it is not JSON."""
+    try:
+        return decode(reply)
+    except msgspec.ValidationError:
+        raise
+    except msgspec.DecodeError as error:
+        try:
+            return decode(msgspec.json.encode(json.loads(bytes(reply))))
+        except ValueError:
+            raise error from None
+
+
+def decode_reply(reply: "bytes | msgspec.Raw") -> dict[str, Any]:
+    """A reply as a dictionary. Raises msgspec.DecodeError."""
+    decoded: dict[str, Any] = decode_as(msgspec.json.decode, reply)
+    return decoded
