@@ -2,13 +2,12 @@
 
 import getpass
 import sys
-import time
 from dataclasses import replace
 from typing import Annotated, Any
 
 import typer
 
-from sanic_qserver.client.failures import Failure, NotPermitted, WrongUsage
+from sanic_qserver.client.failures import NotPermitted, WrongUsage
 from sanic_qserver.client.options import Options, environment, read_api_key
 from sanic_qserver.client.profiles import Profile, clean_server
 from sanic_qserver.client.runtime import Runtime, get_runtime
@@ -46,7 +45,9 @@ def login(
         if way["mode"] == "password" and not device_code:
             session.keep_tokens(_by_password(run, session, way["provider"], username, password_stdin))
         elif way["mode"] == "external":
-            session.keep_tokens(_by_browser(run, session, way["provider"], opens=not device_code))
+            from sanic_qserver.client.browser import log_in_by_browser
+
+            session.keep_tokens(log_in_by_browser(run, session, way["provider"], elsewhere=device_code))
         else:
             raise WrongUsage(f"{way['provider']} is not a way to log in with --device-code", "Leave it out.")
     run.store.set_current(name)
@@ -88,28 +89,6 @@ def _by_password(run: Runtime, session: Session, provider: str, username: str, f
         return session.call("POST", f"/auth/provider/{provider}/token", data=form)
     except NotPermitted as error:
         raise NotPermitted(error.text, "Check name and password.", **error.details) from None
-
-
-def _by_browser(run: Runtime, session: Session, provider: str, *, opens: bool) -> dict[str, Any]:
-    """The login is done in a browser, here or elsewhere; its end is asked for until it is there."""
-    started = session.call("POST", f"/auth/provider/{provider}/authorize", body={})
-    address = started.get("verification_uri_complete") or started["verification_uri"]
-    run.out.note(f"Log in at {started['verification_uri']} with the code {started['user_code']}")
-    if opens:
-        import webbrowser
-
-        webbrowser.open(address)
-    until = time.monotonic() + float(started["expires_in"])
-    while time.monotonic() < until:
-        time.sleep(float(started["interval"]))
-        try:
-            body = {"device_code": started["device_code"]}
-            return session.call("POST", f"/auth/provider/{provider}/token", body=body)
-        except Failure as error:
-            told = f"{error.text} {error.details.get('code', '')} {error.details.get('error', '')}"
-            if "authorization_pending" not in told and "slow_down" not in told:
-                raise
-    raise NotPermitted("Nobody logged in with the code in time", "Begin again.")
 
 
 def logout(context: typer.Context) -> None:

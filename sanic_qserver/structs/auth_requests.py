@@ -21,12 +21,14 @@ class About(Params, frozen=True, kw_only=True):
 class Login(Params, frozen=True, kw_only=True, forbid_unknown_fields=False):
     """Log in with name and password (a form), or ask whether a terminal's login is done (`device_code`).
 
-    `cookie` also sets the cookies of a browser's session. Other fields of OAuth's password form are not looked at.
+    `code` is what the browser brought to a terminal that listens (`redirect_uri`). `cookie` also sets the cookies of a
+    browser's session. Other fields of OAuth's password form are not looked at.
     """
 
     username: Text = ""
     password: Text = ""
     device_code: Text = ""
+    code: Text = ""
     cookie: bool = False
 
 
@@ -37,7 +39,19 @@ class Authorize(Params, frozen=True, kw_only=True):
 
 
 class DeviceStart(Params, frozen=True, kw_only=True):
-    """Begin the login of a terminal: show the reply's address to the user, poll with its `device_code`."""
+    """Begin the login of a terminal: show the reply's address to the user, poll with its `device_code`.
+
+    With `redirect_uri`, an address of the loopback interface where the terminal listens, the browser brings a `code`
+    there in the end (or an `error`); nothing is polled, and the tokens need both codes.
+    """
+
+    redirect_uri: Annotated[
+        str,
+        Meta(
+            max_length=256,
+            extra_json_schema={"pattern": r"^(http://(127\.0\.0\.1|\[::1\]):[1-9][0-9]{3,4}/[A-Za-z0-9_-]{0,128})?$"},
+        ),
+    ] = ""
 
 
 class Callback(Params, frozen=True, kw_only=True, forbid_unknown_fields=False):

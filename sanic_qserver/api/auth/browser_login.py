@@ -2,13 +2,18 @@
 
 A login is bound to the browser that began it (a cookie holds its state), so that nobody can be made to finish
 somebody else's. A terminal's login is confirmed by a person who types, or sends off, the code that it shows.
+
+A terminal that listens on the loopback interface (RFC 8252) gets its login back by a redirect: the browser brings it a
+code, good once, within `RETURN_S`, at the address that began, and only together with the device code, which no browser
+ever sees. So what stands in the URL is worth nothing by itself, and a login that somebody was lured into finishing
+leads to their own machine.
 """
 
 import html
 import re
 import secrets
 from typing import Any, cast
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 import msgspec
 
@@ -21,11 +26,14 @@ from sanic_qserver.auth.providers.provider import ExternalLogin
 from sanic_qserver.errors import BadArguments, GatewayError, LoginRefused, NotAuthenticated, NotFound
 from sanic_qserver.structs import auth_requests as requests
 from sanic_qserver.structs.auth_replies import DeviceReply
+from sanic_qserver.structs.canonical import find_network
 from sanic_qserver.structs.identity import Principal
 
 PENDING_S = 600.0
 RETURN_S = 60.0
 POLL_S = 5
+# A port that needs no privilege, of this machine by number: a name may be made to mean another one.
+_LOOPBACK = re.compile(r"http://(?:127\.0\.0\.1|\[::1\]):([1-9][0-9]{3,4})/[A-Za-z0-9_-]{0,128}").fullmatch
 _LETTERS = "BCDFGHJKLMNPQRSTVWXZ"  # No vowels, so no words; RFC 8628, section 6.1.
 # Browsers drop control characters and take a backslash for a slash: what begins with two is another server's.
 _LOCAL = re.compile(r"/(?!/)[^\x00-\x20\x7f\\]*").fullmatch
@@ -60,12 +68,15 @@ async def authorize(call: Call) -> Answer:
 
 async def device_start(call: Call) -> Answer:
     """Begin a terminal's login."""
-    name = _way(call).name
+    name, back_to = _way(call).name, cast("requests.DeviceStart", call.params).redirect_uri
+    if back_to and not _is_loopback(back_to):
+        text = "redirect_uri: this must be http://127.0.0.1:PORT/PATH or http://[::1]:PORT/PATH, from port 1024 on"
+        raise BadArguments(text, extra={"field": "redirect_uri"})
     call.services.logins.begun.begin(call.address)
     one_time, expires_at = call.services.logins.accounts.one_time, call.services.logins.clock() + PENDING_S
     device_code, handle = secrets.token_hex(32), new_secret()
     letters = "".join(secrets.choice(_LETTERS) for _ in range(8))
-    value = {"provider": name, "handle": handle}
+    value = {"provider": name, "handle": handle, "back_to": back_to, "address": find_network(call.address)}
     await one_time.put("device", device_code, value, expires_at)
     await one_time.put("user_code", letters, value, expires_at)
     user_code = f"{letters[:4]}-{letters[4:]}"
@@ -99,11 +110,11 @@ async def device_confirm(call: Call) -> Answer:
     if found is None or not attempt.is_good:
         return _form("", "That code is not known, or too old. ", 404)
     await accounts.one_time.take("user_code", letters)
-    return await _to_provider(call, {"handle": found["handle"]})
+    return await _to_provider(call, {"handle": found["handle"], "back_to": found.get("back_to", "")})
 
 
-async def device_token(call: Call, device_code: str) -> Answer:
-    """Tokens for the terminal, when the person has finished."""
+async def device_token(call: Call, device_code: str, code: str) -> Answer:
+    """Tokens for the terminal, when the person has finished. `code`: what the browser brought, if it was to."""
     accounts = call.services.logins.accounts
     try:
         bytes.fromhex(device_code)
@@ -112,12 +123,25 @@ async def device_token(call: Call, device_code: str) -> Answer:
     found = await accounts.one_time.look("device", device_code)
     if not device_code or found is None or found["provider"] != call.path_args["provider"]:
         raise NotFound("This device code is not known, or too old")
-    done = await accounts.one_time.take("done", found["handle"])
+    is_brought = bool(found.get("back_to"))
+    done = await (_take_brought(call, found, code) if is_brought else accounts.one_time.take("done", found["handle"]))
     if done is None:
         raise AuthorizationPending("authorization_pending", extra={"error": "authorization_pending"})
     await accounts.one_time.take("device", device_code)
     _, reply = await open_session(call, msgspec.convert(done, Principal))
     return private(reply)
+
+
+async def _take_brought(call: Call, found: dict[str, Any], code: str) -> dict[str, Any]:
+    """Who logged in, for the code that the browser brought to the terminal."""
+    if not code:
+        raise BadArguments("code: this login ends with the code that the browser brings", extra={"field": "code"})
+    if find_network(call.address) != found["address"]:
+        raise LoginRefused("Authentication failure: this login was begun at another address")
+    done = await call.services.logins.accounts.one_time.take("done", f"{found['handle']}.{code}")
+    if done is None:
+        raise LoginRefused("Authentication failure: this code is not known, too old, or was used before")
+    return done
 
 
 async def callback(call: Call) -> Answer:
@@ -130,8 +154,10 @@ async def callback(call: Call) -> Answer:
     bound = _cookie(call, LOGIN_COOKIE)
     if pending is None or pending["provider"] != way.name or not secrets.compare_digest(bound, pending["bound"]):
         raise LoginRefused("Authentication failure: this login was not begun in this browser, or is too old")
-    principal = await _finished(way, params, pending)
     gone = cookie_text(LOGIN_COOKIE, "", 0)
+    if pending.get("back_to"):
+        return await _to_terminal(call, way, params, pending, gone)
+    principal = await _finished(way, params, pending)
     if handle := pending.get("handle"):
         call.services.logins.access_of(principal)
         value: Any = msgspec.to_builtins(principal)
@@ -141,6 +167,25 @@ async def callback(call: Call) -> Answer:
     if goal := pending.get("next"):
         return Answer(b"", 303, headers={**NO_STORE, "Location": goal}, cookies=(*build_cookies(call, session), gone))
     return private(reply.refresh_token, (gone,))
+
+
+async def _to_terminal(
+    call: Call, way: ExternalLogin, params: "requests.Callback", pending: dict[str, Any], cookie: str
+) -> Answer:
+    """Send the browser to the terminal that listens, with a code, or with the reason why there is none."""
+    logins, code = call.services.logins, new_secret()
+    try:
+        principal = await _finished(way, params, pending)
+        logins.access_of(principal)
+    except GatewayError as error:
+        kind = "access_denied" if isinstance(error, NotAuthenticated) else "temporarily_unavailable"
+        query = {"error": kind, "error_description": error.detail}
+    else:
+        value: Any = msgspec.to_builtins(principal)
+        await logins.accounts.one_time.put("done", f"{pending['handle']}.{code}", value, logins.clock() + RETURN_S)
+        query = {"code": code}
+    headers = {**NO_STORE, "Referrer-Policy": "no-referrer", "Location": f"{pending['back_to']}?{urlencode(query)}"}
+    return Answer(b"", 303, headers=headers, cookies=(cookie,))
 
 
 async def _from_form(call: Call, params: "requests.Callback") -> Answer:
@@ -192,6 +237,11 @@ async def _to_provider(call: Call, more: dict[str, str]) -> Answer:
     return Answer(
         b"", 303 if call.endpoint.verb == "POST" else 302, headers={**NO_STORE, "Location": url}, cookies=(cookie,)
     )
+
+
+def _is_loopback(address: str) -> bool:
+    found = _LOOPBACK(address)
+    return found is not None and 1024 <= int(found[1]) <= 65535
 
 
 def _redirect_uri(call: Call, way: ExternalLogin) -> str:

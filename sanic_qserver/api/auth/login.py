@@ -56,7 +56,7 @@ async def token(call: Call) -> Answer:
     logins = call.services.logins
     way = logins.way(call.path_args["provider"])
     if not isinstance(way, PasswordLogin):
-        return await device_token(call, params.device_code)
+        return await device_token(call, params.device_code, params.code)
     if "password=" in call.query:
         raise BadArguments("username, password: send them in the body, never in the URL", extra={"field": "password"})
     if not params.username or not params.password or _LINE.search(params.username):

@@ -5,6 +5,7 @@ import http.server
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 import threading
@@ -20,6 +21,7 @@ from logins import settings
 from ports import free_port
 from qsctl import program
 
+from sanic_qserver.api.auth import browser_login
 from sanic_qserver.auth.providers.openid import OpenIdProvider
 from sanic_qserver.config.logins import OidcBearer
 from sanic_qserver.errors import ConfigError
@@ -196,6 +198,167 @@ async def test_qsctl_logs_in_with_a_device_code(serve, issuer, tmp_path):
     assert b"sso/jane" in out
 
 
+HERE = "http://127.0.0.1:54321/a-path-of-the-terminal"
+TOKEN = "/api/auth/provider/sso/token"
+
+
+async def bring(terminal, started):
+    """Where the server sends the browser of the person who confirms a terminal's login: the query it brings along."""
+    async with httpx.AsyncClient(base_url=terminal.base_url) as browser:
+        confirmed = await browser.post(started["verification_uri"], data={"user_code": started["user_code"]})
+        back = await browser.get(await walk(browser, confirmed))
+    assert (back.status_code, back.headers["referrer-policy"]) == (303, "no-referrer")
+    address, _, query = back.headers["location"].partition("?")
+    assert address == HERE
+    return dict(urllib.parse.parse_qsl(query))
+
+
+async def test_a_terminal_that_listens_is_brought_a_code_and_no_token(serve, issuer):
+    terminal = await serve(oidc(issuer))
+    started = (await terminal.post(AUTHORIZE, json={"redirect_uri": HERE})).json()
+    device = {"device_code": started["device_code"]}
+    assert (await terminal.post(TOKEN, json=device)).json()["field"] == "code"
+    brought = await bring(terminal, started)
+    assert brought.keys() == {"code"}
+    assert (await terminal.post(TOKEN, json=device)).status_code == 400, "what is brought cannot be polled for"
+    tokens = await terminal.post(TOKEN, json={**device, **brought})
+    terminal.headers["Authorization"] = f"Bearer {tokens.json()['access_token']}"
+    assert (await terminal.get("/api/auth/whoami")).json()["identities"][0]["id"] == "jane"
+    assert (await terminal.post(TOKEN, json={**device, **brought})).status_code == 404
+
+
+async def test_what_a_browser_brings_is_worth_nothing_without_the_device_code_and_at_another_address(serve, issuer):
+    terminal = await serve(oidc(issuer))
+    started, foreign, polled = [
+        (await terminal.post(AUTHORIZE, json=body)).json()
+        for body in ({"redirect_uri": HERE}, {"redirect_uri": HERE}, {})
+    ]
+    brought = await bring(terminal, started)
+    for device_code, status in ((foreign["device_code"], 401), ("00ff", 404), ("", 404), (polled["device_code"], 400)):
+        refused = await terminal.post(TOKEN, json={"device_code": device_code, **brought})
+        assert refused.status_code == status, device_code
+        assert "access_token" not in refused.text
+    good = {"device_code": started["device_code"], **brought}
+    elsewhere = httpx.AsyncHTTPTransport(local_address="127.0.0.2")
+    async with httpx.AsyncClient(base_url=terminal.base_url, transport=elsewhere) as thief:
+        assert (await thief.post(TOKEN, json=good)).status_code == 401
+    assert (await terminal.post(TOKEN, json={**good, "code": "forged"})).status_code == 401
+    assert (await terminal.post(TOKEN, json=good)).status_code == 200, "nothing of this has spent the code"
+
+
+async def test_a_code_that_was_brought_is_good_once_and_for_a_minute(serve, issuer, monkeypatch):
+    terminal = await serve(oidc(issuer))
+    started = (await terminal.post(AUTHORIZE, json={"redirect_uri": HERE})).json()
+    good = {"device_code": started["device_code"], **await bring(terminal, started)}
+    answers = await asyncio.gather(*(terminal.post(TOKEN, json=good) for _ in range(5)))
+    assert sorted(answer.status_code for answer in answers)[:2] == [200, 401]
+    monkeypatch.setattr(browser_login, "RETURN_S", -1.0)
+    late = (await terminal.post(AUTHORIZE, json={"redirect_uri": HERE})).json()
+    brought = await bring(terminal, late)
+    assert (await terminal.post(TOKEN, json={"device_code": late["device_code"], **brought})).status_code == 401
+
+
+async def test_a_login_is_brought_to_this_machine_only(serve, issuer):
+    terminal = await serve(oidc(issuer))
+    for elsewhere in (
+        "https://evil.example/", "http://evil.example:54321/", "http://127.0.0.1.evil.example:54321/",
+        "http://127.0.0.1:54321@evil.example/", "http://evil.example#@127.0.0.1:54321/", "http://localhost:54321/",
+        "http://10.0.0.1:54321/", "http://127.0.0.1/", "http://127.0.0.1:80/", "http://127.0.0.1:99999/",
+        "http://127.0.0.1:54321", "http://127.0.0.1:54321/?code=x", "http://127.0.0.1:54321/\\evil.example",
+        "http://127.0.0.1:54321//evil.example", "http://127.0.0.1:54321/\n", "http://0x7f.1:54321/",
+        "//127.0.0.1:54321/", "javascript:alert(1)//127.0.0.1:54321/", "http://[::ffff:10.0.0.1]:54321/", "HTTP://127.0.0.1:54321/",
+    ):  # fmt: skip
+        refused = await terminal.post(AUTHORIZE, json={"redirect_uri": elsewhere})
+        assert (refused.status_code, refused.json()["field"]) == (400, "redirect_uri"), elsewhere
+    assert (await terminal.post(AUTHORIZE, json={"redirect_uri": "http://[::1]:54321/x"})).status_code == 200
+
+
+async def test_a_terminal_that_listens_is_told_why_nobody_logged_in(serve, issuer):
+    terminal = await serve(oidc(issuer))
+    started = (await terminal.post(AUTHORIZE, json={"redirect_uri": HERE})).json()
+    async with httpx.AsyncClient(base_url=terminal.base_url) as browser:
+        confirmed = await browser.post(started["verification_uri"], data={"user_code": started["user_code"]})
+        query = urllib.parse.parse_qs(urllib.parse.urlsplit(confirmed.headers["location"]).query)
+        back = await browser.get(
+            "/api/auth/provider/sso/code", params={"error": "access_denied", "state": query["state"][0]}
+        )
+    address, _, told = back.headers["location"].partition("?")
+    assert address == HERE
+    assert urllib.parse.parse_qs(told)["error"] == ["access_denied"]
+    assert (await terminal.post(TOKEN, json={"device_code": started["device_code"], "code": "x"})).status_code == 401
+
+
+# A browser in place of a person's: it sees what they see, sends off the form, and logs in as jane.
+_FOLLOWER = """
+import re, sys, urllib.parse, httpx
+with httpx.Client() as browser:
+    page = browser.get(sys.argv[1])
+    code = re.search(r'name="user_code" value="([^"]+)"', page.text)[1]
+    there = browser.post(urllib.parse.urljoin(sys.argv[1], "device_code"), data={"user_code": code})
+    there = there.headers["location"]
+    if sys.argv[2:] == ["deny"]:  # The mock provider leaves the state out here.
+        asked = urllib.parse.parse_qs(urllib.parse.urlsplit(there).query)
+        back = f"{asked['redirect_uri'][0]}?error=access_denied&state={asked['state'][0]}"
+    else:
+        back = httpx.post(there, data={"sub": "jane", "action": "authorize"}).headers["location"]
+    loopback = browser.get(back).headers["location"]
+    idle = httpx.get(urllib.parse.urljoin(loopback, "/favicon.ico?code=x"))
+    assert idle.status_code == 404, idle
+    assert "Go back to your terminal" in httpx.get(loopback).text
+"""
+
+
+async def logging_in(server, folder, browser):
+    """`qsctl login` with a browser: its exit code and what it says."""
+    clean = {name: value for name, value in os.environ.items() if name not in ("DISPLAY", "WAYLAND_DISPLAY", "BROWSER")}
+    env = {**clean, "XDG_STATE_HOME": str(folder), "QSCTL_KEYRING": "0", **browser}
+    async with asyncio.timeout(60):
+        login = program("login", str(server.base_url))
+        process = await asyncio.create_subprocess_exec(*login, env=env, stderr=subprocess.PIPE, stdout=subprocess.PIPE)
+        out, err = await process.communicate()
+    return process.returncode, (out + err).decode(), env
+
+
+@pytest.fixture
+def follower(tmp_path):
+    (tmp_path / "follower.py").write_text(_FOLLOWER)
+    return f"{sys.executable} {tmp_path / 'follower.py'} %s"
+
+
+async def test_qsctl_logs_in_with_the_browser_of_this_machine(serve, issuer, tmp_path, follower):
+    server = await serve(oidc(issuer))
+    code, said, env = await logging_in(server, tmp_path, {"BROWSER": follower})
+    assert code == 0, said
+    assert "and shows the code" in said
+    asked = await asyncio.create_subprocess_exec(*program("whoami"), env=env, stdout=subprocess.PIPE)
+    out, _ = await asked.communicate()
+    assert b"sso/jane" in out
+
+
+async def test_qsctl_says_why_a_browser_did_not_log_in(serve, issuer, tmp_path, follower):
+    server = await serve(oidc(issuer))
+    code, said, _ = await logging_in(server, tmp_path, {"BROWSER": f"{follower} deny"})
+    assert code == 3, said
+    assert "access_denied" in said
+    assert list((tmp_path / "qsctl").glob("profile-*")) == []
+
+
+async def test_qsctl_without_a_screen_says_what_to_do_and_waits_for_the_code(serve, issuer, tmp_path):
+    server = await serve(oidc(issuer))
+    clean = {name: value for name, value in os.environ.items() if name not in ("DISPLAY", "WAYLAND_DISPLAY", "BROWSER")}
+    env = {**clean, "XDG_STATE_HOME": str(tmp_path), "QSCTL_KEYRING": "0"}
+    login = program("login", str(server.base_url))
+    async with asyncio.timeout(60):
+        process = await asyncio.create_subprocess_exec(*login, env=env, stderr=subprocess.PIPE)
+        assert b"No browser can be opened here" in await process.stderr.readline()
+        told = (await process.stderr.readline()).decode()
+        address, code = re.fullmatch(r"Log in at (\S+) with the code (\S+)\n", told).groups()
+        process.send_signal(signal.SIGINT)
+        assert await process.wait() == 130
+    assert address == f"{str(server.base_url).rstrip('/')}/api/auth/provider/sso/device_code"
+    assert re.fullmatch("[A-Z]{4}-[A-Z]{4}", code)
+
+
 async def test_the_api_tells_how_to_log_in(serve, issuer):
     about = (await (await serve(oidc(issuer))).get("/api/")).json()
     provider = about["authentication"]["providers"][0]
@@ -332,7 +495,25 @@ def test_symmetric_algorithms_are_a_mistake():
             OpenIdProvider(config)
 
 
-async def test_a_terminals_login_is_walked_in_chromium(serve, issuer):
+async def log_in_qsctl(page, server, folder):
+    """`qsctl login`, whose browser is this page."""
+    opened = folder / "opened"
+    browser = (
+        f"{sys.executable} -c 'import pathlib, sys; pathlib.Path(sys.argv[1]).write_text(sys.argv[2])' {opened} %s"
+    )
+    login = asyncio.create_task(logging_in(server, folder, {"BROWSER": browser}))
+    while not opened.exists() or not opened.read_text():
+        await asyncio.sleep(0.1)
+    await page.goto(opened.read_text())
+    await page.click("button")
+    await page.fill("input[name=sub]", "jane")
+    await page.click("form:has(input[name=sub]) button[type=submit]")
+    await page.wait_for_selector("text=Go back to your terminal")
+    code, said, _ = await login
+    assert code == 0, said
+
+
+async def test_a_terminals_login_is_walked_in_chromium(serve, issuer, tmp_path):
     needs(CHROMIUM)
     from playwright.async_api import async_playwright
 
@@ -354,6 +535,8 @@ async def test_a_terminals_login_is_walked_in_chromium(serve, issuer):
         await page.fill("input[name=sub]", "jane")
         await page.click("form:has(input[name=sub]) button[type=submit]")
         await page.wait_for_url("**/docs")
+        await page.context.clear_cookies()
+        await log_in_qsctl(page, terminal, tmp_path)
         await browser.close()
     tokens = await terminal.post("/api/auth/provider/sso/token", json={"device_code": started["device_code"]})
     assert tokens.status_code == 200
