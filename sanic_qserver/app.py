@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import time
 
 from sanic import Sanic
 
@@ -27,7 +28,8 @@ from sanic_qserver.http.errors import ProblemHandler
 from sanic_qserver.http.gate import Gate
 from sanic_qserver.http.health import mount_operations
 from sanic_qserver.http.lifecycle import mount_policies
-from sanic_qserver.http.metrics import Metrics
+from sanic_qserver.http.metrics.measuring import Metrics
+from sanic_qserver.http.metrics.workers import OneWorker, Workers
 from sanic_qserver.http.router import build_handler, mount, mount_options
 from sanic_qserver.http.server.connections import Connections
 from sanic_qserver.http.server.request import DirectRequest, FormRequest
@@ -47,8 +49,10 @@ from sanic_qserver.policy.protocols import AccessPolicy
 log = logging.getLogger("sanic_qserver")
 
 
-def create_app(config: Config, *, name: str = "sanic_qserver") -> App:
+def create_app(config: Config, *, name: str = "sanic_qserver", workers: Workers | None = None) -> App:
     """The application for a configuration. `name` must be unique in the process: Sanic keeps apps by name.
+
+    `workers`: those that it shares its metrics with.
 
     Raises ConfigError when the configuration or a policy holds a mistake.
     """
@@ -69,7 +73,8 @@ def create_app(config: Config, *, name: str = "sanic_qserver") -> App:
     streams = (*STREAMS, *extensions.all("streams"))
     publications = Publications(config.manager)
     reads = ReadCache(manager, config.reads)
-    metrics = Metrics(manager, reads)
+    counters = {"qserver_manager_calls": manager.counts, "qserver_reads": reads.counts}
+    metrics = Metrics(config, counters, workers or OneWorker())
     access = extensions.access_policy(policies.access)
     live = Live(config.live, publications, reads)
     services = Services(
@@ -117,8 +122,31 @@ def create_app(config: Config, *, name: str = "sanic_qserver") -> App:
     app.ctx.extensions = running
     app.ctx.policies = policies
     mount_policies(app, policies, services.audit)
-    _open_and_close(app, services, running)
+    _watch(app, services, metrics)
+    _open_and_close(app, services, running, metrics)
     return app
+
+
+def _watch(app: App, services: Services, metrics: Metrics) -> None:
+    """What is asked for its value of the moment."""
+    manager, publications, connections = services.manager, services.publications, app.ctx.connections
+
+    def gauges() -> dict[str, float]:
+        heard_at = publications.heard_at
+        return {
+            "qserver_manager_connected": int(manager.is_connected),
+            "qserver_manager_waiting_calls": manager.waiting_count,
+            "qserver_manager_calls_in_flight": manager.in_flight_count,
+            "qserver_manager_calls_per_second": manager.rate.calls_per_s,
+            "qserver_manager_published_age_seconds": time.monotonic() - heard_at if heard_at else -1,
+            "qserver_kept_bytes": services.reads.cached_bytes,
+            "qserver_connections": len(connections),
+            "qserver_connections_refused": connections.refused_count,
+            "qserver_streams": len(app.ctx.subscriptions),
+            "qserver_warnings": len(services.warnings),
+        }
+
+    metrics.watch(gauges)
 
 
 def _build_gate(config: Config, services: Services, access: AccessPolicy, extensions: Extensions) -> Gate:
@@ -150,7 +178,7 @@ def _configure(app: App, config: Config) -> None:
     allow_origins(app, server.allow_origins)
 
 
-def _open_and_close(app: App, services: Services, running: Running) -> None:
+def _open_and_close(app: App, services: Services, running: Running, metrics: Metrics) -> None:
     @app.before_server_start
     async def open_all(_: App) -> None:
         await services.logins.open()
@@ -158,6 +186,7 @@ def _open_and_close(app: App, services: Services, running: Running) -> None:
         services.manager.open()
         services.publications.open()
         services.live.open()
+        metrics.open()
         await services.proposals.start()
         services.warnings.extend(await running.start(services.live.status))
 
@@ -174,3 +203,4 @@ def _open_and_close(app: App, services: Services, running: Running) -> None:
         services.publications.close()
         await services.manager.close()
         await services.claims.close()
+        metrics.close()

@@ -22,5 +22,5 @@ async def audit_get(call: Call) -> bytes:
 
 
 async def metrics(call: Call) -> Answer:
-    """What was measured, in Prometheus' words."""
-    return Answer(call.services.metrics(), content_type="text/plain; version=0.0.4; charset=utf-8")
+    """What all workers have measured, in Prometheus' words."""
+    return Answer(await call.services.metrics(), content_type="text/plain; version=0.0.4; charset=utf-8")

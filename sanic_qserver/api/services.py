@@ -1,7 +1,7 @@
 """What the rows are served with: one object an application, made at start, closed at stop."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from sanic_qserver.api.bulk.state import Bulks
@@ -40,7 +40,7 @@ class Services:
     live: Live
     validation: Validation
     proposals: Proposals
-    metrics: Callable[[], bytes]
+    metrics: Callable[[], Awaitable[bytes]]
     warnings: list[str]
     hooks: Hooks
     sheet_readers: SheetReaders

@@ -27,6 +27,8 @@ from sanic_qserver.cli.stopping import StopSignals
 from sanic_qserver.cli.systemd import ALIVE, READY, STOPPING, alive_period_s, notify
 from sanic_qserver.config.settings import Config
 from sanic_qserver.errors import ConfigError
+from sanic_qserver.http.metrics.slots import Slots
+from sanic_qserver.http.metrics.workers import share_figures
 from sanic_qserver.http.server.serving import BACKLOG
 
 log = logging.getLogger("sanic_qserver")
@@ -39,7 +41,7 @@ _MARGIN_S = 5.0  # A worker may need so long beyond its drain.
 _HANDED_ON = ("SIGHUP", "SIGUSR1")
 
 
-def _work(config: Config, listeners: Sequence[socket.socket], channel: Connection) -> None:
+def _work(config: Config, listeners: Sequence[socket.socket], channel: Connection, slots: Slots) -> None:
     """What a worker runs."""
     with StopSignals() as signals:
         start_logging(config.log)
@@ -50,7 +52,7 @@ def _work(config: Config, listeners: Sequence[socket.socket], channel: Connectio
                 channel.send(what)
 
         try:
-            serve_process(config, listeners, signals, are_kept=False, say=say)
+            serve_process(config, listeners, signals, are_kept=False, say=say, workers=share_figures(slots))
         except ConfigError as error:
             print(f"sanic-qserver: {error}", file=sys.stderr)
             sys.exit(_CONFIG_MISTAKE)
@@ -59,10 +61,10 @@ def _work(config: Config, listeners: Sequence[socket.socket], channel: Connectio
 class _Worker:
     """One worker: its process, and whether it has begun to serve."""
 
-    def __init__(self, config: Config, listeners: Sequence[socket.socket]) -> None:
+    def __init__(self, config: Config, listeners: Sequence[socket.socket], slots: Slots) -> None:
         context = multiprocessing.get_context("spawn")
         self.channel, theirs = context.Pipe(duplex=False)
-        self.process = context.Process(target=_work, args=(config, listeners, theirs), daemon=True)
+        self.process = context.Process(target=_work, args=(config, listeners, theirs, slots), daemon=True)
         self.process.start()
         theirs.close()
         self.is_ready = False
@@ -83,6 +85,7 @@ class Workers:
         self._config = config
         self._listeners = listeners
         self._are_kept = are_kept
+        self._slots = Slots.make(config.server.workers)
         self._workers: list[_Worker] = []
         self._old: list[_Worker] = []  # They serve until another one does.
         self._failed_starts = 0
@@ -136,7 +139,7 @@ class Workers:
         while len(self._workers) < self._config.server.workers and monotonic() >= self._start_at:
             if self._old and any(not worker.is_ready for worker in self._workers):
                 return
-            self._workers.append(_Worker(self._config, self._listeners))
+            self._workers.append(_Worker(self._config, self._listeners, self._slots))
 
     def _wait(self, period_s: float) -> None:
         every = (*self._workers, *self._old)

@@ -221,11 +221,18 @@ class LogConfig(Section, frozen=True, kw_only=True):
     format: Literal["text", "json"] = "text"
 
 
+class TelemetryConfig(Section, frozen=True, kw_only=True):
+    """What metrics and traces say of this server. `replica` tells replicas apart; "" is the machine's name and port."""
+
+    replica: str = ""
+
+
 class Config(Section, frozen=True, kw_only=True):
     """The whole configuration. `source` is the file it came from; `notes` say what of it is not carried over."""
 
     server: ServerConfig = ServerConfig()
     log: LogConfig = LogConfig()
+    telemetry: TelemetryConfig = TelemetryConfig()
     manager: ManagerConfig = field(default_factory=ManagerConfig)
     reads: ReadsConfig = ReadsConfig()
     submissions: SubmissionsConfig = SubmissionsConfig()

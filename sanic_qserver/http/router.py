@@ -18,7 +18,7 @@ from sanic_qserver.http.decode import Decoded, Decoder
 from sanic_qserver.http.errors import respond
 from sanic_qserver.http.forms import MULTIPART, OFF_LOOP_FROM, URLENCODED, read_multipart
 from sanic_qserver.http.gate import Gate
-from sanic_qserver.http.metrics import Metrics
+from sanic_qserver.http.metrics.measuring import Metrics
 from sanic_qserver.http.representations import represent
 from sanic_qserver.http.request_id import REQUEST_ID
 from sanic_qserver.http.server.response import Reply

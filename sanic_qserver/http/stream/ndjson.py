@@ -19,7 +19,7 @@ from sanic_qserver.http.bodies import Bodies
 from sanic_qserver.http.decode import Decoder
 from sanic_qserver.http.errors import problem, respond
 from sanic_qserver.http.gate import Gate
-from sanic_qserver.http.metrics import Metrics
+from sanic_qserver.http.metrics.measuring import Metrics
 from sanic_qserver.http.nesting import check_nesting
 from sanic_qserver.http.request_id import REQUEST_ID
 from sanic_qserver.http.server.connection import find_connection

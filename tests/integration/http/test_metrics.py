@@ -2,7 +2,7 @@
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from sanic_qserver.http.metrics import BUCKETS_S
+from sanic_qserver.http.metrics.figures import BUCKETS_S
 
 
 async def scraped(client):
@@ -31,9 +31,9 @@ async def test_answers_are_counted_by_row_and_status(scraper):
     assert len([key for key in samples if key[0].endswith("_bucket") and status[1] in key[1]]) == len(BUCKETS_S) + 1
     missing = labels(method="GET", path="/queue/item/<uid>", status="404")
     assert samples["qserver_http_requests_total", missing] == 1
-    assert samples["qserver_manager_connected", ()] == 1
+    assert samples["qserver_manager_connected", labels(worker="0")] == 1
     assert samples["qserver_manager_calls_total", labels(outcome="answered")] > 0
-    assert samples["process_resident_memory_bytes", ()] > 0
+    assert samples["process_resident_memory_bytes", labels(worker="0")] > 0
 
 
 async def test_the_anonymous_see_no_metrics(anonymous):

@@ -9,6 +9,7 @@ from pathlib import Path
 import httpx
 import pytest
 from servers import KEY, ServerProcess
+from worker_processes import until, with_key, workers_of
 
 HEADERS = {"Authorization": f"ApiKey {KEY}"}
 DIES = """
@@ -20,31 +21,10 @@ def register(host):
 """
 
 
-def with_key(instrument):
-    return {**instrument.environment, "QSERVER_HTTP_SERVER_SINGLE_USER_API_KEY": KEY}
-
-
-def workers_of(server):
-    """The process ids of the workers."""
-    found = set()
-    for number in Path(f"/proc/{server.process.pid}/task/{server.process.pid}/children").read_text().split():
-        with contextlib.suppress(OSError):
-            if "spawn_main" in Path(f"/proc/{number}/cmdline").read_text():
-                found.add(int(number))
-    return found
-
-
 def is_running(pid):
     with contextlib.suppress(OSError):
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     return False
-
-
-def until(is_so, timeout_s=25):
-    end = time.monotonic() + timeout_s
-    while not is_so():
-        assert time.monotonic() < end
-        time.sleep(0.02)
 
 
 @pytest.mark.slow

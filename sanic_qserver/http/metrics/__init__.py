@@ -1,0 +1,1 @@
+"""What is measured: counted by each worker, added up by whichever answers, told in the words of Prometheus."""
