@@ -1,5 +1,7 @@
 """Decoding what RE Manager sends. Its encoder may write NaN and Infinity, which JSON does not know: they become null.
 
+Half of a surrogate pair, which is no character, becomes "?".
+
 Source: RE Manager 0.0.25 encodes with Python's `json`, which allows them; a program that speaks 0MQ can put them into
 an item. Replies that are passed on undecoded keep them.
 """
@@ -21,9 +23,14 @@ def decode_as(decode: Callable[[Any], T], reply: "bytes | msgspec.Raw") -> T:
         raise
     except msgspec.DecodeError as error:
         try:
-            return decode(msgspec.json.encode(json.loads(bytes(reply))))
+            return decode(_mend(bytes(reply)))
         except ValueError:
             raise error from None
+
+
+def _mend(reply: bytes) -> bytes:
+    text = json.dumps(json.loads(reply), ensure_ascii=False).encode("utf-8", "replace")
+    return msgspec.json.encode(json.loads(text))
 
 
 def decode_reply(reply: "bytes | msgspec.Raw") -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""RE Manager may write NaN for a number that is none, which JSON does not know. Everything must work all the same.
+"""RE Manager may write what JSON does not know: NaN, half of a surrogate pair. Everything must work all the same.
 
 Such an item cannot come through this server; it comes from a program that speaks 0MQ.
 """
@@ -23,7 +23,7 @@ users:
 
 @pytest.fixture
 async def server(sanic_client, make_config, tmp_path, instrument):
-    """A server whose RE Manager has an item with NaN in its queue, and its uid."""
+    """A server whose RE Manager has such an item in its queue, and its uid."""
     file = tmp_path / "permissions.yaml"
     file.write_text(POLICY)
     client = await sanic_client(app_of(make_config(policy={"permissions": str(file)}, items={"stamp": True})))
@@ -32,7 +32,7 @@ async def server(sanic_client, make_config, tmp_path, instrument):
     client.headers.update(as_("staff"))
     for path in ("/api/queue/clear", "/api/history/clear"):
         assert (await client.post(path)).json()["success"]
-    item = {**PLAN, "kwargs": {"num": 1, "md": {"temperature": float("nan")}}}
+    item = {**PLAN, "kwargs": {"num": 1, "md": {"temperature": float("nan"), "sample": "\ud800"}}}
     params = {"item": item, "user": "other", "user_group": "primary"}
     reply = ask(instrument.environment["QSERVER_ZMQ_CONTROL_ADDRESS"], "queue_item_add", params)
     assert reply["success"], reply
@@ -62,13 +62,13 @@ async def test_every_read_of_items_answers_with_it(server, path):
     assert uid in reply.text
 
 
-async def test_watchers_get_a_snapshot_with_null_in_its_place(server):
+async def test_watchers_get_a_snapshot_with_null_and_a_question_mark_in_their_place(server):
     client, uid = server
     events = await Events.connect(client.port, "/api/events?topics=queue", as_("staff"))
     while (event := json.loads((await events.next())["data"]))["type"] != "snapshot":
         pass
     assert [(item["item_uid"], item["kwargs"]["md"]) for item in event["data"]["items"]] == [
-        (uid, {"temperature": None})
+        (uid, {"temperature": None, "sample": "?"})
     ]
     await events.leave()
 
