@@ -1,6 +1,5 @@
 """create_app(config) -> App: wires everything, opens and closes what has to be opened and closed."""
 
-import asyncio
 import logging
 import time
 
@@ -45,6 +44,8 @@ from sanic_qserver.middleware.idempotency.store import build_claims
 from sanic_qserver.middleware.stack import Middleware
 from sanic_qserver.policy.policies import Policies
 from sanic_qserver.policy.protocols import AccessPolicy
+from sanic_qserver.shared_state.edit_lock import build_edit_lock
+from sanic_qserver.shared_state.redis import build_shared
 
 log = logging.getLogger("sanic_qserver")
 
@@ -59,10 +60,13 @@ def create_app(config: Config, *, name: str = "sanic_qserver", workers: Workers 
     warnings: list[str] = [f"not carried over: {note}" for note in config.notes]
     for note in warnings:
         log.warning("%s", note)
+    shared = build_shared(config.replicas)
     policies = Policies(config, warnings)
     request_class = FormRequest if config.server.proxies_count else DirectRequest
     app = Sanic(name, error_handler=ProblemHandler(), request_class=request_class, configure_logging=False)
     _configure(app, config)
+    if shared is not None:
+        app.after_server_stop(lambda _: shared.close())  # The first one to be told is called last.
     manager = ManagerClient(config.manager, config.submissions)
     extensions = load_extensions(config, manager, ENDPOINTS, STREAMS)
     warnings.extend(extensions.failures)
@@ -96,7 +100,7 @@ def create_app(config: Config, *, name: str = "sanic_qserver", workers: Workers 
         bulks=Bulks(),
         rows=endpoints,
         rates=extensions.rate_policy(policies.rates),
-        queue_edits=asyncio.Lock(),
+        queue_edits=build_edit_lock(shared),
     )
     gate = _build_gate(config, services, access, extensions)
     bodies = Bodies(config.server)

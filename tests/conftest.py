@@ -111,11 +111,27 @@ def make_config(instrument: Instrument) -> MakeConfig:
         settings: dict[str, Any] = dict(_WITH_KEY)
         for name, section in sections.items():
             settings[name] = {**settings.get(name, {}), **section}
-        if settings.get("server", {}).get("workers", 1) > 1 and "idempotency" not in sections:
-            del settings["idempotency"]  # Workers have no memory in common; the file is made at the first key.
+        if "replicas" in sections and "idempotency" not in sections:
+            del settings["idempotency"]  # Replicas have no memory in common.
         return load(environment=instrument.environment, overrides=settings)
 
     return make
+
+
+@pytest.fixture
+def serve_replicas(sanic_client: Serve, make_config: MakeConfig, instrument: Instrument) -> Callable[..., Any]:
+    """Start two servers that share a Redis: RE Manager's, under a name of the test's own, unless `replicas` says so."""
+
+    async def serve(**sections: Any) -> tuple[Client, Client]:
+        shared = {"redis": f"redis://127.0.0.1:{instrument.redis_port}/5", "name": f"test-{os.urandom(4).hex()}"}
+        config = make_config(**{"replicas": shared, **sections})
+        one, other = await sanic_client(app_of(config)), await sanic_client(app_of(config))
+        for client in (one, other):
+            client.headers["Authorization"] = f"ApiKey {KEY}"
+            await until_connected(client)
+        return one, other
+
+    return serve
 
 
 @pytest.fixture(scope="session")

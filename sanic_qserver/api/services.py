@@ -1,6 +1,5 @@
 """What the rows are served with: one object an application, made at start, closed at stop."""
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
@@ -20,6 +19,7 @@ from sanic_qserver.middleware.audit.sinks import Audit
 from sanic_qserver.middleware.hooks import Hooks
 from sanic_qserver.middleware.idempotency.claims import Claims
 from sanic_qserver.policy.protocols import RatePolicy
+from sanic_qserver.shared_state.edit_lock import EditLock
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,4 +49,4 @@ class Services:
     rows: tuple[Endpoint, ...]
     rates: RatePolicy
     audit: Audit
-    queue_edits: asyncio.Lock
+    queue_edits: EditLock

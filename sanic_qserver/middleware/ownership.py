@@ -4,17 +4,16 @@ RE Manager knows the user of every item and checks nothing. The rules:
 1. What an edit addresses is resolved against RE Manager's queue, and by uid only: positions become uids first. An item
    is the caller's when its `user` is what the server stamps on the caller's submissions. The running item counts too:
    it may come back to the queue.
-2. Edits of own items go one after the other with every update of an item by anybody through this process: an update is
-   the only call that gives a queued item (a uid) to somebody else. So between check and edit nothing changes hands.
-   What is left: updates past this process, by another worker or straight to RE Manager's socket, in the milliseconds
-   between the two calls.
+2. Edits of own items go one after the other with every update of an item by anybody through this server and its
+   replicas (`shared_state/edit_lock.py`): an update is the only call that gives a queued item (a uid) to somebody
+   else. So between check and edit nothing changes hands. What is left: updates straight to RE Manager's socket, in the
+   milliseconds between the two calls.
 3. A batch that holds one foreign item is refused whole, naming the foreign uids.
 4. `queue_clear` asks for the full scope and nothing else.
 5. Instructions (`queue_stop`) act on the whole queue, whoever's items are in it: they need `write:queue:control`.
 6. A queue that RE Manager cannot read holds everybody's items: the edit is refused.
 """
 
-import asyncio
 import functools
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
@@ -28,6 +27,7 @@ from sanic_qserver.api.call import Call
 from sanic_qserver.api.endpoint import Answer, Endpoint, Serve
 from sanic_qserver.errors import BadArguments, GatewayError, NotOwner, Overloaded, ScopeMissing
 from sanic_qserver.manager.bodies import Body
+from sanic_qserver.manager.client.call import sending_while
 from sanic_qserver.manager.replies import decode_as
 from sanic_qserver.scopes import Scope
 from sanic_qserver.structs.requests import (
@@ -89,19 +89,29 @@ async def read_queue(call: Call) -> Queue:
 
 @asynccontextmanager
 async def editing(call: Call) -> AsyncIterator[None]:
-    """One edit at a time, of those that depend on what was read before. Raises Overloaded after the time to wait."""
-    lock = call.services.queue_edits
-    try:
-        async with asyncio.timeout(call.services.config.manager.queue_wait_s):
-            await lock.acquire()
-    except TimeoutError:
-        raise Overloaded(
-            "Other edits of the queue take too long; nothing was sent", headers={"Retry-After": "1"}
-        ) from None
-    try:
-        yield
-    finally:
-        lock.release()
+    """One edit at a time, of those that depend on what was read before, by whichever replica.
+
+    Raises Overloaded after the time to wait, and when the Redis that replicas share is away.
+    """
+    config = call.services.config.manager
+    async with call.services.queue_edits.hold(config.queue_wait_s) as hold:
+        if hold is None:
+            yield
+            return
+        if hold.is_after_loss:
+            await _wait_until_nothing_is_under_way(call)
+        with sending_while(hold.may_send) as sending:
+            before = sending.unanswered
+            try:
+                yield
+            finally:
+                hold.is_clean = sending.unanswered == before
+
+
+async def _wait_until_nothing_is_under_way(call: Call) -> None:
+    """RE Manager takes from its connections in turn: after so many answers it has done what others had sent before."""
+    for _ in range(call.services.config.manager.window + 1):
+        await call.manager.request("ping", fairness_key=call.fairness_key)
 
 
 def is_confined(call: Call) -> bool:

@@ -1,7 +1,8 @@
 """How much a principal may have at once: the largest batch, and the most items in the queue. And what batches cost.
 
-Single adds of those without a quota pass with two comparisons. Under a quota, adds go one after the other through
-this process, so that two at once cannot both take the last place; several workers may overshoot by a batch each.
+Single adds of those without a quota pass with two comparisons. Under a quota, adds go one after the other,
+through all replicas (`shared_state/edit_lock.py`), so that two at once cannot both take the last place. When the Redis
+that replicas share is away, these adds are refused (503).
 """
 
 import functools

@@ -65,3 +65,8 @@ class SharedRedis:
         """Close the connections."""
         await self.client.aclose()
         await self.client.connection_pool.disconnect()
+
+
+def build_shared(config: ReplicasConfig) -> SharedRedis | None:
+    """The Redis of the replicas; None for a server that is alone. Raises ConfigError."""
+    return SharedRedis(config) if config.redis else None

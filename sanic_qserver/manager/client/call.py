@@ -1,7 +1,8 @@
 """One call on its way to RE Manager, and the interface of the queue in which calls wait."""
 
 import asyncio
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, Protocol
 
@@ -16,19 +17,41 @@ Submission = tuple[Raw, Any, Any]
 class Sending:
     """What was sent for one call of a client, which must not be sent twice.
 
-    `writes` counts what went to RE Manager and may have changed something. `may_send` says whether anything may be sent
-    still. `since`: when the client asked for the first time (then it was refused), on the loop's clock.
+    `writes` counts what went to RE Manager and may have changed something, `unanswered` what of that is not answered.
+    `may_send` says whether anything may be sent still. `since`: when the client asked for the first time (then it was
+    refused), on the loop's clock.
     """
 
-    __slots__ = ("may_send", "since", "writes")
+    __slots__ = ("may_send", "since", "unanswered", "writes")
 
     def __init__(self, may_send: Callable[[], bool], since: float | None = None) -> None:
         self.may_send = may_send
         self.since = since
         self.writes = 0
+        self.unanswered = 0
 
 
 SENDING: ContextVar[Sending | None] = ContextVar("sending", default=None)
+
+
+@contextmanager
+def sending_while(may_send: Callable[[], bool]) -> Iterator[Sending]:
+    """What is written inside is sent only while `may_send` says so: it is asked when the call goes onto the socket."""
+    outer = SENDING.get()
+    if outer is None:
+        sending = Sending(may_send)
+        before = SENDING.set(sending)
+        try:
+            yield sending
+        finally:
+            SENDING.reset(before)
+        return
+    may_send_outside = outer.may_send
+    outer.may_send = lambda: may_send_outside() and may_send()
+    try:
+        yield outer
+    finally:
+        outer.may_send = may_send_outside
 
 
 class QueuedCall:
@@ -70,6 +93,12 @@ class QueuedCall:
         self.sent_at = now
         if self.sending is not None:
             self.sending.writes += 1
+            self.sending.unanswered += 1
+
+    def mark_answered(self) -> None:
+        """RE Manager has done it, whether or not somebody still waits."""
+        if self.sending is not None:
+            self.sending.unanswered -= 1
 
     @property
     def is_settled(self) -> bool:

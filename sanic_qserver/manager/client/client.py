@@ -271,6 +271,8 @@ class ManagerClient:
             self.counts["late"] += 1
             return
         call.end_timer()
+        for part in call.parts:
+            part.mark_answered()
         self.rate.answered(call.sent_at, self._loop.time(), len(call.parts))
         try:
             if call.is_settled:

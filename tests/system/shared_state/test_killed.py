@@ -1,0 +1,80 @@
+"""A replica is killed in the middle; the other one goes on, and nothing that was promised is broken."""
+
+import asyncio
+import signal
+
+import httpx
+import pytest
+from servers import KEY, Instrument, ServerProcess
+
+PLAN = {"name": "count", "args": [["det1"]], "item_type": "plan"}
+HEADERS = {"Authorization": f"ApiKey {KEY}"}
+POLICY = """
+roles:
+  unauthenticated_single_user: {quota: {queue_items: 3}}
+"""
+CONFIG = """
+[manager]
+short_deadline_s = 30.0
+queue_wait_s = 20.0
+[auth]
+single_user_api_key = "{key}"
+[policy]
+permissions = "permissions.yaml"
+[replicas]
+redis = "redis://127.0.0.1:{port}/6"
+"""
+
+
+@pytest.fixture(scope="module")
+def own(tmp_path_factory):
+    """An RE Manager whose process is stopped here."""
+    with Instrument(tmp_path_factory.mktemp("own")) as running:
+        yield running
+
+
+class Replica(ServerProcess):
+    """A server of its own, and a client of it."""
+
+    def __init__(self, folder, own):
+        super().__init__(folder, "serve", "--config", folder / "config.toml", environment=own.environment)
+        self.client = httpx.AsyncClient(base_url=self.url, headers=HEADERS, timeout=60)
+
+    async def add(self, number, **headers):
+        item = {**PLAN, "meta": {"number": number}}
+        return await self.client.post("/api/queue/item/add", json={"item": item}, headers=headers)
+
+    async def numbers(self):
+        return [item["meta"]["number"] for item in (await self.client.get("/api/queue/get")).json()["items"]]
+
+
+@pytest.fixture
+async def replicas(own, tmp_path):
+    """Two servers in processes of their own that share a Redis."""
+    (tmp_path / "permissions.yaml").write_text(POLICY)
+    (tmp_path / "config.toml").write_text(CONFIG.format(key=KEY, port=own.redis_port))
+    with Replica(tmp_path, own) as one, Replica(tmp_path, own) as other:
+        assert (await other.client.post("/api/queue/clear")).json()["success"]
+        yield one, other
+        own.manager.signal(signal.SIGCONT)
+        await one.client.aclose()
+        await other.client.aclose()
+
+
+async def test_what_a_killed_replica_had_sent_is_done_before_the_next_looks_at_the_quota(replicas, own):
+    one, other = replicas
+    for number in range(2):
+        assert (await one.add(number)).json()["success"]
+    own.manager.signal(signal.SIGSTOP)
+    last = asyncio.ensure_future(one.add(2))
+    await asyncio.sleep(0.5)  # It is sent: RE Manager does not take it yet.
+    one.process.kill()
+    one.process.wait()
+    await asyncio.gather(last, return_exceptions=True)
+    adding = asyncio.ensure_future(other.add(3))
+    await asyncio.sleep(0.5)
+    own.manager.signal(signal.SIGCONT)
+    reply = await adding
+    numbers = await other.numbers()
+    assert len(numbers) == 3
+    assert reply.status_code == (429 if 2 in numbers else 200)

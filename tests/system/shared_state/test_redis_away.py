@@ -1,0 +1,61 @@
+"""The Redis that replicas share is away: changes that need a guarantee are refused, everything else goes on."""
+
+import asyncio
+
+import pytest
+from conftest import app_of, until_connected
+from policy_people import as_, let_people_in
+from redis_server import Redis
+
+PLAN = {"name": "count", "args": [["det1"]], "item_type": "plan"}
+POLICY = """
+roles:
+  visitor: {inherits: observer, scopes_add: ["write:queue:edit:own"]}
+  tight: {inherits: visitor, quota: {queue_items: 5}}
+users:
+  tim: {roles: tight}
+  staff: {roles: expert}
+"""
+
+
+@pytest.fixture
+def redis(tmp_path):
+    running = Redis(tmp_path)
+    running.start()
+    yield running
+    running.stop()
+
+
+@pytest.fixture
+async def server(sanic_client, make_config, tmp_path, redis):
+    (tmp_path / "permissions.yaml").write_text(POLICY)
+    policy = {"permissions": str(tmp_path / "permissions.yaml")}
+    client = await sanic_client(app_of(make_config(policy=policy, replicas={"redis": redis.url})))
+    let_people_in(client.app)
+    await until_connected(client)
+    assert (await client.post("/api/queue/clear", headers=as_("staff"))).json()["success"]
+    return client
+
+
+async def add(server, name, **headers):
+    return await server.post("/api/queue/item/add", json={"item": PLAN}, headers={**as_(name), **headers})
+
+
+async def test_edits_that_need_the_lock_are_refused_and_the_rest_goes_on(server, redis):
+    mine = (await add(server, "tim")).json()["item"]["item_uid"]
+    redis.stop()
+    refused = [
+        await add(server, "tim"),
+        await server.post("/api/queue/item/update", json={"item": {**PLAN, "item_uid": mine}}, headers=as_("staff")),
+        await server.post("/api/queue/item/remove", json={"uid": mine}, headers=as_("tim")),
+    ]
+    assert [(reply.status_code, reply.json()["code"]) for reply in refused] == [(503, "shared_state_away")] * 3
+    assert all(reply.headers["Retry-After"] for reply in refused)
+    assert (await add(server, "staff")).json()["success"]
+    items = (await server.get("/api/queue/get", headers=as_("tim"))).json()["items"]
+    assert len(items) == 2
+    assert (await server.get("/api/status", headers=as_("tim"))).status_code == 200
+    redis.start()
+    async with asyncio.timeout(10):
+        while (await add(server, "tim")).status_code == 503:
+            await asyncio.sleep(0.1)
