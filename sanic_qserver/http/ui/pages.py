@@ -37,14 +37,19 @@ class Page:
 
 
 def load_pages(title: str, links: Sequence[PageLink] = ()) -> dict[str, Page]:
-    """The files by name; `index.html` says the title of the instrument, and which pages modules have added."""
+    """The files by name; `index.html` says the title of the instrument, and which pages modules have added.
+
+    Its scripts are fetched all at once, not as each is found to import the next.
+    """
     bodies = dict(read_files(files("sanic_qserver.http.ui") / "static"))
     metas = "\n".join(
         f'<meta name="qserver-page" content="{html.escape(link.path)}" data-title="{html.escape(link.title)}" '
         f'data-scope="{link.scope}">'
         for link in links
     )
-    index = bodies["index.html"].replace(b"{{pages}}", metas.encode())
+    scripts = sorted(name for name in bodies if name.endswith(".js") and name != "wall.js")
+    preloads = "\n".join(f'<link rel="modulepreload" href="{PATH}/static/{name}">' for name in scripts)
+    index = bodies["index.html"].replace(b"{{pages}}", metas.encode()).replace(b"{{modules}}", preloads.encode())
     bodies["index.html"] = index.replace(b"{{title}}", html.escape(title).encode())
     return {name: Page(name, body) for name, body in bodies.items()}
 

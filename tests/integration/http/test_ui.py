@@ -47,6 +47,14 @@ def test_the_title_of_the_instrument_is_text():
     assert b"<title>&lt;b&gt;XPD &amp; &quot;co&quot;</title>" in load_pages('<b>XPD & "co"')["index.html"].body
 
 
+def test_every_script_of_the_page_is_fetched_at_once_and_not_as_each_is_found():
+    pages = load_pages("")
+    imported = {name for page in pages.values() for name in re.findall(rb'from "\./([\w.]+)"', page.body)}
+    preloaded = re.findall(rb'"modulepreload" href="ui/static/([\w.]+)"', pages["index.html"].body)
+    assert imported <= set(preloaded)
+    assert all(name.decode() in pages for name in preloaded)
+
+
 def test_the_page_weighs_less_than_200_kb():
     assert sum(len(page.body) for page in load_pages("").values()) < 200_000
 

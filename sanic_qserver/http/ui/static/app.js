@@ -2,6 +2,7 @@
 import { mountNotices, notify } from "./dialogs.js";
 import { fill, h, setText } from "./dom.js";
 import { changePerson, logIn, logOut } from "./login.js";
+import { turn } from "./slices.js";
 import { follow, learnMe, may, on, state } from "./store.js";
 import { T } from "./texts.js";
 import "./status.js";
@@ -17,27 +18,19 @@ import "./admin.js";
 
 const title = document.querySelector("meta[name=application-name]")?.getAttribute("content") || "Queue Server";
 
-/** @param {string} name @param {...string} panels */
-const column = (name, ...panels) =>
-  h(
-    "div",
-    { class: `column ${name}` },
-    panels.map((panel) => h(panel)),
-  );
-
-/** @type {Record<string, {label: string, draw: () => any[], scopes?: string[], load?: () => Promise<any>}>} */
+/** The views, and their panels by column. @type {Record<string, {label: string, columns: Record<string, string[]>, scopes?: string[]}>} */
 const VIEWS = {
   operate: {
     label: T.operate,
-    draw: () => [
-      h("qs-status"),
-      column("work", "qs-running", "qs-queue", "qs-history"),
-      column("side", "qs-add", "qs-proposals", "qs-console"),
-    ],
+    columns: {
+      "": ["qs-status"],
+      work: ["qs-running", "qs-queue", "qs-history"],
+      side: ["qs-add", "qs-proposals", "qs-console"],
+    },
   },
-  lists: { label: T.lists, draw: () => [h("qs-lists")] },
-  access: { label: T.access, draw: () => [h("qs-access")] },
-  admin: { label: T.admin, draw: () => [h("qs-admin")], scopes: ["admin:audit", "admin:read:principals"] },
+  lists: { label: T.lists, columns: { "": ["qs-lists"] } },
+  access: { label: T.access, columns: { "": ["qs-access"] } },
+  admin: { label: T.admin, columns: { "": ["qs-admin"] }, scopes: ["admin:audit", "admin:read:principals"] },
 };
 
 /** Pages that custom modules have added, for those who may see them. */
@@ -116,14 +109,27 @@ const drawn = new Map();
 function showView() {
   const name = VIEWS[viewNow()] ? viewNow() : "operate";
   if (!drawn.has(name)) {
-    const view = h("div", { class: `view view-${name}` }, VIEWS[name].draw());
+    const view = h("div", { class: `view view-${name}` });
     drawn.set(name, view);
     main.append(view);
+    void drawPanels(view, VIEWS[name].columns);
   }
   for (const [one, view] of drawn) view.hidden = one !== name;
   for (const link of document.querySelectorAll("nav a[data-view]")) {
     if (/** @type {HTMLElement} */ (link).dataset.view === name) link.setAttribute("aria-current", "page");
     else link.removeAttribute("aria-current");
+  }
+}
+
+/** Draw one panel after another. @param {HTMLElement} view @param {Record<string, string[]>} columns */
+async function drawPanels(view, columns) {
+  for (const [name, panels] of Object.entries(columns)) {
+    const column = name ? h("div", { class: `column ${name}` }) : view;
+    if (name) view.append(column);
+    for (const panel of panels) {
+      await turn();
+      column.append(h(panel));
+    }
   }
 }
 

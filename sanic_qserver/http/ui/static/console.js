@@ -13,7 +13,8 @@ class ConsolePanel extends Panel {
   isFollowing = true;
   query = "";
   /** @type {number[]|null} */ found = null;
-  /** @type {string[]} */ lines = [];
+  looked = 0;
+  /** @type {string[]|null} */ lookedIn = null;
   seen = 0;
 
   build() {
@@ -25,7 +26,7 @@ class ConsolePanel extends Panel {
         fill(row, coloured(line));
         row.classList.toggle("hit", Boolean(this.query) && bare(line).toLowerCase().includes(this.query));
       },
-      key: (index) => `${state.firstLine + this.numberAt(index)}|${this.lineAt(index).length}|${this.query}`,
+      key: (index) => `${this.query}|${this.lineAt(index)}`,
     });
     const view = this.rows.viewport;
     for (const [name, value] of Object.entries({
@@ -70,11 +71,11 @@ class ConsolePanel extends Panel {
 
   /** @param {number} index */
   numberAt(index) {
-    return this.found ? this.found[index] : index;
+    return this.found ? this.found[index] : state.firstLine + index;
   }
   /** @param {number} index */
   lineAt(index) {
-    return state.lines[this.numberAt(index)] ?? "";
+    return state.lines[this.numberAt(index) - state.firstLine] ?? "";
   }
 
   /** @param {boolean} isOn */
@@ -87,32 +88,53 @@ class ConsolePanel extends Panel {
   /** @param {string} text */
   search(text) {
     this.query = text.trim().toLowerCase();
+    this.found = null;
     this.update();
+  }
+
+  /** Look through what has come since the last look. Lines are numbered from the first that ever was. */
+  look() {
+    const { lines, firstLine } = state;
+    const last = firstLine + lines.length;
+    if (!this.found || this.lookedIn !== lines) {
+      this.found = [];
+      this.looked = 0;
+      this.lookedIn = lines;
+    }
+    // The last line may have grown since.
+    const from = Math.max(firstLine, this.looked - 1);
+    while (this.found.length && this.found[this.found.length - 1] >= from) this.found.pop();
+    const gone = this.found.findIndex((at) => at >= firstLine);
+    if (gone) this.found.splice(0, gone < 0 ? this.found.length : gone);
+    for (let at = from; at < last; at++)
+      if (
+        bare(lines[at - firstLine])
+          .toLowerCase()
+          .includes(this.query)
+      )
+        this.found.push(at);
+    this.looked = last;
   }
 
   update() {
     const view = this.rows.viewport;
     this.empty.hidden = state.lines.length > 0;
-    this.found = null;
-    if (this.query) {
-      this.found = [];
-      for (let at = 0; at < state.lines.length; at++)
-        if (bare(state.lines[at]).toLowerCase().includes(this.query)) this.found.push(at);
-      setText(this.count, `${this.found.length} / ${state.lines.length}`);
-    } else setText(this.count, "");
+    if (this.query) this.look();
+    setText(this.count, this.found ? `${this.found.length} / ${state.lines.length}` : "");
     const shift = state.firstLine - (this.first ?? state.firstLine);
     this.first = state.firstLine;
-    if (shift && !this.isFollowing) view.scrollTop -= shift * HEIGHT; // What one reads stays where it is.
+    if (shift && !this.isFollowing && !this.found) view.scrollTop -= shift * HEIGHT; // What one reads stays where it is.
     this.rows.resize(this.found ? this.found.length : state.lines.length);
     if (this.isFollowing) {
-      view.scrollTop = view.scrollHeight;
-      this.seen = view.scrollTop;
-      this.rows.draw();
+      this.rows.scrollTo(this.rows.count * HEIGHT);
+      this.seen = this.rows.top;
     }
   }
 
   text() {
-    return (this.found ? this.found.map((at) => state.lines[at]) : state.lines).map(bare).join("\n");
+    return (this.found ? this.found.map((at) => state.lines[at - state.firstLine] ?? "") : state.lines)
+      .map(bare)
+      .join("\n");
   }
 
   async copy() {

@@ -65,10 +65,25 @@ export class VirtualRows {
     this.count = 0;
     /** @type {HTMLElement[]} */
     this.pool = [];
+    /** @type {string[]} */
+    this.keys = [];
     this.canvas = h("div", { class: "canvas", role: how.role ?? "presentation" });
     this.viewport = h("div", { class: `viewport ${how.class ?? ""}` }, this.canvas);
-    this.viewport.addEventListener("scroll", () => this.later(), { passive: true });
-    new ResizeObserver(() => this.later()).observe(this.viewport);
+    // Asking the viewport for these while rows are written would lay out the page again and again.
+    this.top = 0;
+    this.room = 300;
+    this.viewport.addEventListener(
+      "scroll",
+      () => {
+        this.top = this.viewport.scrollTop;
+        this.later();
+      },
+      { passive: true },
+    );
+    new ResizeObserver(() => {
+      this.room = this.viewport.clientHeight;
+      this.later();
+    }).observe(this.viewport);
     this.isWaiting = false;
   }
   later() {
@@ -89,8 +104,8 @@ export class VirtualRows {
   }
   draw() {
     const { height } = this.how;
-    const seen = Math.ceil((this.viewport.clientHeight || 300) / height) + 8;
-    const first = Math.max(0, Math.min(Math.floor(this.viewport.scrollTop / height) - 4, this.count - seen));
+    const seen = Math.ceil((this.room || 300) / height) + 8;
+    const first = Math.max(0, Math.min(Math.floor(this.top / height) - 4, this.count - seen));
     const shown = Math.min(seen, this.count - first);
     while (this.pool.length < shown) {
       const row = this.how.row();
@@ -99,16 +114,17 @@ export class VirtualRows {
       this.canvas.append(row);
     }
     while (this.pool.length > shown) this.pool.pop()?.remove();
+    this.keys.length = shown;
     for (let at = 0; at < shown; at++) {
       const row = this.pool[at];
-      const key = this.how.key(first + at);
       const place = `${first + at}`;
+      const key = `${place}|${this.how.key(first + at)}`;
       if (row.dataset.place !== place) {
         row.dataset.place = place;
         row.style.transform = `translateY(${(first + at) * height}px)`;
       }
-      if (row.dataset.key !== key) {
-        row.dataset.key = key;
+      if (this.keys[at] !== key) {
+        this.keys[at] = key;
         this.how.fill(row, first + at);
       }
     }
@@ -119,8 +135,14 @@ export class VirtualRows {
     const top = index * height;
     const view = this.viewport;
     const room = view.clientHeight - this.canvas.offsetTop; // What stands above the rows stays in sight.
-    if (top < view.scrollTop) view.scrollTop = top;
-    else if (top + height > view.scrollTop + room) view.scrollTop = top + height - room;
+    if (top < view.scrollTop) this.scrollTo(top);
+    else if (top + height > view.scrollTop + room) this.scrollTo(top + height - room);
+    else this.draw();
+  }
+  /** @param {number} top */
+  scrollTo(top) {
+    this.viewport.scrollTop = top;
+    this.top = this.viewport.scrollTop;
     this.draw();
   }
 }
@@ -148,14 +170,18 @@ export async function copyText(text) {
 
 /** A time of day. @param {number|null|undefined} posix */
 export function clock(posix) {
-  return posix ? new Date(posix * 1000).toLocaleTimeString([], { hour12: false }) : "";
+  if (!posix) return "";
+  const time = new Date(posix * 1000);
+  return [time.getHours(), time.getMinutes(), time.getSeconds()].map((part) => String(part).padStart(2, "0")).join(":");
 }
+
+/** @type {Intl.DateTimeFormat|undefined} */
+let moments; // Made when it is needed: that takes a while.
 
 /** Day and time. @param {number|null|undefined} posix */
 export function moment(posix) {
-  return posix
-    ? new Date(posix * 1000).toLocaleString([], { hour12: false, dateStyle: "short", timeStyle: "medium" })
-    : "";
+  moments ??= new Intl.DateTimeFormat([], { hour12: false, dateStyle: "short", timeStyle: "medium" });
+  return posix ? moments.format(posix * 1000) : "";
 }
 
 /** A duration in words. @param {number} seconds */

@@ -42,6 +42,7 @@ class QueuePanel extends Panel {
   /** @type {any[]} */ buttons = [];
   /** @type {Record<string, any>} */ named = {};
   /** @type {string[]} */ dragged = [];
+  /** @type {any[]|null} */ picked = null;
 
   build() {
     this.count = h("span", { class: "count" });
@@ -96,6 +97,7 @@ class QueuePanel extends Panel {
 
   update() {
     this.items = state.queue;
+    this.picked = null;
     if (selection.size) {
       const there = new Set(this.items.map((item) => item.item_uid));
       for (const uid of selection) if (!there.has(uid)) selection.delete(uid);
@@ -109,8 +111,8 @@ class QueuePanel extends Panel {
 
   updateTools() {
     setText(this.chosen, selection.size ? T.selected(selection.size) : "");
-    const activeRow = this.items.findIndex((item) => item.item_uid === active);
-    if (activeRow >= 0) this.rows.viewport.setAttribute("aria-activedescendant", `item-${active}`);
+    if (active && this.items.some((item) => item.item_uid === active))
+      this.rows.viewport.setAttribute("aria-activedescendant", `item-${active}`);
     else this.rows.viewport.removeAttribute("aria-activedescendant");
     for (const tool of this.buttons) tool.update();
   }
@@ -135,16 +137,20 @@ class QueuePanel extends Panel {
     const [place, name, args, user] = row.children;
     setText(place, String(index + 1));
     setText(name, item.item_type === "instruction" ? `${item.name} (${T.instruction})` : item.name);
-    setText(args, describe(item));
-    args.title = describe(item);
+    const text = describe(item);
+    setText(args, text);
+    args.title = text;
     setText(user, owner(item, isMine(item), T.yours));
   }
 
+  /** The selected items in their order: looked up once for all buttons that ask. */
   chosenItems() {
-    return this.items.filter((item) => selection.has(item.item_uid));
+    this.picked ??= selection.size ? this.items.filter((item) => selection.has(item.item_uid)) : [];
+    return this.picked;
   }
 
   redraw() {
+    this.picked = null;
     this.rows.draw();
     this.updateTools();
   }

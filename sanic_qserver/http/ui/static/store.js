@@ -1,5 +1,6 @@
 // One store of what is so, fed by the server's events. Panels listen to topics and read; they never write here.
 import { ApiError, ask, get, secrets } from "./api.js";
+import { enqueue, pacer, parseEvent } from "./slices.js";
 import { T } from "./texts.js";
 
 const LINES_KEPT = 10_000;
@@ -51,10 +52,13 @@ export function tell(...topics) {
 }
 
 function flush() {
-  isScheduled = false;
   const due = new Set([...changed].flatMap((topic) => [...(listeners.get(topic) ?? [])]));
   changed.clear();
-  for (const listener of due) listener();
+  for (const listener of due) enqueue(listener);
+  enqueue(() => {
+    isScheduled = false;
+    if (changed.size) tell();
+  });
 }
 
 /** May the caller? One of the scopes is enough. @param {...string} scopes */
@@ -115,10 +119,9 @@ export async function follow() {
   const mine = new EventSource(`api/events?${query}`);
   source = mine;
   mine.onmessage = (message) => {
-    if (source !== mine) return;
     lastHeard = Date.now();
-    if (message.lastEventId) lastId = message.lastEventId;
-    hear(JSON.parse(message.data));
+    inbox.push({ from: mine, message });
+    if (inbox.length === 1) void readInbox();
   };
   mine.onerror = () => {
     if (source !== mine) return;
@@ -126,6 +129,27 @@ export async function follow() {
     mine.close();
     again();
   };
+}
+
+/** @type {{from: EventSource, message: MessageEvent}[]} */
+let inbox = [];
+
+/** Read what has come, one event after another. */
+async function readInbox() {
+  const pause = pacer();
+  for (let at = 0; at < inbox.length; at++) {
+    const { from, message } = inbox[at];
+    await pause();
+    try {
+      const event = await parseEvent(message.data);
+      if (source !== from) continue; // The connection was lost meanwhile, or somebody else has logged in.
+      if (message.lastEventId) lastId = message.lastEventId;
+      hear(event);
+    } catch (error) {
+      reportError(error);
+    }
+  }
+  inbox = [];
 }
 
 /** Forget what was seen, for another person. */

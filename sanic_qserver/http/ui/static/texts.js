@@ -136,7 +136,7 @@ export const T = {
   yours: "you",
   emptyQueue: "The queue is empty. Add a plan.",
   /** @param {number} count */
-  items: (count) => (count === 1 ? "1 item" : `${count.toLocaleString("en")} items`),
+  items: (count) => (count === 1 ? "1 item" : `${String(count).replace(/\B(?=(\d{3})+$)/g, ",")} items`),
   /** @param {number} count */
   selected: (count) => `${count} selected`,
   moveFailed: "The queue has changed meanwhile, and the move no longer fits",

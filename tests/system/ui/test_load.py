@@ -1,0 +1,38 @@
+"""Much at once: a long queue is taken in pieces, and only what is in sight is drawn. Counted, not timed."""
+
+import pytest
+from playwright.sync_api import expect
+
+pytestmark = pytest.mark.slow
+
+# The texts look like the end of one item and the beginning of the next, inside strings, lists and objects.
+NASTY = {"a": '"},{"', "b": [{"c": 1}, {"d": '}]},{"x":['}], "e": {"f": [{}, {}, [{"g": "\\\\"}, {}]]}}
+SPY = """
+window.longest = 0;
+const parse = JSON.parse;
+JSON.parse = text => { longest = Math.max(longest, text.length); return parse(text); };
+"""
+
+
+def test_a_long_queue_comes_in_pieces_and_only_what_is_in_sight_is_drawn(site):
+    items = [{"item_type": "plan", "name": "count", "args": [["det1"]], "kwargs": {"num": 1, "md": {"at": at, **NASTY}}}
+             for at in range(1500)]  # fmt: skip
+    assert site.ask("POST", "queue/item/add/batch", items=items)["success"]
+    page = site.page("alice")
+    page.add_init_script(SPY)
+    page.goto(f"{site.served.url}/ui")
+    queue = page.get_by_role("region", name="Queue")
+    expect(queue.get_by_text("1,500 items")).to_be_visible()
+    longest = page.evaluate("longest")
+    grid = queue.get_by_role("grid")
+    grid.focus()
+    for key, place in (("End", 1500), ("Home", 1), ("End", 1500)):
+        page.keyboard.press(key)
+        last = queue.get_by_role("row", selected=True)
+        expect(last.get_by_role("gridcell").first).to_have_text(str(place))
+    assert queue.get_by_role("row").count() < 100
+    last.dblclick()
+    expect(page.get_by_role("dialog")).to_contain_text('"at": 1499')
+    expect(page.get_by_role("dialog")).to_contain_text(r'"a": "\"},{\""')
+    whole = sum(len(str(item)) for item in site.queue())
+    assert longest < 150_000 < whole, "the snapshot was not parsed in pieces"
