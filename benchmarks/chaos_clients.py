@@ -1,4 +1,4 @@
-"""The clients of `chaos.py`: what a careful client does, and what it was told.
+"""The clients of `chaos.py` and `rolling.py`: what a careful client does, and what it was told.
 
 Each item carries a number of its own, so that it can be found again. `Ledger` holds what every client believes in the
 end; the judge compares it with what was in RE Manager's queue.
@@ -11,7 +11,7 @@ import time
 import uuid
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import httpx
 
@@ -20,19 +20,49 @@ PATH = "/api/queue/item/add"
 
 
 def item(number: int) -> dict[str, Any]:
-    """A plan that can be told from all others."""
-    return {"name": "count", "args": [["det1"]], "item_type": "plan", "meta": {"number": number}}
+    """A plan that can be told from all others, and takes some seconds where plans run."""
+    return {
+        "name": "count",
+        "args": [["det1"]],
+        "kwargs": {"num": 5, "delay": 1},
+        "item_type": "plan",
+        "meta": {"number": number},
+    }
+
+
+class Failure(NamedTuple):
+    """What a client saw go wrong: when it first asked for this, when it was told, and what. Seconds, monotonic."""
+
+    asked_at: float
+    told_at: float
+    what: str
+
+
+def number_of(one: dict[str, Any]) -> int | None:
+    """The number of such a plan in RE Manager; None for another one. A stamp makes a list of `meta`."""
+    meta = one.get("meta")
+    return next(
+        (part["number"] for part in (meta if isinstance(meta, list) else [meta or {}]) if "number" in part), None
+    )
 
 
 @dataclass
 class Ledger:
-    """What clients believe: `added` (acknowledged, or found again), `absent` (told that it was not added)."""
+    """What clients believe: `added` (acknowledged, or found again), `absent` (told that it was not added).
+
+    And what happened to them: each call that failed; of each kind of success (`reads`, `adds`, `events`) the first
+    since `first` was cleared, and the longest time without one since `longest_gap_s` was.
+    """
 
     added: set[int] = field(default_factory=set)
     absent: set[int] = field(default_factory=set)
     counts: Counter[str] = field(default_factory=Counter)
     running_s: list[float] = field(default_factory=list)
     resolved_s: list[float] = field(default_factory=list)
+    failures: list[Failure] = field(default_factory=list)
+    first: dict[str, float] = field(default_factory=dict)
+    longest_gap_s: dict[str, float] = field(default_factory=dict)
+    _latest: dict[str, float] = field(default_factory=dict)
     _number: int = 0
 
     def next_number(self) -> int:
@@ -40,12 +70,29 @@ class Ledger:
         self._number += 1
         return self._number
 
+    def note_failure(self, asked_at: float, what: str) -> None:
+        """Something went wrong now."""
+        self.failures.append(Failure(asked_at, time.monotonic(), what))
+
+    def note_success(self, kind: str) -> None:
+        """A client got something now."""
+        now = time.monotonic()
+        self.first.setdefault(kind, now)
+        self.longest_gap_s[kind] = max(self.longest_gap_s.get(kind, 0.0), now - self._latest.get(kind, now))
+        self._latest[kind] = now
+
 
 class Submitter:
-    """Adds one item after the other, each under an Idempotency-Key, and asks until it knows what became of it."""
+    """Adds one item after the other, each under an Idempotency-Key, and asks until it knows what became of it.
 
-    def __init__(self, client: httpx.AsyncClient, ledger: Ledger, rng: random.Random, pause_s: float) -> None:
+    `gives_up`: the share of calls whose client waits for 20 ms only.
+    """
+
+    def __init__(
+        self, client: httpx.AsyncClient, ledger: Ledger, rng: random.Random, pause_s: float, gives_up: float = 0.03
+    ) -> None:
         self._client, self._ledger, self._rng, self._pause_s = client, ledger, rng, pause_s
+        self._gives_up = gives_up
 
     async def run(self, end: asyncio.Event) -> None:
         """Until the end; an item that was begun is brought to its end."""
@@ -55,18 +102,22 @@ class Submitter:
             while not await self._add(number):
                 self._ledger.counts["taken up with a new key"] += 1
             self._ledger.resolved_s.append(time.monotonic() - started)
+            self._ledger.note_success("adds")
             await asyncio.sleep(self._rng.uniform(0, 2 * self._pause_s))
 
     async def _add(self, number: int) -> bool:
         """Whether the item is in the queue now; False when it is known not to be."""
         headers = {"Idempotency-Key": str(uuid.uuid4())}
         running_since: float | None = None
+        asked_at = time.monotonic()
         while True:
-            reply = await self._ask(number, headers)
+            reply = await self._ask(number, headers, asked_at)
             if reply is None:
                 await asyncio.sleep(self._rng.uniform(0.05, 0.5))
                 continue
-            told = reply.json()
+            told = _decode(reply)
+            if reply.status_code != 200:
+                self._ledger.note_failure(asked_at, f"add: {reply.status_code} {told.get('code', '')}")
             self._ledger.counts[f"{reply.status_code} {told.get('code') or told.get('outcome') or ''}".strip()] += 1
             if reply.status_code == 409 and told.get("state") == "running":
                 running_since = running_since or time.monotonic()
@@ -88,19 +139,53 @@ class Submitter:
             return True
         if status == 409 and told.get("outcome") == "not_found":
             return False
-        if status not in (200, 408, 409, 429, 503):
+        if status not in (200, 408, 409, 429, 502, 503, 504):  # 502 and 504 are a proxy's.
             raise AssertionError(f"{status} {told}")
         return None
 
-    async def _ask(self, number: int, headers: dict[str, str]) -> httpx.Response | None:
+    async def _ask(self, number: int, headers: dict[str, str], asked_at: float) -> httpx.Response | None:
         """The reply; None when the connection broke, or the client had enough (now and then after 20 ms)."""
-        patience_s = 0.02 if self._rng.random() < 0.03 else 20.0
+        patience_s = 0.02 if self._rng.random() < self._gives_up else 20.0
         try:
             async with asyncio.timeout(patience_s):
                 return await self._client.post(PATH, json={"item": item(number)}, headers=headers)
-        except FAILED:
+        except FAILED as error:
             self._ledger.counts["connection broken or given up"] += 1
+            if patience_s > 1:
+                self._ledger.note_failure(asked_at, f"add: {type(error).__name__}")
             return None
+
+
+def _decode(reply: httpx.Response) -> dict[str, Any]:
+    """The JSON object of a reply. A proxy's own are HTML."""
+    told = reply.json() if "json" in reply.headers.get("content-type", "") else {}
+    return told if isinstance(told, dict) else {}
+
+
+class Reader:
+    """Reads what a page reads: status, queue, history."""
+
+    PATHS = ("/api/status", "/api/queue/get", "/api/history/get")
+
+    def __init__(self, client: httpx.AsyncClient, ledger: Ledger, rng: random.Random, pause_s: float) -> None:
+        self._client, self._ledger, self._rng, self._pause_s = client, ledger, rng, pause_s
+
+    async def run(self, end: asyncio.Event) -> None:
+        """Until the end."""
+        while not end.is_set():
+            asked_at, path = time.monotonic(), self._rng.choice(self.PATHS)
+            try:
+                async with asyncio.timeout(10):
+                    reply = await self._client.get(path)
+            except FAILED as error:
+                self._ledger.note_failure(asked_at, f"read: {type(error).__name__}")
+            else:
+                self._ledger.counts[f"read {reply.status_code}"] += 1
+                if reply.status_code == 200:
+                    self._ledger.note_success("reads")
+                else:
+                    self._ledger.note_failure(asked_at, f"read: {reply.status_code} {_decode(reply).get('code', '')}")
+            await asyncio.sleep(self._rng.uniform(0, 2 * self._pause_s))
 
 
 class Streamer:
@@ -156,7 +241,7 @@ class Streamer:
             return []
         await asyncio.sleep(3)  # What a dead server had sent is done by now.
         items = await queue_of(self._client)
-        found = {one["meta"]["number"] for one in items if "number" in one.get("meta", {})}
+        found = {number_of(one) for one in items}
         self._ledger.added.update(found.intersection(numbers))
         self._ledger.counts["lines looked for"] += len(numbers)
         return [number for number in numbers if number not in found]
@@ -178,8 +263,8 @@ async def queue_of(client: httpx.AsyncClient) -> list[dict[str, Any]]:
 class Watcher:
     """Follows the queue by server-sent events as docs/live.md says, and comes back when it is cut off."""
 
-    def __init__(self, client: httpx.AsyncClient, rng: random.Random) -> None:
-        self._client, self._rng = client, rng
+    def __init__(self, client: httpx.AsyncClient, ledger: Ledger, rng: random.Random) -> None:
+        self._client, self._ledger, self._rng = client, ledger, rng
         self.queue: list[str] | None = None
         self.counts: Counter[str] = Counter()
         self.wrong: defaultdict[str, list[str]] = defaultdict(list)
@@ -191,16 +276,20 @@ class Watcher:
         while not end.is_set():
             headers = {"Last-Event-ID": self._last_id} if self._last_id else {}
             self._may_get_events = False
+            asked_at = time.monotonic()
             try:
                 async with self._client.stream("GET", "/api/events?topics=queue", headers=headers) as reply:
                     self.counts[f"connected {reply.status_code}"] += 1
+                    if reply.status_code != 200:
+                        self._ledger.note_failure(asked_at, f"events: {reply.status_code}")
                     async for line in reply.aiter_lines():
                         if line.startswith("data:"):
                             self.take(json.loads(line[5:]))
                         if end.is_set():
                             return
-            except FAILED:
+            except FAILED as error:
                 self.counts["cut off"] += 1
+                self._ledger.note_failure(time.monotonic(), f"events: {type(error).__name__}")
             await asyncio.sleep(self._rng.uniform(0.1, 1))
 
     def take(self, event: dict[str, Any]) -> None:
@@ -213,6 +302,7 @@ class Watcher:
             return
         if event["topic"] != "queue":
             return
+        self._ledger.note_success("events")
         if event["type"] == "snapshot":
             self._may_get_events = True
             self.queue = [one["item_uid"] for one in event["data"]["items"]]
