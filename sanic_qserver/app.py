@@ -15,6 +15,7 @@ from sanic_qserver.auth.building import build_logins
 from sanic_qserver.auth.providers.provider import Providers
 from sanic_qserver.auth.tokens.rejected import Rejected
 from sanic_qserver.config.settings import Config
+from sanic_qserver.errors import ConfigError
 from sanic_qserver.extensions.loading import Extensions, load_extensions
 from sanic_qserver.extensions.running import Running
 from sanic_qserver.http.application import App
@@ -31,7 +32,8 @@ from sanic_qserver.http.metrics.measuring import Metrics
 from sanic_qserver.http.metrics.workers import OneWorker, Workers
 from sanic_qserver.http.router import build_handler, mount, mount_options
 from sanic_qserver.http.server.connections import Connections
-from sanic_qserver.http.server.request import DirectRequest, FormRequest
+from sanic_qserver.http.server.forwarding import Forwarding
+from sanic_qserver.http.server.request import DirectRequest, FrontedRequest
 from sanic_qserver.http.stream.sse import mount_streams
 from sanic_qserver.http.ui.pages import mount_ui
 from sanic_qserver.manager.client.client import ManagerClient
@@ -62,8 +64,10 @@ def create_app(config: Config, *, name: str = "sanic_qserver", workers: Workers 
         log.warning("%s", note)
     shared = build_shared(config.replicas)
     policies = Policies(config, warnings)
-    request_class = FormRequest if config.server.proxies_count else DirectRequest
+    forwarding = Forwarding(config.server)
+    request_class = DirectRequest if forwarding.is_off else FrontedRequest
     app = Sanic(name, error_handler=ProblemHandler(), request_class=request_class, configure_logging=False)
+    app.ctx.forwarding = forwarding
     _configure(app, config)
     if shared is not None:
         app.after_server_stop(lambda _: shared.close())  # The first one to be told is called last.
@@ -112,11 +116,13 @@ def create_app(config: Config, *, name: str = "sanic_qserver", workers: Workers 
     mount_pages(app, endpoints, streams, build_handler(ping, gate, bodies, services, metrics))
     mount_ui(app, config.server.title, extensions.all("pages"))
     mount_options(app)
+    _check_root_path(app, config.server.root_path)
     app.ctx.connections = Connections(
         config.server.max_connections,
-        0 if config.server.proxies_count else config.server.max_connections_per_address,
+        config.server.max_connections_per_address,
         config.server.write_stall_s,
         config.live.stall_s,
+        forwarding.trusts,
     )
     app.after_server_stop(lambda _: app.ctx.connections.settle())
     app.ctx.services = services
@@ -164,6 +170,12 @@ def _build_gate(config: Config, services: Services, access: AccessPolicy, extens
     return Gate(providers, access, services.rates, browsers, rejected, services)
 
 
+def _check_root_path(app: App, root_path: str) -> None:
+    """Refuse a prefix that paths of ours begin with: it could not be told whether a proxy has taken it away."""
+    if root_path and any(f"/{route.path.strip('/')}/".startswith(f"{root_path}/") for route in app.router.routes):
+        raise ConfigError(f"[server] root_path: paths of this server begin with {root_path} themselves; choose another")
+
+
 def _configure(app: App, config: Config) -> None:
     server = config.server
     app.config.AUTO_EXTEND = False  # It swallows import errors and starts without CORS, silently.
@@ -177,7 +189,6 @@ def _configure(app: App, config: Config) -> None:
         config.spreadsheets.timeout_s + config.spreadsheets.max_rows / 100,  # RE Manager takes some 2 ms a plan.
     )
     app.config.GRACEFUL_SHUTDOWN_TIMEOUT = server.shutdown_timeout_s
-    app.config.PROXIES_COUNT = server.proxies_count or None
     app.config.MOTD = False
     allow_origins(app, server.allow_origins)
 

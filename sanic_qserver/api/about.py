@@ -25,7 +25,7 @@ _LINKS = {
 
 async def about(call: Call) -> bytes | Answer:
     """Ours; RE Manager's status before it, when RE Manager answers and the caller may read that."""
-    ours = msgspec.json.encode(describe_logins(call.services.logins))
+    ours = msgspec.json.encode(describe_logins(call.services.logins, call.find_site().prefix))
     if Scope.READ_STATUS not in call.access.scopes:
         return ours
     try:
@@ -35,11 +35,11 @@ async def about(call: Call) -> bytes | Answer:
     return ours if status == b"{}" else status[:-1] + b"," + ours[1:]
 
 
-def describe_logins(logins: Logins) -> AboutReply:
-    """How to log in here."""
+def describe_logins(logins: Logins, prefix: str) -> AboutReply:
+    """How to log in here. `prefix`: of all paths."""
     providers = []
     for name, way in logins.ways.items():
-        base = f"/api/auth/provider/{name}"
+        base = f"{prefix}/api/auth/provider/{name}"
         if isinstance(way, PasswordLogin):
             providers.append(
                 ProviderInfo(provider=name, mode="password", title=way.title, links={"token": f"{base}/token"})
@@ -56,5 +56,5 @@ def describe_logins(logins: Logins) -> AboutReply:
             "single_user": logins.single_user is not None,
             "providers": providers,
         },
-        links=_LINKS,
+        links={name: prefix + path for name, path in _LINKS.items()},
     )

@@ -22,8 +22,27 @@ class UploadedFile:
     body: bytes
 
 
+@dataclass(frozen=True, slots=True)
+class Site:
+    """How a client addresses this server. `host` as in a Host header; `prefix` stands before every path, or is ""."""
+
+    scheme: str
+    host: str
+    prefix: str
+
+    @property
+    def base_url(self) -> str:
+        """What stands before `/api`."""
+        return f"{self.scheme}://{self.host or 'localhost'}{self.prefix}"
+
+
 async def _always() -> None:
     """For calls that no gate made: those of tests."""
+
+
+def _nowhere() -> Site:
+    """For the same."""
+    return Site("http", "", "")
 
 
 @dataclass(slots=True)
@@ -43,7 +62,7 @@ class Call:
     the struct does not know (only where the site lets them pass). The gate makes every call, before the body is read:
     `params` come after.
     What takes long asks `check_again` before each step: it raises NotAuthenticated or ScopeMissing when the
-    credential, or what it may do, has ended since.
+    credential, or what it may do, has ended since. `find_site` tells how the client addresses this server.
     """
 
     endpoint: Endpoint | Stream
@@ -59,6 +78,7 @@ class Call:
     query: str = ""
     charges: Charges = field(default_factory=Charges)
     check_again: Callable[[], Awaitable[None]] = _always
+    find_site: Callable[[], Site] = _nowhere
 
     @property
     def manager(self) -> ManagerClient:

@@ -10,9 +10,8 @@ SHORTEST_SECRET = 8
 EXAMPLE_DN = "cn={username},ou=users,dc=example,dc=org"
 _SAYS: Mapping[str, str] = {
     "workers": "one process is enough for nearly every instrument; else set [server] workers and [policy] counters",
-    "root_path": "every path answers with and without /api; a proxy that adds a prefix takes it away again",
-    "proxy_headers": "set [server] proxies_count",
-    "forwarded_allow_ips": "set [server] proxies_count",
+    "proxy_headers": "set [server] trusted_proxies",
+    "forwarded_allow_ips": "set [server] trusted_proxies",
     "allow_origins": "it stands at the top of the file, not in a section",
     "tiled_admins": "give the role admin in the policy",
     "qserver_admins": "give the role admin in the policy",
@@ -34,7 +33,7 @@ SECTIONS: Mapping[str, frozenset[str]] = {
         }
     ),
     "database": frozenset({"uri", "pool_size", "pool_pre_ping"}),
-    "uvicorn": frozenset({"host", "port"}),
+    "uvicorn": frozenset({"host", "port", "root_path"}),
     "api_access": frozenset({"policy", "args"}),
     "resource_access": frozenset({"policy", "args"}),
     "metrics": frozenset({"prometheus"}),

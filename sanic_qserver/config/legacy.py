@@ -73,6 +73,8 @@ def translate(old: Mapping[str, Any], where: str, *, allow_anonymous_access: boo
         new.setdefault("server", {})["allow_origins"] = list(old["allow_origins"] or [])
     web = _section(old, "uvicorn", where)
     new.setdefault("server", {}).update({key: web[key] for key in ("host", "port") if key in web})
+    if root_path := str(web.get("root_path", "")).rstrip("/"):
+        new["server"]["root_path"] = root_path
     server = _section(old, "server_configuration", where)
     extensions = {"blueprints": server.get("custom_routers"), "modules": server.get("custom_modules")}
     if any(extensions.values()):

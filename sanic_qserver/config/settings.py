@@ -22,6 +22,9 @@ from sanic_qserver.structs.section import Count, Seconds, Section
 PACKAGE = Path(__file__).resolve().parent.parent
 
 
+ForwardedHeader = Literal["x-forwarded-for", "x-forwarded-proto", "x-forwarded-host", "x-forwarded-prefix", "forwarded"]
+
+
 class ServerConfig(Section, frozen=True, kw_only=True):
     """Where and how HTTP is served."""
 
@@ -40,7 +43,15 @@ class ServerConfig(Section, frozen=True, kw_only=True):
     max_nesting: Count = 200
     allow_origins: tuple[str, ...] = ()
     allowed_hosts: tuple[str, ...] = ()
+    trusted_proxies: tuple[str, ...] = ()
+    forwarded_headers: tuple[ForwardedHeader, ...] = (
+        "x-forwarded-for",
+        "x-forwarded-proto",
+        "x-forwarded-host",
+        "x-forwarded-prefix",
+    )
     proxies_count: Annotated[int, Meta(ge=0)] = 0
+    root_path: str = ""
     access_log: bool = False
     allow_anonymous_beyond_loopback: bool = False
 

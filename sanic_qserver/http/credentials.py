@@ -11,6 +11,7 @@ from sanic import Request
 from sanic_qserver.api.auth.cookies import SESSION_COOKIE
 from sanic_qserver.errors import BodyTooLarge, NotAuthenticated
 from sanic_qserver.structs.identity import Credential, CredentialKind
+from sanic_qserver.structs.networks import UNIX
 
 _LONGEST = 8192
 _KINDS = {"apikey": CredentialKind.API_KEY, "bearer": CredentialKind.BEARER}
@@ -68,6 +69,6 @@ def credential(request: Request, kind: CredentialKind, value: str, scheme: str =
         value=value,
         scheme=scheme or kind.value,
         address=request.client_ip,
-        peer=request.ip,
+        peer=request.ip or UNIX,
         headers=request.headers,
     )

@@ -15,6 +15,7 @@ from sanic_qserver.auth.logins import Logins
 from sanic_qserver.config.settings import ServerConfig
 from sanic_qserver.errors import Forbidden
 from sanic_qserver.http.hosts import Hosts
+from sanic_qserver.http.server.request import DirectRequest
 from sanic_qserver.structs.identity import PUBLIC, Access, Credential, CredentialKind
 
 AMBIENT = frozenset({CredentialKind.COOKIE, CredentialKind.ANONYMOUS})
@@ -44,7 +45,8 @@ class Browsers:
 
     def check(self, request: Request, row: Endpoint | Stream, credential: Credential, access: Access) -> None:
         """Raises Forbidden for a change that another site's page may have caused, HostNotAllowed for a foreign name."""
-        self._hosts.check(request.headers)
+        assert isinstance(request, DirectRequest)  # noqa: S101  # the application has no other
+        self._hosts.check(request.find_site().host)
         is_websocket = isinstance(row, Stream) and row.is_websocket and "sec-websocket-key" in request.headers
         if isinstance(row, ForeignForms) or not (row.changes or is_websocket or request.method not in _SAFE):
             return

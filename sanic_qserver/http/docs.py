@@ -1,6 +1,6 @@
 """For people: the way to the operator's page, and the interactive documentation, whose assets come with a package."""
 
-from functools import cache
+from functools import cache, lru_cache
 from importlib.resources import files
 
 import msgspec
@@ -11,6 +11,7 @@ from sanic_qserver.errors import NotFound
 from sanic_qserver.http.application import App, Handler
 from sanic_qserver.http.errors import respond
 from sanic_qserver.http.openapi import document
+from sanic_qserver.http.server.request import DirectRequest
 from sanic_qserver.http.server.response import Reply
 from sanic_qserver.http.ui.pages import PATH, to_page
 from sanic_qserver.texts import Text
@@ -53,14 +54,19 @@ SECURE = {"Content-Security-Policy": _POLICY, "X-Content-Type-Options": "nosniff
 
 def mount_pages(app: App, endpoints: tuple[Endpoint, ...], streams: tuple[Stream, ...], ping: Handler) -> None:
     """Add `/openapi.json`, `/docs` with its assets, and `/`: for browsers the operator's page, for programs `ping`."""
-    description = cache(lambda: msgspec.json.encode(document(endpoints, streams)))
+    without_servers = cache(lambda: document(endpoints, streams))
 
-    async def openapi_json(_: Request) -> HTTPResponse:
-        return Reply(description(), 200, {}, "application/json")
+    @lru_cache(maxsize=4)  # A server has one address, or two.
+    def describe(prefix: str) -> bytes:
+        return msgspec.json.encode({**without_servers(), "servers": [{"url": prefix or "/"}]})
+
+    async def openapi_json(request: Request) -> HTTPResponse:
+        return Reply(describe(_find_prefix(request)), 200, {}, "application/json")
 
     async def first(request: Request) -> HTTPResponse | None:
         if "text/html" in request.headers.get("accept", ""):
-            return to_page(PATH)
+            prefix = _find_prefix(request)  # Unknown, a relative address is right where the slash is there.
+            return to_page(f"{prefix}/{PATH}" if prefix else PATH)
         return await ping(request)
 
     async def docs(_: Request) -> HTTPResponse:
@@ -86,6 +92,11 @@ def mount_pages(app: App, endpoints: tuple[Endpoint, ...], streams: tuple[Stream
     app.add_route(first, "/", methods=["GET", "HEAD"], name="first", ignore_body=True)
     app.add_route(docs, "/docs", methods=["GET", "HEAD"], name="docs", strict_slashes=True, ignore_body=True)
     app.add_route(asset, "/docs/assets/<name:str>", methods=["GET", "HEAD"], name="docs_asset", ignore_body=True)
+
+
+def _find_prefix(request: Request) -> str:
+    assert isinstance(request, DirectRequest)  # noqa: S101  # the application has no other
+    return request.find_site().prefix
 
 
 @cache

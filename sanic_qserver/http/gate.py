@@ -17,6 +17,7 @@ from sanic_qserver.errors import GatewayError, NotAuthenticated, ScopeMissing
 from sanic_qserver.http.credentials import read_credential
 from sanic_qserver.http.csrf import AMBIENT, Browsers
 from sanic_qserver.http.request_id import read_request_id
+from sanic_qserver.http.server.request import DirectRequest
 from sanic_qserver.manager.bodies import Body
 from sanic_qserver.middleware.audit.recording import record_denied, record_failed
 from sanic_qserver.policy.protocols import AccessPolicy, Attempt, RatePolicy, Verdict
@@ -70,6 +71,7 @@ class Gate:
         `credential` stands for what the request carries. `may_follow`: it may still come, so its lack is no denial.
         Raises NotAuthenticated (401), ScopeMissing or Forbidden (403), TooManyRequests (429), HostNotAllowed (421).
         """
+        assert isinstance(request, DirectRequest)  # noqa: S101  # the application has no other
         address = request.client_ip
         if row.ignores_credential:
             credential = Credential(kind=CredentialKind.ANONYMOUS, address=address)
@@ -93,6 +95,7 @@ class Gate:
         return Call(
             row, _NO_PARAMS, access, read_request_id(request), self._services, request.headers, path_args, address,
             query=request.query_string, check_again=partial(self._check_again, credential, row, access.principal),
+            find_site=request.find_site,
         ), verdict  # fmt: skip
 
     def deny(self, request: Request, row: Endpoint | Stream, access: Access | None, error: GatewayError) -> None:

@@ -7,10 +7,8 @@ and only the Host header gives it away. An IP address needs no check, as no name
 import ipaddress
 import re
 import socket
-from collections.abc import Mapping
 from urllib.parse import urlsplit
 
-from sanic_qserver.api.auth.cookies import find_host
 from sanic_qserver.config.settings import ServerConfig
 from sanic_qserver.errors import HostNotAllowed
 
@@ -27,13 +25,11 @@ class Hosts:
         names = {name.lower().rstrip(".") for name in own} - {""}
         self._names = frozenset(names)
         self._endings = (".localhost", *(name for name in names if name.startswith(".")))
-        self._proxies_count = config.proxies_count
         self._is_off = "*" in names
         self._known: set[str] = set()
 
-    def check(self, headers: Mapping[str, str]) -> None:
+    def check(self, host: str) -> None:
         """Raises HostNotAllowed (421) for a name that is not this server's. Programs may leave it out."""
-        host = find_host(headers, self._proxies_count)
         if host in self._known or self._is_off or not host:
             return
         if not self._is_ours(host.lower()):

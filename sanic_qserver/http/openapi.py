@@ -83,7 +83,7 @@ def document(endpoints: Iterable[Endpoint], streams: Iterable[Stream]) -> Json:
             ),
             "license": {"name": "BSD-3-Clause", "identifier": "BSD-3-Clause"},
         },
-        "servers": [{"url": "/"}],
+        "servers": [{"url": "/"}],  # The page for people says the prefix of a proxy.
         "tags": [{"name": name} for name in dict.fromkeys(row.domain for row in all_rows)],
         "security": [{"ApiKeyHeader": []}, {"ApiKeyQuery": []}, {"Bearer": []}],
         "paths": paths,

@@ -23,7 +23,8 @@ class CredentialKind(StrEnum):
 class Credential(Struct, frozen=True, kw_only=True):
     """What the caller sent. `scheme` is the word before the value in `Authorization`, lower case.
 
-    `address` is the client's IP, as configured proxies tell it; `peer` is that of the connection itself.
+    `address` is the client's IP, as configured proxies tell it; `peer` is that of the connection itself,
+    "unix" over a unix socket.
     `headers` have lower-case names.
     The value is a secret: it never goes into a log, and `repr` hides it.
     """

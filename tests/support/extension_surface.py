@@ -16,6 +16,7 @@ from sanic_qserver import extension_api
 # Parts of public classes that are the server's own: nothing is promised about them.
 INTERNAL = {
     "Call.services", "Call.charges", "Call.unknown", "Call.fairness_key", "Call.address", "Call.query",
+    "Call.find_site",
     "Endpoint.ignores_credential", "Endpoint.inside", "Endpoint.any_scope", "Endpoint.at_root",
     "Stream.also_serves_http", "Stream.any_scope", "Stream.at_root", "Stream.narrowed",
     "Stream.for_params(self, params)", "Credential.peer", "Attempt.is_stream", "Answer.cookies",

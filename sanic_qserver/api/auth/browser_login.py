@@ -17,7 +17,7 @@ from urllib.parse import quote, urlencode
 
 import msgspec
 
-from sanic_qserver.api.auth.cookies import LOGIN_COOKIE, build_cookies, cookie_text, find_base_url, is_secure
+from sanic_qserver.api.auth.cookies import LOGIN_COOKIE, build_cookies, cookie_text
 from sanic_qserver.api.auth.session_opening import NO_STORE, open_session, private
 from sanic_qserver.api.call import Call
 from sanic_qserver.api.endpoint import Answer
@@ -80,7 +80,7 @@ async def device_start(call: Call) -> Answer:
     await one_time.put("device", device_code, value, expires_at)
     await one_time.put("user_code", letters, value, expires_at)
     user_code = f"{letters[:4]}-{letters[4:]}"
-    uri = f"{find_base_url(call)}/api/auth/provider/{name}/device_code"
+    uri = f"{call.find_site().base_url}/api/auth/provider/{name}/device_code"
     complete = f"{uri}?user_code={user_code}"
     return private(
         DeviceReply(
@@ -154,7 +154,7 @@ async def callback(call: Call) -> Answer:
     bound = _cookie(call, LOGIN_COOKIE)
     if pending is None or pending["provider"] != way.name or not secrets.compare_digest(bound, pending["bound"]):
         raise LoginRefused("Authentication failure: this login was not begun in this browser, or is too old")
-    gone = cookie_text(LOGIN_COOKIE, "", 0)
+    gone = cookie_text(call, LOGIN_COOKIE, "", 0)
     if pending.get("back_to"):
         return await _to_terminal(call, way, params, pending, gone)
     principal = await _finished(way, params, pending)
@@ -233,7 +233,7 @@ async def _to_provider(call: Call, more: dict[str, str]) -> Answer:
         **more,
     }  # fmt: skip
     await logins.accounts.one_time.put("login", state, value, logins.clock() + PENDING_S)
-    cookie = cookie_text(LOGIN_COOKIE, bound, PENDING_S, secure=is_secure(call))
+    cookie = cookie_text(call, LOGIN_COOKIE, bound, PENDING_S)
     return Answer(
         b"", 303 if call.endpoint.verb == "POST" else 302, headers={**NO_STORE, "Location": url}, cookies=(cookie,)
     )
@@ -246,7 +246,7 @@ def _is_loopback(address: str) -> bool:
 
 def _redirect_uri(call: Call, way: ExternalLogin) -> str:
     configured: str = getattr(way, "redirect_uri", "")
-    return configured or f"{find_base_url(call)}/api/auth/provider/{quote(way.name)}/code"
+    return configured or f"{call.find_site().base_url}/api/auth/provider/{quote(way.name)}/code"
 
 
 def _way(call: Call) -> ExternalLogin:

@@ -1,7 +1,6 @@
 """Cookies for browsers. Scripts cannot read the session cookie; the CSRF cookie is meant for them."""
 
 import time
-from collections.abc import Mapping
 from http.cookies import Morsel
 
 from sanic_qserver.api.call import Call
@@ -11,34 +10,14 @@ CSRF_COOKIE = "sanic_qserver_csrf"
 LOGIN_COOKIE = "sanic_qserver_login"
 
 
-def find_base_url(call: Call) -> str:
-    """The address that the client knows this server by. Forwarded headers count only behind configured proxies."""
-    proxies_count = call.services.config.server.proxies_count
-    scheme = "http"
-    if proxies_count and call.headers.get("x-forwarded-proto", "").split(",")[-1].strip().lower() == "https":
-        scheme = "https"
-    return f"{scheme}://{find_host(call.headers, proxies_count) or 'localhost'}"
-
-
-def find_host(headers: Mapping[str, str], proxies_count: int) -> str:
-    """The host that the client asked for. For callers without a key the gate lets in only names of this server."""
-    if proxies_count and (forwarded := headers.get("x-forwarded-host")):
-        return forwarded.split(",")[-1].strip()
-    return headers.get("host", "")
-
-
-def is_secure(call: Call) -> bool:
-    """Whether cookies are for TLS only."""
-    wanted = call.services.config.auth.browsers.secure_cookies
-    return wanted == "always" or (wanted == "auto" and find_base_url(call).startswith("https:"))
-
-
-def cookie_text(name: str, value: str, age_s: float, *, for_scripts: bool = False, secure: bool = False) -> str:
+def cookie_text(call: Call, name: str, value: str, age_s: float, *, for_scripts: bool = False) -> str:
     """One `Set-Cookie`. SameSite=Lax: other sites' pages do not send it along with what changes something."""
+    wanted, site = call.services.config.auth.browsers.secure_cookies, call.find_site()
+    is_secure = wanted == "always" or (wanted == "auto" and site.scheme == "https")
     cookie = Morsel[str]()
     cookie.set(name, value, value)
-    cookie.update({"path": "/", "max-age": str(int(age_s)), "samesite": "Lax"})
-    cookie.update({name: "true" for name, is_set in (("httponly", not for_scripts), ("secure", secure)) if is_set})
+    cookie.update({"path": site.prefix or "/", "max-age": str(int(age_s)), "samesite": "Lax"})
+    cookie.update({name: "true" for name, is_set in (("httponly", not for_scripts), ("secure", is_secure)) if is_set})
     return cookie.OutputString()
 
 
@@ -58,13 +37,13 @@ def single_user_cookies(call: Call) -> tuple[str, tuple[str, ...]]:
 
 
 def _pair(call: Call, value: str, csrf: str) -> tuple[str, ...]:
-    age_s, secure = call.services.config.auth.browsers.cookie_s, is_secure(call)
+    age_s = call.services.config.auth.browsers.cookie_s
     return (
-        cookie_text(SESSION_COOKIE, value, age_s, secure=secure),
-        cookie_text(CSRF_COOKIE, csrf, age_s, for_scripts=True, secure=secure),
+        cookie_text(call, SESSION_COOKIE, value, age_s),
+        cookie_text(call, CSRF_COOKIE, csrf, age_s, for_scripts=True),
     )
 
 
-def no_cookies() -> tuple[str, ...]:
+def no_cookies(call: Call) -> tuple[str, ...]:
     """Take both away."""
-    return (cookie_text(SESSION_COOKIE, "", 0), cookie_text(CSRF_COOKIE, "", 0, for_scripts=True))
+    return (cookie_text(call, SESSION_COOKIE, "", 0), cookie_text(call, CSRF_COOKIE, "", 0, for_scripts=True))

@@ -104,7 +104,7 @@ async def logout(call: Call) -> Answer:
     principal, logins = call.access.principal, call.services.logins
     if principal.session_id and logins.has_accounts:
         await logins.accounts.sessions.revoke(principal.session_id)
-    return Answer(b"{}", headers=NO_STORE, cookies=no_cookies())
+    return Answer(b"{}", headers=NO_STORE, cookies=no_cookies(call))
 
 
 async def whoami(call: Call) -> Answer:

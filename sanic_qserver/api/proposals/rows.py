@@ -64,7 +64,7 @@ async def propose_items(
     content = Content(title, note, prepared, verdicts)
     proposal = await store.create(proposer, content, call.services.config.proposals.keep_open_days)
     desk.tell("created", proposal)
-    return _answer(proposal, status, {"Location": f"/api/proposals/{proposal.id}"})
+    return _answer(proposal, status, {"Location": f"{call.find_site().prefix}/api/proposals/{proposal.id}"})
 
 
 async def list_proposals(call: Call) -> bytes:

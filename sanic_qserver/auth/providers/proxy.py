@@ -1,6 +1,5 @@
 """Identity from headers of a trusted reverse proxy. They count only on connections that come from the proxy."""
 
-import ipaddress
 import re
 from collections.abc import Mapping
 
@@ -8,6 +7,7 @@ from sanic_qserver.config.logins import ProxyIdentity
 from sanic_qserver.errors import ConfigError, NotAuthenticated
 from sanic_qserver.structs.canonical import folded
 from sanic_qserver.structs.identity import Credential, CredentialKind, Principal
+from sanic_qserver.structs.networks import Networks
 
 _COMMON_NAME = re.compile(r"(?:^|[,/])\s*CN\s*=\s*([^,/]+)", re.IGNORECASE)
 _GOOD = re.compile(r"[^\x00-\x1f\x7f]{1,255}").fullmatch
@@ -22,7 +22,7 @@ class ProxyHeaders:
         self.name = config.name
         self._config = config
         try:
-            self._networks = [ipaddress.ip_network(address, strict=False) for address in config.addresses]
+            self._networks = Networks(config.addresses)
         except ValueError as error:
             raise ConfigError(f"[[auth.providers]] {config.name}: addresses: {error}") from None
         if not self._networks:
@@ -30,7 +30,7 @@ class ProxyHeaders:
 
     async def identify(self, credential: Credential) -> Principal | None:
         """Whom the proxy names. Raises NotAuthenticated when a header comes twice: one may be the client's."""
-        if not self._is_trusted(credential.peer):
+        if not self._networks.hold(credential.peer):
             return None
         config, headers = self._config, credential.headers
         name = _one(headers, config.header)
@@ -49,14 +49,6 @@ class ProxyHeaders:
             email=_one(headers, config.email_header),
             groups=tuple(group.strip() for group in groups.split(",") if group.strip()),
         )
-
-    def _is_trusted(self, peer: str) -> bool:
-        try:
-            address = ipaddress.ip_address(peer)
-        except ValueError:
-            return False
-        mapped = getattr(address, "ipv4_mapped", None)
-        return any((mapped or address) in network for network in self._networks)
 
 
 def _one(headers: Mapping[str, str], name: str) -> str:

@@ -7,6 +7,7 @@ second however long it is.
 import asyncio
 import ipaddress
 from collections import Counter
+from collections.abc import Callable
 from time import monotonic
 from typing import Protocol
 
@@ -40,14 +41,22 @@ class Watched(Protocol):
 class Connections:
     """The open connections of one process."""
 
-    def __init__(self, most: int, most_per_address: int, write_stall_s: float, subscriber_stall_s: float) -> None:
-        """`most_per_address` 0: addresses are not counted. The stall limits are for whoever reads nothing."""
+    def __init__(
+        self,
+        most: int,
+        most_per_address: int,
+        write_stall_s: float,
+        subscriber_stall_s: float,
+        is_proxy: Callable[[str], bool] = lambda _: False,
+    ) -> None:
+        """`is_proxy`: of an address, which is then not counted. The stall limits are for whoever reads nothing."""
         self.write_stall_s = write_stall_s
         self.subscriber_stall_s = max(write_stall_s, subscriber_stall_s)
         self.refused_count = 0
         self.is_draining = False  # Then each answer is its connection's last.
         self._most = most
         self._most_per_address = most_per_address
+        self._is_proxy = is_proxy
         self._open: dict[Watched, str] = {}
         self._by_address: Counter[str] = Counter()
         self._timer: asyncio.TimerHandle | None = None
@@ -59,7 +68,7 @@ class Connections:
 
     def enter(self, connection: Watched, address: str) -> bool:
         """Count a connection. False when there are too many. `address` is "" for a unix socket."""
-        network = _find_network(address) if self._most_per_address else ""
+        network = "" if self._is_proxy(address) else _find_network(address)
         if len(self._open) >= self._most or (network and self._by_address[network] >= self._most_per_address):
             self.refused_count += 1
             return False

@@ -263,7 +263,7 @@ class CachedHeadHttp(Http):
             and len(request.head) <= _LONGEST
         ):
             length = self.request_bytes if self.request_body else None
-            self._head = _Head(request.head + b"\r\n\r\n", request.head, request.raw_url, request.method,
+            self._head = _Head(request.head + b"\r\n\r\n", request.head, self.url.encode("ascii"), request.method,
                                request.version, Header(request.headers), length)  # fmt: skip
 
     async def read(self) -> bytes | None:

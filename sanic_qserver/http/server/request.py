@@ -1,11 +1,16 @@
-"""The request as this server sees it: forms are read our way, and forwarding headers only where there are proxies."""
+"""The request as this server sees it: forms are read our way, and proxies are heard where they are trusted."""
 
 from typing import Any
 
 from sanic import Request
+from sanic.compat import Header
+from sanic.headers import Options
 from sanic.request import File, RequestParameters
 
+from sanic_qserver.api.call import Site
 from sanic_qserver.http.forms import MULTIPART, URLENCODED, check_charset, parse_multipart, parse_urlencoded
+from sanic_qserver.http.server.forwarding import Forwarding, strip_prefix
+from sanic_qserver.structs.networks import UNIX
 
 
 class FormRequest(Request[Any, Any]):
@@ -42,3 +47,50 @@ class DirectRequest(FormRequest):
     def client_ip(self) -> str:
         """The peer's address; "" on a unix socket."""
         return self.conn_info.client_ip if self.conn_info is not None else ""
+
+    @property
+    def forwarded(self) -> Options:
+        """Nothing, whatever the environment tells Sanic."""
+        return {}
+
+    def find_site(self) -> Site:
+        """How the client addresses this server."""
+        scheme = "https" if self.conn_info is not None and self.conn_info.ssl else "http"
+        return Site(scheme, self.headers.get("host", ""), "")
+
+
+class FrontedRequest(DirectRequest):
+    """A request that may have come through proxies, or to a path under a prefix, which is taken away here."""
+
+    def __init__(
+        self,
+        url_bytes: bytes,
+        headers: Header,
+        version: str,
+        method: str,
+        transport: Any,
+        app: Any,
+        head: bytes = b"",
+        stream_id: int = 0,
+    ) -> None:
+        peer = transport.get_extra_info("peername")
+        forwarding: Forwarding = app.ctx.forwarding
+        self.told = forwarding.read(peer[0] if isinstance(peer, tuple) else UNIX, headers)
+        url = strip_prefix(url_bytes, self.told.prefix)
+        super().__init__(url, headers, version, method, transport, app, head, stream_id)
+
+    @property
+    def client_ip(self) -> str:
+        """The client's address, as trusted proxies tell it; "" on a unix socket."""
+        return self.told.address
+
+    @property
+    def forwarded(self) -> Options:
+        """What trusted proxies tell, in Sanic's words, for blueprints of custom modules."""
+        told = {"for": self.told.address, "proto": self.told.scheme, "host": self.told.host}
+        return {name: value for name, value in told.items() if value}
+
+    def find_site(self) -> Site:
+        """How the client addresses this server."""
+        direct = super().find_site()
+        return Site(self.told.scheme or direct.scheme, self.told.host or direct.host, self.told.prefix)

@@ -75,6 +75,6 @@ def mount_ui(app: App, title: str, links: Sequence[PageLink]) -> None:
     app.add_route(ui_file, f"/{PATH}/static/<name:str>", methods=ways, name="ui_file", ignore_body=True)
 
 
-def to_page(relative: str) -> HTTPResponse:
-    """Send a browser to the page by a relative address: a proxy's path prefix is not known here."""
-    return HTTPResponse(b"", 302, headers={**SECURE, "Location": relative})
+def to_page(address: str) -> HTTPResponse:
+    """Send a browser to the page, by a relative address where a proxy's path prefix may not be known."""
+    return HTTPResponse(b"", 302, headers={**SECURE, "Location": address})

@@ -320,7 +320,7 @@ def test_migrate_lists_everything_that_it_could_not_carry_over(folder, run):
     assert done.returncode == 1, done.stderr
     lost = {line.split(": ")[1] for line in done.stdout.splitlines() if line.startswith("Not carried over")}
     assert lost == {
-        "uvicorn.ssl_keyfile", "uvicorn.ssl_certfile", "uvicorn.root_path", "uvicorn.workers",
+        "uvicorn.ssl_keyfile", "uvicorn.ssl_certfile", "uvicorn.workers",
         "server_configuration.custom_module", "server_configuration.allow_origins",
         "authentication.allow_anonymous_acces", "api_access.args.roles.user.scope_add", "metric",
     }  # fmt: skip
