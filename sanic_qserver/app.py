@@ -38,8 +38,7 @@ from sanic_qserver.http.stream.sse import mount_streams
 from sanic_qserver.http.ui.pages import mount_ui
 from sanic_qserver.manager.client.client import ManagerClient
 from sanic_qserver.manager.console.output import Console
-from sanic_qserver.manager.live.live import Live
-from sanic_qserver.manager.publications import Publications
+from sanic_qserver.manager.live.building import build_live
 from sanic_qserver.manager.read_cache import ReadCache
 from sanic_qserver.middleware.audit.sinks import build_audit
 from sanic_qserver.middleware.idempotency.store import build_claims
@@ -79,18 +78,17 @@ def create_app(config: Config, *, name: str = "sanic_qserver", workers: Workers 
     claims = build_claims(config)
     endpoints = Middleware(hooks, claims).surround((*ENDPOINTS, *extensions.all("endpoints")))
     streams = (*STREAMS, *extensions.all("streams"))
-    publications = Publications(config.manager)
     reads = ReadCache(manager, config.reads)
     counters = {"qserver_manager_calls": manager.counts, "qserver_reads": reads.counts}
     metrics = Metrics(config, counters, workers or OneWorker())
     access = extensions.access_policy(policies.access)
-    live = Live(config.live, publications, reads)
+    live = build_live(config, reads, shared)
     services = Services(
         config=config,
         logins=build_logins(config, access.access_of, extensions.providers()),
         manager=manager,
         reads=reads,
-        publications=publications,
+        publications=live.publications,
         console=Console(config.console),
         live=live,
         validation=Validation(manager),
@@ -199,8 +197,7 @@ def _open_and_close(app: App, services: Services, running: Running, metrics: Met
         await services.logins.open()
         services.publications.listen(services.console.hear)
         services.manager.open()
-        services.publications.open()
-        services.live.open()
+        await services.live.open()
         metrics.open()
         await services.proposals.start()
         services.warnings.extend(await running.start(services.live.status))
@@ -213,9 +210,8 @@ def _open_and_close(app: App, services: Services, running: Running, metrics: Met
     async def close_all(_: App) -> None:
         await running.stop()
         await services.proposals.close()
-        services.live.close()
+        await services.live.close()
         await services.logins.close()
-        services.publications.close()
         await services.manager.close()
         await services.claims.close()
         metrics.close()

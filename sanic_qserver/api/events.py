@@ -7,7 +7,15 @@ from typing import cast
 from sanic_qserver.api.call import Call
 from sanic_qserver.api.endpoint import Stream
 from sanic_qserver.errors import BadArguments, NotAuthenticated, ScopeMissing
-from sanic_qserver.manager.live.event_log import STATE_TOPICS, STREAM, TOPICS, Continuation, private_topic, public_topic
+from sanic_qserver.manager.live.event_log import (
+    STATE_TOPICS,
+    STREAM,
+    TOPICS,
+    Continuation,
+    number_of,
+    private_topic,
+    public_topic,
+)
 from sanic_qserver.manager.live.live import Live
 from sanic_qserver.manager.live.status_feed import Snapshot
 from sanic_qserver.manager.live.subscriber import Marker, Message, Subscriber
@@ -85,9 +93,10 @@ async def events(call: Call) -> Subscriber:
     watched = read_topics(params, call.access)
     topics = choose_routes(watched, call.access)
     live = call.services.live
-    end = await live.state.want(watched - {"proposals"})  # Proposals are told whether or not somebody watches.
+    since = call.headers.get("last-event-id") or params.since
+    end = await live.state.want(watched - {"proposals"}, since)  # Proposals are told whether or not somebody watches.
     # From here on nothing waits: what is collected joins what is streamed without a gap.
-    first, later = _first(live, topics, call.headers.get("last-event-id") or params.since, params)
+    first, later = _first(live, topics, since, params)
     subscriber = Subscriber(
         live.events.broadcaster, (topics - later) | {STREAM}, _dropped(live), live.config.max_behind
     )
@@ -107,6 +116,7 @@ def _first(live: Live, topics: frozenset[str], event_id: str, params: EventsWatc
     log = live.events
     missed = log.since(event_id, topics, live.state.unsure) if event_id else Continuation([], topics, "")
     snapshots, later = _snapshots(live, missed.lost_topics) if params.snapshot else ([], set())
+    base_id = live.state.base_id if snapshots else log.last_id
     greeting = {
         "topics": sorted(map(public_topic, topics)),
         "epoch": log.epoch,
@@ -115,11 +125,13 @@ def _first(live: Live, topics: frozenset[str], event_id: str, params: EventsWatc
         "pending": sorted(later),
     }
     # With a continuation it has no id of its own: who leaves while it catches up continues from the last event it got.
-    first = [log.message(STREAM, "hello", greeting, "" if event_id else log.last_id), *missed.messages]
+    first = [log.message(STREAM, "hello", greeting, "" if event_id else base_id)]
+    first += [message for message in missed.messages if number_of(message.id) <= number_of(base_id)]
     if event_id and missed.lost_topics:
         gap = {"topics": sorted(map(public_topic, missed.lost_topics)), "reason": missed.reason}
-        first.append(log.message(STREAM, "gap", gap, log.last_id))
-    return [*first, *snapshots], later
+        first.append(log.message(STREAM, "gap", gap, base_id))
+    # Snapshots of replicas may be some events old.
+    return [*first, *snapshots, *log.since(base_id, topics).messages], later
 
 
 def _snapshots(live: Live, topics: frozenset[str]) -> tuple[list[Message], set[str]]:

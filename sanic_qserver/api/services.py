@@ -13,7 +13,7 @@ from sanic_qserver.config.settings import Config
 from sanic_qserver.manager.client.client import ManagerClient
 from sanic_qserver.manager.console.output import Console
 from sanic_qserver.manager.live.live import Live
-from sanic_qserver.manager.publications import Publications
+from sanic_qserver.manager.publications import PublicationSource
 from sanic_qserver.manager.read_cache import ReadCache
 from sanic_qserver.middleware.audit.sinks import Audit
 from sanic_qserver.middleware.hooks import Hooks
@@ -35,7 +35,7 @@ class Services:
     logins: Logins
     manager: ManagerClient
     reads: ReadCache
-    publications: Publications
+    publications: PublicationSource
     console: Console
     live: Live
     validation: Validation

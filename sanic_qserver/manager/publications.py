@@ -7,6 +7,7 @@ Everything but the console must work without it.
 import asyncio
 import logging
 from collections.abc import Callable
+from typing import Protocol
 
 import msgspec
 import zmq
@@ -20,6 +21,16 @@ CONSOLE = "QS_Console"
 INFO = "QS_Info"
 Listener = Callable[[str, bytes], None]
 _DRAIN_AT_ONCE = 200
+
+
+class PublicationSource(Protocol):
+    """What RE Manager publishes, wherever it comes from. `heard_at` is when it last did; 0 for never."""
+
+    heard_at: float
+
+    def listen(self, listener: Listener) -> Callable[[], None]:
+        """Call `listener` with each message from now on. Returns the function that ends it."""
+        ...
 
 
 class Publications:

@@ -13,12 +13,11 @@ import asyncio
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 
 from sanic_qserver.errors import BadArguments, NotFound
-from sanic_qserver.manager.live.state import StateTracker
 from sanic_qserver.manager.live.status_feed import Snapshot, StatusFeed
 
 Check = Callable[[dict[str, Any]], bool]
@@ -40,6 +39,26 @@ ITEM = "item_finished:"
 _CHANGED = "changed:"
 
 
+class Items(Protocol):
+    """Knows which items there are, while somebody asks."""
+
+    async def follow_items(self) -> Callable[[], None]:
+        """From now on it is known which items are queued and which have finished. Returns what ends it."""
+        ...
+
+    def has_finished(self, uid: str) -> bool:
+        """Whether an item is in the history."""
+        ...
+
+    def knows_item(self, uid: str) -> bool:
+        """Whether an item is in the queue, runs, or is in the history."""
+        ...
+
+    def on_look(self, listener: Callable[[], None]) -> Callable[[], None]:
+        """Call `listener` when items may have changed. Returns the function that ends it."""
+        ...
+
+
 @dataclass(eq=False)
 class _Group:
     """Callers who wait for the same condition."""
@@ -51,9 +70,9 @@ class _Group:
 class Waits:
     """Waits for conditions of the status. One per application."""
 
-    def __init__(self, status: StatusFeed, state: StateTracker) -> None:
+    def __init__(self, status: StatusFeed, items: Items) -> None:
         self._status = status
-        self._state = state
+        self._items = items
         self._groups: dict[str, _Group] = {}
 
     @property
@@ -78,23 +97,16 @@ class Waits:
         return await self._until(condition, parse_condition(condition), timeout_s)
 
     async def _until_finished(self, condition: str, uid: str, timeout_s: float) -> Snapshot | None:
-        end_state = await self._state.want(("queue", "history"))
-        end_looks = self._state.on_look(self._look)
+        items = self._items
+        end_items = await items.follow_items()
+        end_looks = items.on_look(self._look)
         try:
-            if not self._knows_item(uid) and self._status.current is not None:
+            if not items.knows_item(uid) and self._status.current is not None:
                 raise NotFound(f"wait_for: there is no item with uid '{uid}': not in the queue, not in the history")
-            return await self._until(condition, lambda _: self._has_finished(uid), timeout_s)
+            return await self._until(condition, lambda _: items.has_finished(uid), timeout_s)
         finally:
             end_looks()
-            end_state()
-
-    def _has_finished(self, uid: str) -> bool:
-        history = self._state.history
-        return history is not None and uid in history.items
-
-    def _knows_item(self, uid: str) -> bool:
-        queue = self._state.queue
-        return self._has_finished(uid) or (queue is not None and (uid in queue.items or uid == queue.running_uid))
+            end_items()
 
     async def _until(self, condition: str, check: Check, timeout_s: float) -> Snapshot | None:
         end = self._status.follow(self._on_status)

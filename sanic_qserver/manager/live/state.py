@@ -37,7 +37,7 @@ from sanic_qserver.manager.live.diff import (
     parse_runs,
     to_data,
 )
-from sanic_qserver.manager.live.event_log import STREAM, TOPICS, EventLog
+from sanic_qserver.manager.live.event_log import TOPICS, EventSink
 from sanic_qserver.manager.live.status_feed import Snapshot, StatusFeed
 from sanic_qserver.manager.live.subscriber import Message, Subscriber
 from sanic_qserver.manager.read_cache import ReadCache
@@ -45,7 +45,7 @@ from sanic_qserver.manager.read_cache import ReadCache
 log = logging.getLogger("sanic_qserver.manager")
 
 _HEARTBEAT_S = 10.0
-_UIDS = {
+UIDS = {
     "plans": ("plans_allowed_uid", "plans_existing_uid"),
     "devices": ("devices_allowed_uid", "devices_existing_uid"),
 }
@@ -57,7 +57,7 @@ class StateTracker:
     """Follows the topics that somebody wants, and `linger_s` longer. One per application."""
 
     def __init__(
-        self, config: LiveConfig, events: EventLog, status: StatusFeed, reads: ReadCache, console: Broadcaster
+        self, config: LiveConfig, events: EventSink, status: StatusFeed, reads: ReadCache, console: Broadcaster
     ) -> None:
         self.events = events
         self._config = config
@@ -86,7 +86,20 @@ class StateTracker:
         self.runs: RunsState | None = None
         self.lock: dict[str, msgspec.Raw] | None = None
 
-    async def want(self, topics: Iterable[str]) -> Callable[[], None]:
+    def resume(
+        self,
+        status: dict[str, Any] | None,
+        is_available: bool,
+        queue: QueueState | None,
+        history: HistoryState | None,
+        runs: RunsState | None,
+        lock: dict[str, msgspec.Raw] | None,
+    ) -> None:
+        """Before it begins: what another tracker saw last. The first look tells what changed since."""
+        self._told, self._is_available = status, is_available
+        self.queue, self.history, self.runs, self.lock = queue, history, runs, lock
+
+    async def want(self, topics: Iterable[str], _since: str = "") -> Callable[[], None]:
         """Follow these topics; on return their state is known, if RE Manager answers. Returns what ends it."""
         wanted = frozenset(topics)
         self._watchers.update(wanted)
@@ -115,6 +128,24 @@ class StateTracker:
         if self._status.current is None:
             self._is_available = False  # Subscribers are told so now: their next status event must be `available`.
         return end
+
+    @property
+    def base_id(self) -> str:
+        """The id of which the snapshots are: the newest."""
+        return self.events.last_id
+
+    async def follow_items(self) -> Callable[[], None]:
+        """From now on it is known which items are queued and which have finished. Returns what ends it."""
+        return await self.want(("queue", "history"))
+
+    def has_finished(self, uid: str) -> bool:
+        """Whether an item is in the history."""
+        return self.history is not None and uid in self.history.items
+
+    def knows_item(self, uid: str) -> bool:
+        """Whether an item is in the queue, runs, or is in the history."""
+        queue = self.queue
+        return self.has_finished(uid) or (queue is not None and (uid in queue.items or uid == queue.running_uid))
 
     @property
     def unsure(self) -> frozenset[str]:
@@ -184,8 +215,8 @@ class StateTracker:
             return None
         if topic == "status":
             return msgspec.Raw(status.raw)
-        if topic in _UIDS:
-            return {name: status.values.get(name) for name in _UIDS[topic]}
+        if topic in UIDS:
+            return {name: status.values.get(name) for name in UIDS[topic]}
         if topic == "lock":
             return self.lock
         state = {"queue": self.queue, "history": self.history, "runs": self.runs}.get(topic)
@@ -230,7 +261,7 @@ class StateTracker:
             self._end()
 
     def _heartbeat(self) -> None:
-        self.events.broadcaster.publish((self.events.message(STREAM, "heartbeat", {"last_id": self.events.last_id}),))
+        self.events.beat()
         self._beat = asyncio.get_running_loop().call_later(_HEARTBEAT_S, self._heartbeat)
 
     def _on_console(self, messages: Sequence[Message]) -> None:
@@ -258,8 +289,9 @@ class StateTracker:
         self._changed.set()
         told, self._told = self._told, (status.values if status is not None else self._told)
         if status is None:
+            if self._is_available:
+                self._publish("status", "unavailable", {"detail": "RE Manager does not answer"})
             self._is_available = False
-            self._publish("status", "unavailable", {"detail": "RE Manager does not answer"})
             return
         if not self._is_available:
             self._is_available = True
@@ -269,7 +301,7 @@ class StateTracker:
         changed = {name: value for name, value in status.values.items() if told.get(name) != value}
         if not changed.keys() <= _ALWAYS_NEW:
             self._publish("status", "changed", {"changed": changed})
-        for topic, names in _UIDS.items():
+        for topic, names in UIDS.items():
             if not changed.keys().isdisjoint(names):
                 self._publish(topic, "changed", {name: status.values.get(name) for name in names})
 

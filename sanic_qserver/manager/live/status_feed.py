@@ -18,7 +18,7 @@ from sanic_qserver.config.settings import LiveConfig
 from sanic_qserver.errors import GatewayError
 from sanic_qserver.manager.live.broadcaster import Broadcaster
 from sanic_qserver.manager.live.subscriber import Message
-from sanic_qserver.manager.publications import INFO, Publications
+from sanic_qserver.manager.publications import INFO, PublicationSource
 
 log = logging.getLogger("sanic_qserver.manager")
 
@@ -56,7 +56,9 @@ class StatusFeed:
     `info` is the channel of the classic websockets: topics `status` and `info`.
     """
 
-    def __init__(self, config: LiveConfig, publications: Publications, ask: Callable[[], Awaitable[bytes]]) -> None:
+    def __init__(
+        self, config: LiveConfig, publications: PublicationSource, ask: Callable[[], Awaitable[bytes]]
+    ) -> None:
         self.current: Snapshot | None = None
         self.info = Broadcaster(config)
         self._config = config

@@ -15,7 +15,7 @@ from sanic_qserver.http.stream.compression import HEADER, accepts_gzip, block
 from sanic_qserver.http.stream.subscribers import Subscription
 from sanic_qserver.manager.console.output import Console
 from sanic_qserver.manager.live.broadcaster import Broadcaster
-from sanic_qserver.manager.live.live import join_lines
+from sanic_qserver.manager.live.lines import join_lines
 from sanic_qserver.manager.live.subscriber import Framing, Message, Subscriber
 
 HEADERS = {"Authorization": f"ApiKey {KEY}"}

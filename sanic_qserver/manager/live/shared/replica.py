@@ -1,0 +1,64 @@
+"""Builds the live data of a replica, and runs what feeds them."""
+
+import asyncio
+import contextlib
+
+from sanic_qserver.config.settings import Config
+from sanic_qserver.manager.live.broadcaster import Broadcaster
+from sanic_qserver.manager.live.live import Live
+from sanic_qserver.manager.live.shared.follower import Follower
+from sanic_qserver.manager.live.shared.log import SharedLog
+from sanic_qserver.manager.live.shared.relay import RelayedPublications, RelayedStatus
+from sanic_qserver.manager.live.shared.state import SharedState
+from sanic_qserver.manager.live.shared.store import LogStore
+from sanic_qserver.manager.publications import Publications
+from sanic_qserver.manager.read_cache import ReadCache
+from sanic_qserver.shared_state.lease import Lease
+from sanic_qserver.shared_state.redis import SharedRedis
+
+_LEASE = "follower"
+_FIRST_S = 3.0
+
+
+def build_replica(config: Config, reads: ReadCache, redis: SharedRedis, console: Broadcaster) -> Live:
+    """The live data of a replica."""
+    store = LogStore(redis, redis.key(_LEASE, "fence"), config.live.kept_events, config.console.max_messages)
+    events = SharedLog(config.live, store)
+    publications = RelayedPublications()
+    status = RelayedStatus(config.live, publications, lambda: reads.coalesce("status"))
+    state = SharedState(store, events, status, publications, reads)
+    follower = Follower(config.live, Publications(config.manager), reads, store, state.mirror)
+    feed = Replica(events, state, status, follower, Lease(redis, _LEASE, follower.follow))
+    return Live(config.live, publications, console, status, events, state, state, feed)
+
+
+class Replica:
+    """Implements `Feed` for a replica: it reads the log of all, and tries to become the one that writes it."""
+
+    def __init__(
+        self, events: SharedLog, state: SharedState, status: RelayedStatus, follower: Follower, lease: Lease
+    ) -> None:
+        self.lease = lease
+        self.mirror = state.mirror
+        self._events = events
+        self._state = state
+        self._status = status
+        self._follower = follower
+
+    async def open(self) -> None:
+        """Begin, and wait a little for the log: a server that starts while Redis is away serves all the rest."""
+        self._follower.open()
+        self._events.open()
+        self._state.open()
+        self.lease.open()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_FIRST_S):
+                await self.mirror.connected.wait()
+
+    async def close(self) -> None:
+        """Stop: another replica follows at once."""
+        await self.lease.close()
+        await self._events.close()
+        await self._state.close()
+        self._status.close()
+        self._follower.close()
