@@ -14,6 +14,7 @@ from sanic_qserver.api.table import ENDPOINTS, STREAMS
 from sanic_qserver.auth.building import build_logins
 from sanic_qserver.auth.providers.provider import Providers
 from sanic_qserver.auth.tokens.rejected import Rejected
+from sanic_qserver.config.replicas import refuse_unshared, warn_of_unshared
 from sanic_qserver.config.settings import Config
 from sanic_qserver.errors import ConfigError
 from sanic_qserver.extensions.loading import Extensions, load_extensions
@@ -46,7 +47,8 @@ from sanic_qserver.middleware.stack import Middleware
 from sanic_qserver.policy.policies import Policies
 from sanic_qserver.policy.protocols import AccessPolicy
 from sanic_qserver.shared_state.edit_lock import build_edit_lock
-from sanic_qserver.shared_state.redis import build_shared
+from sanic_qserver.shared_state.redis import SharedRedis, build_shared
+from sanic_qserver.shared_state.watch import RedisWatch
 
 log = logging.getLogger("sanic_qserver")
 
@@ -58,6 +60,8 @@ def create_app(config: Config, *, name: str = "sanic_qserver", workers: Workers 
 
     Raises ConfigError when the configuration or a policy holds a mistake.
     """
+    refuse_unshared(config)
+    warn_of_unshared(config)
     warnings: list[str] = [f"not carried over: {note}" for note in config.notes]
     for note in warnings:
         log.warning("%s", note)
@@ -68,8 +72,7 @@ def create_app(config: Config, *, name: str = "sanic_qserver", workers: Workers 
     app = Sanic(name, error_handler=ProblemHandler(), request_class=request_class, configure_logging=False)
     app.ctx.forwarding = forwarding
     _configure(app, config)
-    if shared is not None:
-        app.after_server_stop(lambda _: shared.close())  # The first one to be told is called last.
+    redis_watch = _open_shared(app, shared, warnings)
     manager = ManagerClient(config.manager, config.submissions)
     extensions = load_extensions(config, manager, ENDPOINTS, STREAMS)
     warnings.extend(extensions.failures)
@@ -103,6 +106,7 @@ def create_app(config: Config, *, name: str = "sanic_qserver", workers: Workers 
         rows=endpoints,
         rates=extensions.rate_policy(policies.rates),
         queue_edits=build_edit_lock(shared),
+        redis_watch=redis_watch,
     )
     gate = _build_gate(config, services, access, extensions)
     bodies = Bodies(config.server)
@@ -133,6 +137,17 @@ def create_app(config: Config, *, name: str = "sanic_qserver", workers: Workers 
     _watch(app, services, metrics)
     _open_and_close(app, services, running, metrics)
     return app
+
+
+def _open_shared(app: App, shared: SharedRedis | None, warnings: list[str]) -> RedisWatch | None:
+    """Look after the Redis of the replicas. What is opened first is closed last."""
+    if shared is None:
+        return None
+    watch = RedisWatch(shared, warnings)
+    app.before_server_start(lambda _: watch.start())
+    app.after_server_stop(lambda _: shared.close())
+    app.after_server_stop(lambda _: watch.stop())
+    return watch
 
 
 def _watch(app: App, services: Services, metrics: Metrics) -> None:

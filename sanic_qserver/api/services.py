@@ -20,6 +20,7 @@ from sanic_qserver.middleware.hooks import Hooks
 from sanic_qserver.middleware.idempotency.claims import Claims
 from sanic_qserver.policy.protocols import RatePolicy
 from sanic_qserver.shared_state.edit_lock import EditLock
+from sanic_qserver.shared_state.watch import RedisWatch
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,6 +29,7 @@ class Services:
 
     `rates` counts what batches cost; `queue_edits` is held by edits that depend on what was read before.
     `metrics` gives the text for Prometheus. `rows` are those that are served, for rows that use others.
+    `redis_watch`: of the Redis that replicas share; None for a server that is alone.
     `warnings` stand in `/readyz` until they are put right.
     """
 
@@ -50,3 +52,4 @@ class Services:
     rates: RatePolicy
     audit: Audit
     queue_edits: EditLock
+    redis_watch: RedisWatch | None

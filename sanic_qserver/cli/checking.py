@@ -8,6 +8,7 @@ import msgspec
 
 from sanic_qserver.app import create_app
 from sanic_qserver.config.logins import Dictionary
+from sanic_qserver.config.replicas import refuse_unshared
 from sanic_qserver.config.settings import Config
 from sanic_qserver.errors import ConfigError, NotAuthenticated
 from sanic_qserver.http.application import App
@@ -18,6 +19,7 @@ from sanic_qserver.structs.identity import Principal
 
 def app_to_look_at(config: Config, name: str) -> App:
     """An application that is never served: it makes neither the secret of tokens nor a file. Raises ConfigError."""
+    refuse_unshared(config)
     auth, audit = config.auth, config.audit
     if not auth.secret_keys and (auth.providers or config.database.url):
         from sanic_qserver.auth.accounts import secret_file  # noqa: PLC0415  # SQLAlchemy, for configurations with it

@@ -71,9 +71,9 @@ def _say(config: Config, what: str) -> None:
 def _with_key(config: Config) -> Config:
     """The configuration with an API key: all workers must know the same one. A made key is printed, once.
 
-    A server with logins has no such key.
+    A server with logins has no such key, and one with replicas is refused without.
     """
-    if config.auth.single_user_api_key or config.auth.providers:
+    if config.auth.single_user_api_key or config.auth.providers or config.replicas.redis or config.server.workers > 1:
         return config
     key = secrets.token_hex(24)
     print(f"No API key is configured, so here is one for this run: {key}", flush=True)

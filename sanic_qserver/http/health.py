@@ -35,10 +35,15 @@ def mount_operations(app: App, services: Services, gate: Gate) -> None:
             is_away = services.logins.accounts.is_away
             checks["database"] = "the database of logins does not answer" if is_away else "ok"
             is_ready = is_ready and not is_away
+        is_degraded = False
+        if (watch := services.redis_watch) is not None:
+            # Still ready: all replicas would be taken out at once, and reads are served.
+            is_degraded = watch.is_away
+            checks["replicas"] = "their Redis does not answer: what needs it is refused" if is_degraded else "ok"
         if app.ctx.connections.is_draining:
             checks["server"], is_ready = "it is stopping", False
         body: dict[str, Any] = {
-            "status": "ready" if is_ready else "not ready",
+            "status": ("degraded" if is_degraded else "ready") if is_ready else "not ready",
             "checks": checks,
             "warning_count": len(services.warnings),
         }

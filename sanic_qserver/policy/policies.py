@@ -123,23 +123,17 @@ def refuse_unsafe(server: ServerConfig, permissions: Permissions) -> None:
 
 
 def _rate_policy(config: Config, warnings: list[str]) -> RatePolicy:
-    policy, workers = config.policy, config.server.workers
+    policy = config.policy
     if policy.rate_class:
         made: RatePolicy = imported(policy.rate_class, "[policy] rate_class")(**policy.rate_args)
         return made
     file = resolve(config, policy.rate_limits, "policies/rate_limits.yaml")
-    is_counted_here = policy.counters == "memory"
-    # Nobody chose the shipped rules: each worker gets its share of them.
-    share = workers if is_counted_here and not policy.rate_limits else 1
-    watched = ReloadedFile(file, partial(RateRules, workers=workers, share=share), warnings)
-    if is_counted_here:
-        if workers > share and watched.current.file.rates:
-            raise ConfigError(
-                f'[server] workers = {workers}, and {file} has rates: with [policy] counters = "memory" every worker '
-                "would admit the whole limit. Set [policy] counters to the URL of a Redis, or workers to 1"
-            )
+    watched = ReloadedFile(file, partial(RateRules, workers=config.server.workers), warnings)
+    if policy.counters == "memory":
         return RateLimits(watched)
-    return RateLimits(watched, RedisCounters(policy.counters), warnings)
+    replicas = config.replicas
+    prefix = f"{replicas.name}:rates" if policy.counters == replicas.redis else "qserver"
+    return RateLimits(watched, RedisCounters(policy.counters, prefix), warnings)
 
 
 def imported(path: str, setting: str) -> Any:

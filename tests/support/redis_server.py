@@ -36,6 +36,6 @@ class Redis:
     def stop(self) -> None:
         if self.process is not None:
             self.process.send_signal(signal.SIGCONT)
-            self.process.terminate()
-            self.process.wait(10)
+            self.process.kill()
+            self.process.wait()
             self.process = None

@@ -1,6 +1,7 @@
 """The worker processes of a server that was started with `--workers`."""
 
 import contextlib
+import os
 import time
 from pathlib import Path
 
@@ -9,6 +10,14 @@ from servers import KEY
 
 def with_key(instrument):
     return {**instrument.environment, "QSERVER_HTTP_SERVER_SINGLE_USER_API_KEY": KEY}
+
+
+def two_workers(folder, redis_port, config=""):
+    """The arguments that start a server with two workers, and its configuration: what they share, and more."""
+    name = f"test-{os.urandom(4).hex()}"
+    shared = f'[replicas]\nredis = "redis://127.0.0.1:{redis_port}/4"\nname = "{name}"\n'
+    (folder / "config.toml").write_text(config + shared)
+    return "serve", "--workers", 2, "--config", folder / "config.toml"
 
 
 def workers_of(server):

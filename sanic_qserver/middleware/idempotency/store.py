@@ -3,7 +3,6 @@
 from pathlib import Path
 
 from sanic_qserver.config.settings import Config
-from sanic_qserver.errors import ConfigError
 from sanic_qserver.middleware.idempotency.claims import Claims
 from sanic_qserver.middleware.idempotency.keys import KeyStore
 from sanic_qserver.middleware.idempotency.memory import MemoryKeys
@@ -22,8 +21,6 @@ def build_claims(config: Config) -> Claims:
 def _build_store(config: Config) -> KeyStore:
     store = config.idempotency.store
     if store == "memory":
-        if config.server.workers > 1:
-            raise ConfigError("[idempotency] store: several workers have no memory in common; take sqlite or a Redis")
         return MemoryKeys(config.idempotency)
     if store == "sqlite":
         return SqliteKeys(_folder(config) / FILE, config.idempotency)

@@ -62,18 +62,15 @@ class CallerCharges(Struct, frozen=True):
 
 
 class RateRules:
-    """A rate-limit file, compiled. Immutable: a change of the file makes a new one.
+    """A rate-limit file, compiled. Immutable: a change of the file makes a new one. Raises ConfigError."""
 
-    This process admits one part in `share` of every limit. Raises ConfigError.
-    """
-
-    def __init__(self, document: Document, workers: int = 1, share: int = 1) -> None:
+    def __init__(self, document: Document, workers: int = 1) -> None:
         self.document = document
         self.file = parse_rate_file(document)
         self._rules: list[tuple[RateRule, Matcher, tuple[Limit, ...]]] = []
         for number, rule in enumerate(self.file.rates):
             where = f"{document.source}: rates.{number} ({rule.name})"
-            self._rules.append((rule, Matcher(rule, self.file.exempt, where), parse_limits(rule, where, share)))
+            self._rules.append((rule, Matcher(rule, self.file.exempt, where), parse_limits(rule, where)))
         self.concurrency = ConcurrencyLimits(self.file, document.source, workers)
         self._by_address = any(matcher.asks_address for _, matcher, _ in self._rules)
         # Only users whom a rule names need a cache entry of their own.

@@ -23,11 +23,11 @@ CONNECTIONS = 64
 
 
 class RedisCounters:
-    """Counters in Redis. Connects on first use."""
+    """Counters in Redis, under names that begin with a prefix. Connects on first use."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, prefix: str = "qserver") -> None:
         """Raises ConfigError for a URL that is none, or when the library is not installed."""
-        self._url = url
+        self._prefix = prefix
         self._pool, self._storage = _connect(url)
         self._away_until = 0.0
         self.failure_count = 0
@@ -51,7 +51,7 @@ class RedisCounters:
     async def _take(self, asked: Sequence[Charge]) -> LimitExceeded | list[LimitState]:
         left = []
         for number, charge in enumerate(asked):
-            key, window_s = "/".join(("qserver", *charge.key, f"{charge.window_s:g}")), int(charge.window_s)
+            key, window_s = "/".join((self._prefix, *charge.key, f"{charge.window_s:g}")), int(charge.window_s)
             is_charged = await self._storage.acquire_entry(key, charge.limit, window_s, charge.cost)
             oldest_at, count = await self._storage.get_moving_window(key, charge.limit, window_s)
             reset_s = max(0.0, oldest_at + window_s - time.time())

@@ -93,8 +93,8 @@ def parse_rate_file(document: Document) -> RateFile:
         raise ConfigError(f"{document.place(path)}: {error}") from None
 
 
-def parse_limits(rule: RateRule, where: str, share: int = 1) -> tuple[Limit, ...]:
-    """The limits of a rule's text, divided by `share`. Raises ConfigError, naming `where`."""
+def parse_limits(rule: RateRule, where: str) -> tuple[Limit, ...]:
+    """The limits of a rule's text. Raises ConfigError, naming `where`."""
     try:
         items = limits.parse_many(rule.limits)
     except ValueError:
@@ -108,7 +108,7 @@ def parse_limits(rule: RateRule, where: str, share: int = 1) -> tuple[Limit, ...
             # Rounded up: the mean rate never exceeds the configured one.
             amount, window_s = rule.burst, float(math.ceil(window_s * rule.burst / amount))
         name = rule.name if len(items) == 1 else f"{rule.name}-{window_s:g}s"
-        result.append(Limit(name, max(1, amount // share), window_s))
+        result.append(Limit(name, amount, window_s))
     return tuple(result)
 
 

@@ -10,13 +10,12 @@ from msgspec import structs
 from servers import Instrument
 
 from sanic_qserver.config.settings import IdempotencyConfig
-from sanic_qserver.errors import ConfigError, Overloaded, TooManyRequests
+from sanic_qserver.errors import Overloaded, TooManyRequests
 from sanic_qserver.middleware.idempotency.claims import Claims
 from sanic_qserver.middleware.idempotency.keys import LEASE_S, Kept, Key, State, StoreUnavailable
 from sanic_qserver.middleware.idempotency.memory import MemoryKeys
 from sanic_qserver.middleware.idempotency.redis import RedisKeys
 from sanic_qserver.middleware.idempotency.sqlite import SqliteKeys
-from sanic_qserver.middleware.idempotency.store import build_claims
 
 PLAN = {"name": "count", "args": [["det1"]], "item_type": "plan"}
 
@@ -106,11 +105,6 @@ async def test_what_was_not_sent_leaves_no_trace(keyed):
     bad = await keyed.post("/api/queue/mode/set", json={"mode": "default", "nope": 1}, headers=headers)
     assert bad.status_code == 400
     assert (await keyed.post("/api/queue/mode/set", json={"mode": "default"}, headers=headers)).json()["success"]
-
-
-def test_several_workers_have_no_memory_in_common(make_config):
-    with pytest.raises(ConfigError, match=r"\[idempotency\] store"):
-        build_claims(make_config(server={"workers": 2}, idempotency={"store": "memory"}))
 
 
 async def test_who_sends_no_key_makes_no_file(sanic_client, make_config, tmp_path):

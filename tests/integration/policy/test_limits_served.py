@@ -123,30 +123,6 @@ async def test_open_streams_are_limited_and_places_come_free(limited):
     await until(is_free)
 
 
-def test_several_workers_with_counters_of_their_own_are_refused_at_the_start(make_config, tmp_path):
-    from sanic_qserver.errors import ConfigError
-
-    file = tmp_path / "rate_limits.yaml"
-    file.write_text("rates: [{name: slow, limits: 10/second}]")
-    with pytest.raises(ConfigError, match=r"Set \[policy\] counters to the URL of a Redis, or workers to 1"):
-        app_of(make_config(server={"workers": 2}, policy={"rate_limits": str(file)}))
-
-
-def test_several_workers_share_the_limits_that_are_shipped(make_config):
-    from sanic_qserver.api.table import ENDPOINTS
-    from sanic_qserver.policy.protocols import Attempt
-    from sanic_qserver.structs.identity import SINGLE_USER
-
-    def policy_of(workers):
-        app = app_of(make_config(server={"workers": workers}))
-        access = app.ctx.gate.access.access_of(SINGLE_USER)
-        attempt = Attempt(access=access, path=ENDPOINTS[0].path, scope=ENDPOINTS[0].scope, address="127.0.0.1")
-        return app.ctx.gate.rates.rules.find_limits(attempt).policy
-
-    assert policy_of(1) == '"everyone";q=50000;w=1'
-    assert policy_of(2) == '"everyone";q=25000;w=1'
-
-
 ITEM = {"name": "count", "args": [["det1"]], "item_type": "plan"}
 
 

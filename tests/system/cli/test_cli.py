@@ -1,7 +1,6 @@
 """The command line, run as people run it."""
 
 import os
-import re
 import signal
 import socket
 import struct
@@ -144,14 +143,13 @@ def test_serve_makes_and_prints_a_key_and_ends_at_sigterm(instrument, folder):
     assert server.url in server.text
 
 
-@pytest.mark.slow
-def test_two_workers_share_one_made_key(instrument, folder):
-    with ServerProcess(folder, "serve", "--workers", 2, environment=instrument.environment) as server:
-        key = re.search(r"No API key is configured.* (\S+)$", server.text, re.MULTILINE)[1]
-        for _ in range(20):
-            with httpx.Client(timeout=60) as client:  # A connection of its own each time: either worker may get it.
-                response = client.get(f"{server.url}/api/queue/get?api_key={key}")
-            assert response.status_code == 200, response.text
+def test_workers_without_what_they_share_are_refused_before_anything_starts(folder):
+    config = folder / "config.toml"
+    config.write_text('[replicas]\nredis = "redis://127.0.0.1:1/0"\n')
+    for arguments, said in ((("--workers", "2"), "[replicas] redis"), (("--config", config), "single_user_api_key")):
+        server = ServerProcess(folder, "serve", *arguments)
+        assert server.stop(0) == 2, server.text
+        assert said in server.text
 
 
 @pytest.mark.slow

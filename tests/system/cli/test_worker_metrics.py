@@ -7,7 +7,7 @@ import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from servers import KEY, ServerProcess
-from worker_processes import until, with_key, workers_of
+from worker_processes import two_workers, until, with_key, workers_of
 
 HEADERS = {"Authorization": f"ApiKey {KEY}"}
 CONFIG = """
@@ -47,8 +47,7 @@ def ping(server, times):
 
 @pytest.mark.slow
 def test_a_scrape_tells_of_all_workers_and_no_counter_goes_down_when_one_is_killed(instrument, folder):
-    (folder / "config.toml").write_text(CONFIG)
-    arguments = ("serve", "--workers", 2, "--config", folder / "config.toml")
+    arguments = two_workers(folder, instrument.redis_port, CONFIG)
     with ServerProcess(folder, *arguments, environment=with_key(instrument)) as server:
         until(lambda: len(scrape(server).by_worker("qserver_worker_answering")) == 2)
         ping(server, 40)

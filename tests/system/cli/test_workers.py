@@ -8,8 +8,9 @@ from pathlib import Path
 
 import httpx
 import pytest
+from ports import free_port
 from servers import KEY, ServerProcess
-from worker_processes import until, with_key, workers_of
+from worker_processes import two_workers, until, with_key, workers_of
 
 HEADERS = {"Authorization": f"ApiKey {KEY}"}
 DIES = """
@@ -29,7 +30,7 @@ def is_running(pid):
 
 @pytest.mark.slow
 def test_killed_workers_are_replaced_while_clients_wait_and_all_end_at_sigterm(instrument, folder):
-    with ServerProcess(folder, "serve", "--workers", 2, environment=with_key(instrument)) as server:
+    with ServerProcess(folder, *two_workers(folder, instrument.redis_port), environment=with_key(instrument)) as server:
         for kill_all in (False, True):
             until(lambda: len(workers_of(server)) == 2)
             before = workers_of(server)
@@ -46,7 +47,7 @@ def test_killed_workers_are_replaced_while_clients_wait_and_all_end_at_sigterm(i
 
 @pytest.mark.slow
 def test_sigusr2_replaces_the_workers_one_by_one_and_no_request_fails(instrument, folder):
-    with ServerProcess(folder, "serve", "--workers", 2, environment=with_key(instrument)) as server:
+    with ServerProcess(folder, *two_workers(folder, instrument.redis_port), environment=with_key(instrument)) as server:
         before = workers_of(server)
         server.process.send_signal(signal.SIGUSR2)
         end = time.monotonic() + 60
@@ -58,7 +59,7 @@ def test_sigusr2_replaces_the_workers_one_by_one_and_no_request_fails(instrument
 
 @pytest.mark.slow
 def test_workers_end_with_the_process_above_them(instrument, folder):
-    with ServerProcess(folder, "serve", "--workers", 2, environment=with_key(instrument)) as server:
+    with ServerProcess(folder, *two_workers(folder, instrument.redis_port), environment=with_key(instrument)) as server:
         workers = workers_of(server)
         assert len(workers) == 2
         server.process.kill()
@@ -68,8 +69,8 @@ def test_workers_end_with_the_process_above_them(instrument, folder):
 @pytest.mark.slow
 def test_a_server_whose_workers_never_come_up_ends_with_a_code(folder):
     (folder / "dies.py").write_text(DIES)
-    (folder / "config.toml").write_text('[extensions]\nmodules = ["dies"]\n')
-    server = ServerProcess(folder, "serve", "--workers", 2, "--config", folder / "config.toml")
+    config = f'[extensions]\nmodules = ["dies"]\n[auth]\nsingle_user_api_key = "{KEY}"\n'
+    server = ServerProcess(folder, *two_workers(folder, free_port(), config))
     try:
         assert server.process.wait(60) == 1, server.text
     finally:

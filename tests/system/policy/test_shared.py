@@ -129,7 +129,7 @@ def _rules(limit: int) -> str:
 def test_two_workers_on_one_redis_hold_the_limit_and_reload_on_sighup(redis, instrument, tmp_path):
     (tmp_path / "rate_limits.yaml").write_text(_rules(40))
     (tmp_path / "config.toml").write_text(
-        f'[server]\nworkers = 2\n[policy]\nrate_limits = "rate_limits.yaml"\ncounters = "{redis.url}"\n'
+        f'[server]\nworkers = 2\n[policy]\nrate_limits = "rate_limits.yaml"\n[replicas]\nredis = "{redis.url}"\n'
         f'[auth]\nsingle_user_api_key = "{KEY}"\n'
     )
     serve = ("serve", "--config", tmp_path / "config.toml")

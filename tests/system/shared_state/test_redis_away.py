@@ -3,9 +3,13 @@
 import asyncio
 
 import pytest
-from conftest import app_of, until_connected
+from conftest import KEY, app_of, until_connected
 from policy_people import as_, let_people_in
 from redis_server import Redis
+
+from sanic_qserver.config.settings import ReplicasConfig
+from sanic_qserver.shared_state.redis import SharedRedis
+from sanic_qserver.shared_state.watch import EVICTS, FORGETS, RedisWatch
 
 PLAN = {"name": "count", "args": [["det1"]], "item_type": "plan"}
 POLICY = """
@@ -59,3 +63,39 @@ async def test_edits_that_need_the_lock_are_refused_and_the_rest_goes_on(server,
     async with asyncio.timeout(10):
         while (await add(server, "tim")).status_code == 503:
             await asyncio.sleep(0.1)
+
+
+async def readiness(server):
+    reply = await server.get("/readyz", headers={"Authorization": f"ApiKey {KEY}"})
+    return reply.status_code, reply.json()["status"], reply.json()["checks"]["replicas"]
+
+
+async def until_it_is(server, status):
+    async with asyncio.timeout(15):
+        while (await readiness(server))[1] != status:
+            await asyncio.sleep(0.05)
+
+
+async def test_readyz_says_that_it_is_away_and_stays_ready_for_reads(server, redis):
+    assert await readiness(server) == (200, "ready", "ok")
+    redis.stop()
+    await until_it_is(server, "degraded")
+    assert (await readiness(server))[0] == 200
+    redis.start()
+    await until_it_is(server, "ready")
+
+
+async def test_a_redis_that_evicts_or_forgets_is_warned_of_until_that_is_put_right(redis):
+    warnings = []
+    shared = SharedRedis(ReplicasConfig(redis=redis.url))
+    watch = RedisWatch(shared, warnings)
+    await watch._look()
+    assert warnings == [FORGETS]
+    await shared.client.config_set("maxmemory-policy", "allkeys-lru")
+    await shared.client.config_set("appendonly", "yes")
+    await watch._look()
+    assert warnings == [EVICTS.format("allkeys-lru")]
+    await shared.client.config_set("maxmemory-policy", "noeviction")
+    await watch._look()
+    assert warnings == []
+    await shared.close()

@@ -1,7 +1,10 @@
 """When the audit trail looks at a reply."""
 
 import logging
+import multiprocessing
+import time
 
+import msgspec
 import pytest
 
 from sanic_qserver.api.call import Call
@@ -41,3 +44,27 @@ async def test_a_reply_is_decoded_only_when_an_entry_goes_somewhere(config, leve
     call = Call(row, NoParams(), access, "id", Services(Audit(config)), {}, {})
     assert await recording.audited(row, serve)(call) == b'{"success": true}'
     assert bool(decoded) is is_decoded
+
+
+def _write(file, name, lines):
+    audit = Audit(AuditConfig(log=False, file=file))
+    for number in range(lines):
+        audit._write(msgspec.json.encode([name, number, "x" * (50 if number % 3 else 20_000)]).decode())
+
+
+def test_workers_write_whole_lines_into_one_file_and_lose_none_when_it_is_rotated(tmp_path):
+    file = tmp_path / "audit.log"
+    file.touch()
+    context = multiprocessing.get_context("fork")
+    writers = [context.Process(target=_write, args=(str(file), name, 400)) for name in range(3)]
+    for writer in writers:
+        writer.start()
+    for number in range(5):
+        file.rename(tmp_path / f"audit.log.{number}")
+        file.touch()
+        time.sleep(0.02)
+    for writer in writers:
+        writer.join()
+    lines = [line for part in tmp_path.glob("audit.log*") for line in part.read_bytes().splitlines()]
+    told = sorted(tuple(msgspec.json.decode(line)[:2]) for line in lines)
+    assert told == [(name, number) for name in range(3) for number in range(400)]
