@@ -110,16 +110,42 @@ async def _apikey(
 
 
 def db(
-    action: Annotated[Literal["upgrade", "check"], typer.Argument(help="Make or update the tables, or only look.")],
+    action: Annotated[
+        Literal["upgrade", "check", "copy"], typer.Argument(help="Make or update the tables, only look, or copy.")
+    ],
+    from_: Annotated[str, typer.Option("--from", help="With copy: the URL of the database to copy from.")] = "",
     config: ConfigFile = None,
 ) -> None:
-    """Bring the database of logins up to date, as the server does at its start; or see whether it is."""
+    """Bring the database of logins up to date, as the server does at its start; or see whether it is.
+
+    `copy` fills a new database, [database] url, with all that another one holds; stop the servers first.
+    """
     from sanic_qserver.auth.storage.database import HEAD  # noqa: PLC0415  # SQLAlchemy, for this command only
 
     loaded = _with_accounts(config)
+    if action == "copy":
+        if not from_:
+            raise ConfigError("from which database? Add --from sqlite:///logins.sqlite")
+        for name, count in asyncio.run(_copied(loaded, from_)).items():
+            print(f"{count:8} {name}")
+        return
     found = asyncio.run(_revision(loaded, upgrade=action == "upgrade"))
     print(f"{'OK' if found == HEAD else 'not up to date'}: revision {found or 'none'}, this version has {HEAD}")
     raise typer.Exit(0 if found == HEAD else 1)
+
+
+async def _copied(config: Config, old_url: str) -> dict[str, int]:
+    """How many rows of each table were copied into the configured database."""
+    from sanic_qserver.auth.accounts import database_url  # noqa: PLC0415
+    from sanic_qserver.auth.storage.copying import copy_all  # noqa: PLC0415
+    from sanic_qserver.auth.storage.database import Database  # noqa: PLC0415
+
+    old, new = Database(config.database, old_url), Database(config.database, database_url(config))
+    try:
+        return await copy_all(old, new)
+    finally:
+        await old.close()
+        await new.close()
 
 
 async def _revision(config: Config, *, upgrade: bool = False) -> str:

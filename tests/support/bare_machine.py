@@ -32,6 +32,10 @@ case "$*" in *redis-server*)
     install -d -o redis /var/lib/redis
     ln -sf "$REDIS_SERVER" /usr/bin/redis-server;;
 esac
+case "$*" in *postgresql*)
+    [ -n "$(pg_lsclusters -h)" ] || pg_createcluster "$(ls /usr/lib/postgresql | tail -n 1)" main > /dev/null
+    install -d -o postgres /run/postgresql;;
+esac
 """
 _PIP = f"""\
 #!/bin/sh

@@ -23,6 +23,12 @@ STATE = Path("/run/services")
 # Debian's own services, by what they run.
 DEBIAN = {
     "nginx": {"ExecStart": "/usr/sbin/nginx -g 'daemon off;'", "ExecReload": "/bin/kill -HUP $MAINPID"},
+    "postgresql": {
+        "ExecStart": "sh -c 'read V C _ <<END\n$(pg_lsclusters -h)\nEND\n"
+        "exec /usr/lib/postgresql/$V/bin/postgres -D /var/lib/postgresql/$V/$C "
+        "-c config_file=/etc/postgresql/$V/$C/postgresql.conf'",
+        "User": "postgres",
+    },
     "redis-server": {"ExecStart": "/usr/bin/redis-server /etc/redis/redis.conf", "User": "redis"},
 }
 
@@ -180,6 +186,7 @@ def control(arguments: list[str]) -> None:
     STATE.mkdir(exist_ok=True)
     options = {one for one in arguments if one.startswith("-")}
     verb, *names = (one for one in arguments if one not in options)
+    names = [name for name in names if not name.endswith(".timer")]
     names = list(dict.fromkeys(re.sub(r"\.(service|socket)$", "", name) for name in names))
     for name in names:
         if verb in ("start", "restart") or (verb == "enable" and "--now" in options):
