@@ -1,6 +1,7 @@
 """A thousand watchers of the console, and what they cost: this server, and beside it the reference server.
 
     python benchmarks/watchers.py                                   # this server
+    python benchmarks/watchers.py --replicas 2 --rate 200           # two servers that share a Redis, so many on each
     python benchmarks/watchers.py --reference /path/to/venv         # and bluesky-httpserver, installed there
 
 Console lines come from a publisher in place of RE Manager's (which is started, and publishes nothing), so that the
@@ -12,9 +13,11 @@ CPU and memory are the server process's, from /proc. Subscriptions run in a proc
 import argparse
 import asyncio
 import base64
+import contextlib
 import json
 import multiprocessing
 import os
+import queue
 import resource
 import sys
 import tempfile
@@ -25,6 +28,7 @@ from pathlib import Path
 
 import uvloop
 import zmq
+from parts import start_redis, wait_for
 
 from sanic_qserver.demo import Instrument, Part, free_port
 from sanic_qserver.http.stream.memory import TRIM_AFTER_S
@@ -147,7 +151,7 @@ class Watcher(asyncio.Protocol):
         self.is_closed = True
 
 
-async def watch(port, count, stalled, expected, seconds, counts_only, begin, results):
+async def watch(port, count, stalled, expected, seconds, counts_only, ready, results):
     """Connect, say that all are there, read until all lines came or nothing comes any more."""
     loop = asyncio.get_running_loop()
     path = "/api/console_output/ws"
@@ -159,7 +163,7 @@ async def watch(port, count, stalled, expected, seconds, counts_only, begin, res
     while not all(w.is_open for w in (*fast, *slow)):
         await asyncio.sleep(0.05)
     await asyncio.sleep(1)
-    begin.set()
+    ready.put("all are there")
     until = time.monotonic() + seconds + 10
     while time.monotonic() < until and not all(w.lines >= expected for w in fast):
         await asyncio.sleep(0.1)
@@ -193,7 +197,7 @@ def usage(pid):
     return ticks / os.sysconf("SC_CLK_TCK"), memory / 1024
 
 
-def start(instrument, folder, reference):
+def start(instrument, folder, reference, settings=""):
     """The server, ready."""
     port = free_port()
     environment = {**instrument.environment, "QSERVER_HTTP_SERVER_SINGLE_USER_API_KEY": KEY}
@@ -201,7 +205,9 @@ def start(instrument, folder, reference):
         command = [f"{reference}/bin/start-bluesky-httpserver", "--host", "127.0.0.1", "--port", str(port)]
         environment["QSERVER_HTTP_SERVER_HOST"], environment["QSERVER_HTTP_SERVER_PORT"] = "127.0.0.1", str(port)
     else:
-        command = [sys.executable, "-m", "sanic_qserver", "serve", "--port", str(port)]
+        (folder / "config.toml").write_text(settings)
+        config = str(folder / "config.toml")
+        command = [sys.executable, "-m", "sanic_qserver", "serve", "--port", str(port), "--config", config]
     server = Part("reference" if reference else "server", command, folder, environment)
     until = time.monotonic() + 60
     while True:
@@ -218,36 +224,62 @@ def start(instrument, folder, reference):
             return server, port
 
 
-def measure(instrument, folder, *, count, stalled, rate, seconds, reference=""):
+def usage_of(parts):
+    """The same for several."""
+    return tuple(map(sum, zip(*(usage(part.pid) for part in parts), strict=True)))
+
+
+def measure(instrument, folder, *, count, stalled, rate, seconds, reference="", replicas=1):
     """One run. Returns a row of the table."""
     context = multiprocessing.get_context("spawn")
-    begin, sums, results = context.Event(), context.Queue(), context.Queue()
-    server, port = start(instrument, folder, reference)
+    begin, ready, sums, results = context.Event(), context.Queue(), context.Queue(), context.Queue()
+    redis, settings = None, ""
+    if replicas > 1:
+        redis_port = free_port()
+        redis = start_redis(folder, redis_port, f"redis-{redis_port}")
+        wait_for(redis_port)
+        settings = f'[replicas]\nredis = "redis://127.0.0.1:{redis_port}/0"\n'
+    started = [start(instrument, folder, reference, settings) for _ in range(replicas)]
+    servers, ports = [part for part, _ in started], [port for _, port in started]
     publisher = context.Process(target=publish, args=(instrument.info_address, rate, seconds, begin, sums))
     publisher.start()
     time.sleep(3)  # The server finds the publisher.
-    idle_mb = usage(server.pid)[1]
-    watching = context.Process(
-        target=watchers, args=(port, count, stalled, rate * seconds, seconds, bool(reference), begin, results)
-    )
-    watching.start()
-    begin.wait()
-    (cpu, connected_mb), began, most_mb = usage(server.pid), time.monotonic(), 0.0
-    while results.empty():
-        most_mb = max(most_mb, usage(server.pid)[1])
-        time.sleep(0.2)
-    cpu_s, took_s = usage(server.pid)[0] - cpu, time.monotonic() - began
-    result = results.get()
-    watching.join()
+    idle_mb = usage_of(servers)[1]
+    watching = [
+        context.Process(
+            target=watchers, args=(port, count, stalled, rate * seconds, seconds, bool(reference), ready, results)
+        )
+        for port in ports
+    ]
+    for process in watching:
+        process.start()
+    for _ in watching:
+        ready.get()
+    begin.set()
+    (cpu, connected_mb), began, most_mb, came = usage_of(servers), time.monotonic(), 0.0, []
+    while len(came) < replicas:
+        most_mb = max(most_mb, usage_of(servers)[1])
+        with contextlib.suppress(queue.Empty):
+            came.append(results.get(timeout=0.2))
+    cpu_s, took_s = usage_of(servers)[0] - cpu, time.monotonic() - began
+    for process in watching:
+        process.join()
+    result = {
+        "lines": [lines for one in came for lines in one["lines"]],
+        "checksums": sorted({checksum for one in came for checksum in one["checksums"]}),
+        **{name: max(one[name] for one in came) for name in ("p50_ms", "p99_ms")},
+    }
     checksum = sums.get()
     time.sleep(TRIM_AFTER_S + 5)  # Then their memory is given back.
-    after_mb = usage(server.pid)[1]
+    after_mb = usage_of(servers)[1]
     publisher.terminate()
-    server.stop()
+    for part in (*servers, *([redis] if redis else [])):
+        part.stop()
     delivered = sum(result["lines"])
     return {
         "server": "bluesky-httpserver" if reference else "sanic_qserver",
-        "watchers": f"{count}, {stalled} stalled" if stalled else str(count),
+        "watchers": (f"{count}, {stalled} stalled" if stalled else str(count))
+        + (f" on each of {replicas}" if replicas > 1 else ""),
         "delivered/s": f"{delivered / seconds:,.0f}" if min(result["lines"]) >= rate * seconds else
                        f"{delivered / took_s:,.0f}",
         "complete": sum(lines >= rate * seconds for lines in result["lines"]),
@@ -265,6 +297,7 @@ def main():
     parser.add_argument("--watchers", type=int, default=1000)
     parser.add_argument("--rate", type=int, default=1000, help="console lines a second")
     parser.add_argument("--seconds", type=int, default=30)
+    parser.add_argument("--replicas", type=int, default=1, help="servers, each with so many watchers")
     parser.add_argument("--reference", default="", help="a virtual environment with bluesky-httpserver")
     parser.add_argument("--reference-rates", default="10,50", help="lines a second; it is saturated far below 1000")
     options = parser.parse_args()
@@ -281,8 +314,8 @@ def main():
 
     with tempfile.TemporaryDirectory() as name, Instrument(Path(name), publish=False) as instrument:
         folder = Path(name)
-        for stalled in (0, count // 2):
-            add(rate, stalled=stalled)
+        for stalled in (0, count // 2) if options.replicas == 1 else (0,):
+            add(rate, stalled=stalled, replicas=options.replicas)
         for slow_rate in map(int, options.reference_rates.split(",") if options.reference else ()):
             add(slow_rate, stalled=0, reference=options.reference)
 
