@@ -11,6 +11,7 @@ from sanic_qserver.client.control import describe_arguments
 from sanic_qserver.client.failures import Refused, WrongUsage
 from sanic_qserver.client.output import compact, tell_time
 from sanic_qserver.client.runtime import Runtime, get_runtime
+from sanic_qserver.client.submission import read_proposals
 from sanic_qserver.client.watching import wait_for
 
 Uid = Annotated[str, typer.Argument(metavar="UID", autocompletion=complete_queued)]
@@ -114,10 +115,9 @@ def proposals_list(
     """List proposals, the newest first."""
     run = get_runtime(context)
     query = {"state": None if state == "all" else state, "mine": "true" if mine else None}
-    found = run.session.get("/proposals", **query)["proposals"]
     rows = [
         ((one["id"], one["state"], len(one["items"]), one["proposer"], tell_time(one["changed_at"]), one["title"]), one)
-        for one in found
+        for one in read_proposals(run.session, **query)
     ]
     run.out.table(("id", "state", "items", "by", "changed", "title"), rows)
 

@@ -7,21 +7,23 @@ The rules:
 3. Items go out on the bulk stream. When it breaks it is resumed with its token, or found by its `Idempotency-Key`: what
    was decided is not done again.
 4. When the server has forgotten the stream (it was restarted), or an outcome is unknown, RE Manager is asked often
-   enough that nothing that was sent before can still be under way; then the queue and the history are searched for
-   the stamps. What is found was added, the rest is sent again.
+   enough that nothing that was sent before can still be under way; then the queue, the history, and proposals of one's
+   own, whatever became of them, are searched for the stamps. What is found was added, or proposed for review; the rest
+   is sent again.
 Without stamps rule 4 cannot be kept: the outcome of what was under way is then unknown, and nothing is sent again.
 Who removes such an item from queue or history before the search makes it look as if it was never added.
 """
 
+import contextlib
 import hashlib
 import json
 import time
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from sanic_qserver.client.failures import Failure, OutcomeUnknown, Unreachable, WrongUsage
+from sanic_qserver.client.failures import Failure, NotPermitted, OutcomeUnknown, Unreachable, WrongUsage
 from sanic_qserver.client.profiles import write_private
 from sanic_qserver.client.session import Session, failure_for
 
@@ -30,6 +32,7 @@ _BARRIER = 12  # More calls than a server has under way at RE Manager (8).
 _SAVE_EVERY_S = 1.0
 _SILENCE_S = 60.0
 _PAUSE_S = 0.5
+_PAGE = 100  # Proposals.
 _WINDOW = 200  # Lines in one request: their results are read when all are sent.
 
 Item = dict[str, Any]
@@ -211,15 +214,36 @@ class Submission:
             raise OutcomeUnknown(text, "They carry no stamps by which they could be found. Look at qsctl queue list.")
         for _ in range(_BARRIER):
             session.get("/status")
+        with contextlib.suppress(NotPermitted):  # Then there can be none.
+            self._search_proposals(session)
         queue = session.get("/queue/get")
         history = session.get("/history/get")["items"]
-        for item in (*queue["items"], queue["running_item"], *history):
-            mark = read_stamp(item or {})
-            if mark is not None and mark[0] == self.name and 0 <= mark[1] < len(self.items):
-                self.results[mark[1]] = {"success": True, "msg": "", "item_uid": item["item_uid"]}
+        for line, item in self._find((*queue["items"], queue["running_item"], *history)):
+            self.results[line] = {"success": True, "msg": "", "item_uid": item["item_uid"]}
         for line in self.pending:
             self.results.pop(line, None)
         self._end_stream()
+
+    def _search_proposals(self, session: Session) -> None:
+        for proposal in read_proposals(session, mine="true"):
+            told = {"success": True, "msg": "Proposed for review", "code": "proposed", "proposal": proposal["id"]}
+            self.results.update((line, told) for line, _ in self._find(proposal["items"]))
+
+    def _find(self, items: Iterable[Item | None]) -> Iterator[tuple[int, Item]]:
+        """Those items that are ours, with their lines."""
+        for item in items:
+            mark = read_stamp(item or {})
+            if item and mark is not None and mark[0] == self.name and 0 <= mark[1] < len(self.items):
+                yield mark[1], item
+
+
+def read_proposals(session: Session, **query: Any) -> Iterator[dict[str, Any]]:
+    """The proposals that one may see, page by page, the newest first."""
+    offset, total = 0, 1
+    while offset < total:
+        reply = session.get("/proposals", **query, offset=offset, limit=_PAGE)
+        yield from reply["proposals"]
+        offset, total = offset + _PAGE, reply["total"]
 
 
 def read_line(line: str, session: Session) -> dict[str, Any]:

@@ -1,7 +1,8 @@
 """The rows of proposals.
 
 The rules:
-1. Who holds `write:proposals` proposes, and sees and changes proposals of their own. Who holds
+1. Who holds `write:proposals` proposes, and sees and changes proposals of their own; who holds `write:queue:edit:own`
+   sees and withdraws their own, which a review may have made of what they added. Who holds
    `write:proposals:decide` sees all, comments and decides. `write:queue:edit` includes both: such callers could add the
    items themselves.
 2. A decision names the version that it is about (`If-Match: "<version>"`): nobody decides on what they have not seen.

@@ -18,6 +18,8 @@ from sanic_qserver.structs.proposals import ProposalReply, ProposalsReply
 
 COVERING = (Scope.WRITE_QUEUE_EDIT,)
 EITHER = (Scope.WRITE_PROPOSALS_DECIDE, Scope.WRITE_QUEUE_EDIT)
+# A review may have turned their adds into proposals: they see those, and take them back.
+SUBMITTERS = (Scope.WRITE_QUEUE_EDIT_OWN,)
 CHANGES = (AUDITED, IDEMPOTENT)
 
 # fmt: off
@@ -26,13 +28,14 @@ PROPOSAL_ENDPOINTS: tuple[Endpoint, ...] = (
              any_scope=COVERING, around=CHANGES, changes=True, reads_form=True, reply=ProposalReply,
              max_body_bytes=ANY_BODY),
     Endpoint("GET", "/proposals", Scope.WRITE_PROPOSALS, "", structs.ProposalsList, serve=list_proposals,
-             any_scope=EITHER, reply=ProposalsReply),
+             any_scope=EITHER + SUBMITTERS, reply=ProposalsReply),
     Endpoint("GET", "/proposals/<id>", Scope.WRITE_PROPOSALS, "", structs.ProposalGet, serve=get_proposal,
-             any_scope=EITHER, reply=ProposalReply),
+             any_scope=EITHER + SUBMITTERS, reply=ProposalReply),
     Endpoint("PATCH", "/proposals/<id>", Scope.WRITE_PROPOSALS, "", structs.ProposalChange, serve=change_proposal,
              any_scope=COVERING, around=(AUDITED,), changes=True, reply=ProposalReply, max_body_bytes=ANY_BODY),
     Endpoint("POST", "/proposals/<id>/withdraw", Scope.WRITE_PROPOSALS, "", structs.ProposalWithdraw,
-             serve=withdraw_proposal, any_scope=COVERING, around=CHANGES, changes=True, reply=ProposalReply),
+             serve=withdraw_proposal, any_scope=COVERING + SUBMITTERS, around=CHANGES, changes=True,
+             reply=ProposalReply),
     Endpoint("POST", "/proposals/<id>/comment", Scope.WRITE_PROPOSALS, "", structs.ProposalComment,
              serve=comment_proposal, any_scope=EITHER, around=CHANGES, changes=True, reply=ProposalReply),
     Endpoint("POST", "/proposals/<id>/approve", Scope.WRITE_PROPOSALS_DECIDE, "", structs.ProposalApprove,

@@ -185,6 +185,50 @@ def test_proposals_are_shown_approved_and_denied(make_config, tmp_path, monkeypa
         served.close()
 
 
+REVIEWED = """
+roles:
+  reviewed: {inherits: observer, scopes_add: ["write:queue:edit:own"], review: automatic}
+users:
+  visitor: {roles: reviewed}
+  staff: {roles: expert}
+"""
+
+
+@pytest.fixture
+def reviewed(make_config, tmp_path, monkeypatch, capsys):
+    """`qsctl` of somebody whose adds become proposals, and the server."""
+    from policy_people import let_people_in
+
+    policy = tmp_path / "permissions.yaml"
+    policy.write_text(REVIEWED)
+    database = {"url": f"sqlite:///{tmp_path / 'proposals.sqlite'}"}
+    served = Served(app_of(make_config(policy={"permissions": str(policy)}, database=database)))
+    let_people_in(served.app)
+    environment = {"QSERVER_HTTP_SERVER_URI": served.url, "QSERVER_API_KEY": "person:visitor"}
+    yield Qsctl(tmp_path, monkeypatch, capsys, **environment), served
+    served.close()
+
+
+def test_what_was_proposed_before_a_crash_is_not_proposed_again_whatever_became_of_it(reviewed, tmp_path, monkeypatch):
+    qsctl, _ = reviewed
+    file = tmp_path / "items.json"
+    file.write_text(json.dumps([{**GOOD_LINE, "kwargs": {"num": number}} for number in range(1, 91)]))
+    assert "90 added, 0 refused, 90 of them proposed for review" in qsctl.ok("add", "--file", file).out
+    proposals = qsctl.ok("proposals", "list", "--json").records
+    assert sum(len(one["items"]) for one in proposals) == 90
+    monkeypatch.setenv("QSERVER_API_KEY", "person:staff")
+    qsctl.ok("proposals", "deny", proposals[0]["id"], "--reason", "not today", "--yes")
+    qsctl.ok("proposals", "approve", proposals[1]["id"], "--yes")
+    qsctl.ok("queue", "clear", "--yes")
+    monkeypatch.setenv("QSERVER_API_KEY", "person:visitor")
+    state = qsctl.folder / "qsctl" / submissions(qsctl)[0]
+    # As if client and server were killed before an answer was kept.
+    state.write_text(json.dumps({"key": "k" * 20, "token": "gone", "lines": list(range(90)), "results": {}}))
+    assert "90 of them proposed for review" in qsctl.ok("add", "--file", file).out
+    again = qsctl.ok("proposals", "list", "--state", "all", "--json").records
+    assert {one["id"] for one in again} == {one["id"] for one in proposals}
+
+
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 @pytest.mark.parametrize(
     ("words", "found"),

@@ -20,6 +20,13 @@ info_address = "{info}"
 [auth]
 single_user_api_key = "{key}"
 """
+REVIEW = """
+roles:
+  unauthenticated_single_user:
+    scopes_remove: ["write:queue:edit"]
+    scopes_add: ["write:queue:edit:own"]
+    review: automatic
+"""
 
 
 @pytest.fixture
@@ -87,5 +94,44 @@ def test_each_item_is_added_exactly_once_whatever_is_killed_meanwhile(own, tmp_p
         reply = httpx.get(f"{server.url}/api/queue/get", headers={"Authorization": f"ApiKey {KEY}"}, timeout=60).json()
         lines = [item["meta"]["qsctl"]["line"] for item in reply["items"]]
         assert sorted(lines) == list(range(COUNT))
+    finally:
+        server.stop()
+
+
+def read_proposed(url):
+    """The stamped lines of all proposals."""
+    query, headers = {"limit": 1000, "mine": "true"}, {"Authorization": f"ApiKey {KEY}"}
+    reply = httpx.get(f"{url}/api/proposals", params=query, headers=headers, timeout=30)
+    return [item["meta"]["qsctl"]["line"] for one in reply.json()["proposals"] for item in one["items"]]
+
+
+@pytest.mark.slow
+def test_each_item_of_a_reviewed_role_is_proposed_exactly_once_whoever_is_killed(instrument, tmp_path):
+    count = 600
+    (tmp_path / "permissions.yaml").write_text(REVIEW)
+    text = CONFIG.format(control=instrument.control_address, info=instrument.info_address, key=KEY)
+    (tmp_path / "config.toml").write_text(text + '[policy]\npermissions = "permissions.yaml"\n')
+    item = {"item_type": "plan", "name": "count", "args": [["det1"]]}
+    (tmp_path / "items.ndjson").write_text(f"{json.dumps(item)}\n" * count)
+    port = free_port()
+    url = f"http://127.0.0.1:{port}"
+    environment = {"QSERVER_HTTP_SERVER_URI": url, "QSERVER_API_KEY": KEY}
+    command = ("add", "--file", tmp_path / "items.ndjson")
+    server = serve(tmp_path, port)
+    try:
+        for kills_client in (True, False):  # Then the server alone: the client goes on by itself.
+            before = len(read_proposed(url))
+            process = start(tmp_path, *command, environment=environment)
+            server.wait_for(lambda before=before: len(read_proposed(url)) >= before + 40)
+            if kills_client:
+                process.kill()
+                process.communicate()
+            server.stop(signal.SIGKILL)
+            server = serve(tmp_path, port)
+        out, err = process.communicate(timeout=100)
+        assert process.returncode == 0, err
+        assert f"{count} added, 0 refused, {count} of them proposed for review" in out
+        assert sorted(read_proposed(url)) == list(range(count))
+        assert "added before" in run(tmp_path, *command, environment=environment).err
     finally:
         server.stop()

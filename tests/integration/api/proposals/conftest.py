@@ -15,6 +15,7 @@ roles:
   decider: {inherits: observer, scopes_add: ["write:proposals:decide"]}
   reviewed: {inherits: user, review: required}
   turned: {inherits: user, review: automatic}
+  own: {inherits: observer, scopes_add: ["write:queue:edit:own"], review: automatic}
   tight: {inherits: proposer, quota: {queue_items: 3}}
 users:
   ann: {roles: proposer, displayed_name: Ann}
@@ -23,6 +24,7 @@ users:
   dora: {roles: decider}
   reva: {roles: reviewed}
   auto: {roles: turned}
+  olive: {roles: own}
   both: {roles: [reviewed, user]}
   staff: {roles: expert}
   eve: {roles: observer}

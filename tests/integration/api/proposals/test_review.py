@@ -5,7 +5,7 @@ import json
 import pytest
 from policy_people import as_
 
-from .conftest import PLAN, decide, queue
+from .conftest import PLAN, decide, propose, queue
 
 WAYS = {
     "/queue/item/add": {"json": {"item": PLAN}},
@@ -32,6 +32,19 @@ async def test_adds_of_a_role_with_automatic_review_become_proposals(server, pat
     assert await queue(server) == []
     assert (await decide(server, proposal, "approve")).json()["success"]
     assert len(await queue(server)) == 1
+
+
+async def test_who_edits_own_items_sees_and_withdraws_what_a_review_made_of_their_adds_and_no_more(server):
+    reply = await server.post("/api/queue/item/add", json={"item": PLAN}, headers=as_("olive"))
+    mine, other = reply.json()["proposal"], await propose(server)
+    seen = (await server.get("/api/proposals", headers=as_("olive"))).json()["proposals"]
+    assert [one["id"] for one in seen] == [mine["id"]]
+    assert (await server.get(f"/api/proposals/{other['id']}", headers=as_("olive"))).status_code == 404
+    assert (await server.post(f"/api/proposals/{other['id']}/withdraw", headers=as_("olive"))).status_code == 404
+    for what in ("approve", "deny"):
+        assert (await decide(server, mine, what, who="olive", reason="mine")).status_code == 403
+    withdrawn = await server.post(f"/api/proposals/{mine['id']}/withdraw", headers=as_("olive"))
+    assert withdrawn.json()["proposal"]["state"] == "withdrawn"
 
 
 async def test_lines_of_a_role_under_review_are_refused_or_proposed_one_by_one(server):
