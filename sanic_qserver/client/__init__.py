@@ -19,6 +19,13 @@ from sanic_qserver.client.options import environment, hoist
 from sanic_qserver.client.output import PipeClosed, clean, close_quietly
 from sanic_qserver.client.runtime import Runtime
 
+
+class _Interrupted(Failure):
+    """Somebody pressed ctrl-C."""
+
+    exit_code = INTERRUPTED
+
+
 _MODULES = (watching, adding, items, control, login, top, agents)
 # typer 0.28 has its own copy of click; before, it was click's.
 CLICK_EXCEPTION: Any = next(one for one in typer.BadParameter.__mro__ if one.__name__ == "ClickException")
@@ -86,7 +93,7 @@ def run(arguments: list[str]) -> int:
         close_quietly()
         return BROKEN_PIPE
     if code == INTERRUPTED:  # typer turns ctrl-C into this code
-        sys.stderr.write("qsctl: interrupted\n")
+        _tell(_Interrupted("interrupted"), is_json=is_json)
     return code if isinstance(code, int) else 0
 
 

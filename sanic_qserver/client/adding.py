@@ -11,7 +11,7 @@ import typer
 
 from sanic_qserver.client.completion import WordsCommand, complete_words
 from sanic_qserver.client.control import describe_arguments, unknown_plan
-from sanic_qserver.client.failures import OutcomeUnknown, Refused, WrongUsage
+from sanic_qserver.client.failures import Failure, NotPermitted, OutcomeUnknown, Refused, WrongUsage
 from sanic_qserver.client.item_files import is_sheet, read_bytes, read_items
 from sanic_qserver.client.output import compact
 from sanic_qserver.client.plan_schema import build_item
@@ -133,13 +133,11 @@ def _add_all(run: Runtime, items: list[dict[str, Any]], *, again: bool, stamps: 
     try:
         with _progress(run, submission) as tell:
             submission.run(run.session, tell, patience_s)
-    except KeyboardInterrupt:
+    except (Failure, KeyboardInterrupt) as failure:
         submission.save()
-        run.out.note("Interrupted. The same command goes on from here.")
-        raise
-    finally:
-        if submission.pending:
+        if submission.added or not isinstance(failure, NotPermitted):
             run.out.note(f"{submission.added} of {len(items)} were added so far. Run the same command again to go on.")
+        raise
     for line in range(len(items)):
         run.out.record({"line": line, **{k: v for k, v in submission.results[line].items() if k != "line"}})
     for line, result in submission.refused:

@@ -88,8 +88,8 @@ class Output:
         return shutil.get_terminal_size().columns if self.is_terminal else 0
 
     def note(self, text: str) -> None:
-        """Say something beside the result, on the error stream."""
-        self.err.write(clean(text) + "\n")
+        """Say something beside the result, on the error stream: to programs as an object, too."""
+        self.err.write((json.dumps({"note": text}, ensure_ascii=False) if self.is_json else clean(text)) + "\n")
         self.err.flush()
 
     def raw(self, text: str) -> None:

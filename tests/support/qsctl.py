@@ -25,8 +25,9 @@ class Ran:
 
     @property
     def error(self):
-        """What was told of a failure with `--json`."""
-        return json.loads(self.err)["error"]
+        """What was told of a failure with `--json`. There may be notes before it."""
+        (error,) = [told["error"] for told in map(json.loads, self.err.splitlines()) if "note" not in told]
+        return error
 
 
 class Qsctl:

@@ -1,4 +1,5 @@
 import os
+from contextlib import contextmanager
 
 import pytest
 from conftest import KEY, find_program, needs
@@ -6,16 +7,23 @@ from proxy import Proxy
 from qsctl import Qsctl
 
 
-@pytest.fixture(scope="session")
-def reached(served, tmp_path_factory):
-    """The shared server over TLS, behind nginx and a path prefix; directly where nginx is not installed."""
+@contextmanager
+def reaching(served, folder):
+    """The variables by which a server is reached over TLS, behind nginx and a path prefix; directly without nginx."""
     if os.environ.get("REQUIRE_ALL_TESTS"):
         needs("nginx")
     if find_program("nginx") is None:
         yield {"QSERVER_HTTP_SERVER_URI": served.url}
         return
-    with Proxy(tmp_path_factory.mktemp("nginx"), served.port) as proxy:
+    with Proxy(folder, served.port) as proxy:
         yield {"QSERVER_HTTP_SERVER_URI": proxy.url, "SSL_CERT_FILE": str(proxy.ca_file)}
+
+
+@pytest.fixture(scope="session")
+def reached(served, tmp_path_factory):
+    """The shared server."""
+    with reaching(served, tmp_path_factory.mktemp("nginx")) as variables:
+        yield variables
 
 
 @pytest.fixture

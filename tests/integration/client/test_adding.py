@@ -151,40 +151,6 @@ def test_an_item_is_waited_for(open_worker):
     assert len(state["run_uids"]) == 1
 
 
-def test_proposals_are_shown_approved_and_denied(make_config, tmp_path, monkeypatch, capsys):
-    from policy_people import as_, let_people_in
-
-    policy = tmp_path / "permissions.yaml"
-    policy.write_text(
-        "roles:\n  agent: {inherits: observer, scopes_add: ['write:proposals']}\n"
-        "users:\n  agent: {roles: agent}\n  staff: {roles: expert}\n"
-    )
-    database = {"url": f"sqlite:///{tmp_path / 'proposals.sqlite'}"}
-    served = Served(app_of(make_config(policy={"permissions": str(policy)}, database=database)))
-    try:
-        let_people_in(served.app)
-        ids = []
-        for title in ("one", "two"):
-            body = {"items": [GOOD_LINE], "title": title}
-            reply = served.client.post("/api/proposals", json=body, headers=as_("agent")).json()
-            ids.append(reply["proposal"]["id"])
-        environment = {"QSERVER_HTTP_SERVER_URI": served.url, "QSERVER_API_KEY": "person:staff"}
-        qsctl = Qsctl(tmp_path, monkeypatch, capsys, **environment)
-        assert {one["id"] for one in qsctl.ok("proposals", "list", "--json").records} == set(ids)
-        shown = qsctl.ok("proposals", "show", ids[0]).out
-        assert "one" in shown
-        assert "count" in shown
-        assert qsctl("proposals", "approve", ids[0]).code == 2  # Nobody was asked.
-        assert qsctl("proposals", "approve", ids[0], "--version", "7").code == 1
-        qsctl.ok("proposals", "approve", ids[0], "--version", "1")
-        qsctl.ok("proposals", "deny", ids[1], "--reason", "not today", "--yes")
-        states = {one["id"]: one["state"] for one in qsctl.ok("proposals", "list", "--state", "all", "--json").records}
-        assert states == {ids[0]: "queued", ids[1]: "denied"}
-        qsctl.ok("queue", "clear", "--yes")
-    finally:
-        served.close()
-
-
 REVIEWED = """
 roles:
   reviewed: {inherits: observer, scopes_add: ["write:queue:edit:own"], review: automatic}

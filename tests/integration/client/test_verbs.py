@@ -6,9 +6,7 @@ import time
 
 import pytest
 from conftest import KEY
-from policy_people import let_people_in
-from qsctl import Qsctl, start
-from servers import Served, app_of
+from qsctl import start
 
 COUNT = {"item_type": "plan", "name": "count", "args": [["det1", "det2"]], "kwargs": {"num": 3}}
 SLOW = {"item_type": "plan", "name": "count", "args": [["det1"]], "kwargs": {"num": 40, "delay": 0.5}}
@@ -134,6 +132,40 @@ def test_a_plan_is_aborted_or_halted(open_worker, served, verb, status):
     open_worker.ok("wait", "idle", "--at-most", "30")
 
 
+@pytest.mark.slow
+def test_the_queue_stops_after_the_running_plan_unless_the_stop_is_taken_back(open_worker, served):
+    qsctl = open_worker
+    first, second, third = put(served, *[{**COUNT, "kwargs": {"num": 3, "delay": 0.7}}] * 3)
+    qsctl.ok("queue", "start")
+    qsctl.ok("wait", "re_state=running", "--at-most", "30")
+    for words, is_pending in ((["stop"], True), (["stop", "--cancel"], False)):
+        qsctl.ok("queue", *words)
+        assert qsctl.ok("status", "--json").records[0]["queue_stop_pending"] is is_pending
+    qsctl.ok("wait", f"item_finished:{first}", "--at-most", "30")
+    qsctl.ok("wait", f"running_item_uid={second}", "--at-most", "30")
+    qsctl.ok("queue", "stop")
+    qsctl.ok("wait", "idle", "--at-most", "30")
+    assert [one["item_uid"] for one in qsctl.ok("queue", "list", "--json").records] == [third]
+    assert qsctl("queue", "stop").code == 1  # Nothing runs.
+
+
+@pytest.mark.slow
+def test_the_environment_is_updated_closed_and_destroyed(open_worker):
+    qsctl = open_worker
+    qsctl.ok("environment", "update")
+    qsctl.ok("wait", "idle", "--at-most", "60")
+    assert qsctl("environment", "open").code == 1  # It is.
+    qsctl.ok("environment", "close")
+    qsctl.ok("wait", "environment_closed", "--at-most", "60")
+    for verb in ("close", "update"):
+        assert qsctl("environment", verb).code == 1
+    qsctl.ok("environment", "open")
+    qsctl.ok("wait", "environment_open", "--at-most", "60")
+    qsctl.ok("environment", "destroy", "--yes")
+    qsctl.ok("wait", "environment_closed", "--at-most", "60")
+    qsctl.ok("wait", "idle", "--at-most", "60")
+
+
 def test_a_wait_that_is_not_met_in_time_ends_with_1(qsctl):
     ran = qsctl("wait", "items_in_queue=12345", "--at-most", "0.2")
     assert ran.code == 1
@@ -143,23 +175,6 @@ def test_a_wait_that_is_not_met_in_time_ends_with_1(qsctl):
 
 def test_nobody_without_a_terminal_is_asked(qsctl):
     assert qsctl("environment", "destroy").code == 2
-
-
-def test_a_role_without_the_scope_is_told_which_one_is_missing(make_config, tmp_path, monkeypatch, capsys):
-    policy = tmp_path / "permissions.yaml"
-    policy.write_text("users: {olga: {roles: observer}}\n")
-    served = Served(app_of(make_config(policy={"permissions": str(policy)})))
-    try:
-        let_people_in(served.app)
-        environment = {"QSERVER_HTTP_SERVER_URI": served.url, "QSERVER_HTTP_SERVER_API_KEY": "person:olga"}
-        qsctl = Qsctl(tmp_path, monkeypatch, capsys, **environment)
-        qsctl.ok("queue", "list")
-        for words in (["queue", "start"], ["queue", "clear", "--yes"], ["environment", "open"], ["plan", "halt"]):
-            ran = qsctl(*words, "--json")
-            assert ran.code == 3, words
-            assert ran.error["missing_scope"].startswith("write:")
-    finally:
-        served.close()
 
 
 def test_changes_are_followed_as_events(qsctl, served, tmp_path):
