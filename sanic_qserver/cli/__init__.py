@@ -7,9 +7,10 @@ import typer
 
 from sanic_qserver import __version__
 from sanic_qserver.cli import auth, configuration, demo, extensions, migrate, policy, serve
+from sanic_qserver.cli.doctor import command as doctor
 from sanic_qserver.errors import ConfigError
 
-_MODULES = (serve, demo, configuration, policy, extensions, auth, migrate)
+_MODULES = (serve, demo, configuration, doctor, policy, extensions, auth, migrate)
 COMMANDS = tuple(command for module in _MODULES for command in module.COMMANDS)
 
 

@@ -60,13 +60,16 @@ def check(
 
 async def _ask_all(config: Config, services: Services, login: str) -> list[str]:
     """What is not well."""
-    from sanic_qserver.cli.online import ask_all  # noqa: PLC0415  # for this option only
+    from sanic_qserver.cli.doctor.asking import ask_all  # noqa: PLC0415  # for this option only
 
     bad = []
-    async for what, said, is_well in ask_all(config, services, login):
-        print(f"{'ok' if is_well else 'FAILED'}: {what}: {said}")
-        bad += [] if is_well else [what]
+    async for finding in ask_all(config, services, login):
+        print(f"{_WORDS[finding.state]}: {finding.what}: {finding.said}")
+        bad += [] if finding.state == "ok" else [finding.what]
     return bad
+
+
+_WORDS = {"ok": "ok", "warning": "warning", "failed": "FAILED"}
 
 
 def _rows(config: Path | None) -> tuple[tuple[Endpoint, ...], tuple[Stream, ...]]:

@@ -1,0 +1,1 @@
+"""`sanic-qserver doctor`: looks at a deployment from outside in, and says what to do."""
