@@ -13,6 +13,7 @@ from sanic_qserver.cli.doctor.manager import HEAR_S, check_manager
 from sanic_qserver.cli.doctor.stores import check_logins_database, check_redis, redis_urls
 from sanic_qserver.config.settings import Config
 from sanic_qserver.errors import ConfigError, GatewayError, NotAuthenticated
+from sanic_qserver.manager.publications import Publications
 
 _ASK_S = 15.0
 _ADVICE = "see docs/authentication.md for what this kind of login needs"
@@ -22,7 +23,7 @@ Probe = Callable[[], Awaitable[str]]
 
 async def ask_all(config: Config, services: Services, login: str, clock: Clock = time.time) -> Findings:
     """What was asked, and what came of it. `login` is provider:name, or empty."""
-    async for finding in check_manager(services.manager, services.publications, clock, HEAR_S):
+    async for finding in check_manager(services.manager, Publications(config.manager), clock, HEAR_S):
         yield finding
     async for finding in check_logins_database(config, clock):
         yield finding
