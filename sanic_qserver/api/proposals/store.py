@@ -55,6 +55,7 @@ class ProposalStore:
     def __init__(self, database: Database, clock: Callable[[], float] = time.time) -> None:
         self._database = database
         self._clock = clock
+        self._claims: dict[str, float] = {}  # Attempts that this worker answers for, and until when.
 
     async def create(self, proposer: Proposer, content: Content, keep_days: float) -> Proposal:
         """A new open proposal."""
@@ -126,15 +127,27 @@ class ProposalStore:
         values = {"decided_by": by, "decided_at": now, "changed_at": now, "pos": pos, "attempt": attempt}
         async with self._database.begin() as connection:
             await self._set(connection, proposal, state="approving", reason="", claimed_until=now + claim_s, **values)
-            return Approval(await _read(connection, proposal.id), attempt, pos, by)
+            approval = Approval(await _read(connection, proposal.id), attempt, pos, by)
+        self._claims[attempt] = now + claim_s
+        return approval
 
     async def extend_claim(self, approval: Approval, claim_s: float) -> bool:
-        """Say that this worker still works on an approval. False when its claim is over, or the approval ended."""
+        """Say that this worker still works on an approval.
+
+        False when its claim is over, another worker has taken it over, or the approval ended.
+        """
+        now, held_until = self._clock(), self._claims.get(approval.attempt, 0.0)
         mine = (proposals.c.id == approval.proposal.id) & (proposals.c.attempt == approval.attempt)
+        is_held = (proposals.c.state == "approving") & (proposals.c.claimed_until == held_until)
+        if held_until < now:
+            return False
         async with self._database.begin() as connection:
-            is_held = (proposals.c.state == "approving") & (proposals.c.claimed_until >= self._clock())
-            values = {"claimed_until": self._clock() + claim_s}
-            return bool((await connection.execute(proposals.update().where(mine & is_held).values(values))).rowcount)
+            extended = proposals.update().where(mine & is_held).values(claimed_until=now + claim_s)
+            if not (await connection.execute(extended)).rowcount:
+                self._claims.pop(approval.attempt, None)
+                return False
+        self._claims[approval.attempt] = now + claim_s
+        return True
 
     async def end_approval(self, approval: Approval, state: str, uids: Sequence[str], reason: str) -> Proposal:
         """Say how an approval ended: `queued`, or `open` again with the reason."""
@@ -148,7 +161,9 @@ class ProposalStore:
                 .where(mine, proposals.c.state == "approving")
                 .values(changed_at=self._clock(), **values)
             )
-            return await _read(connection, approval.proposal.id)
+            ended = await _read(connection, approval.proposal.id)
+        self._claims.pop(approval.attempt, None)
+        return ended
 
     async def claim_abandoned(self, claim_s: float) -> Sequence[Approval]:
         """The approvals that no worker answers for any more; they are this worker's from now on."""
@@ -163,6 +178,7 @@ class ProposalStore:
                 taken = await connection.execute(proposals.update().where(one).values(claimed_until=now + claim_s))
                 if taken.rowcount:
                     found.append(Approval(_proposal(row), row["attempt"], row["pos"], row["decided_by"] or ""))
+        self._claims.update((approval.attempt, now + claim_s) for approval in found)
         return found
 
     async def expire(self) -> Sequence[Proposal]:

@@ -20,7 +20,6 @@ from sanic_qserver.middleware.idempotency.memory import fitting, too_many_keys
 CONNECTIONS = 64
 _TIMEOUT_S = 2.0
 _POOL_WAIT_S = 5.0  # For a connection, when all are in use.
-_PREFIX = "sanic_qserver:idempotency:"
 
 # KEYS: the key, the owner's keys. ARGV: claim, what is kept of it, keep_ms, max_keys, lease prefix.
 _CLAIM = """
@@ -60,9 +59,12 @@ end
 
 
 class RedisKeys:
-    """Implements `KeyStore`. Calls wait for a connection of a bounded pool; none is refused for want of one."""
+    """Implements `KeyStore`. Calls wait for a connection of a bounded pool; none is refused for want of one.
 
-    def __init__(self, config: IdempotencyConfig) -> None:
+    All names begin with `prefix`: servers that use the same Redis have different ones.
+    """
+
+    def __init__(self, config: IdempotencyConfig, prefix: str = "sanic_qserver") -> None:
         try:
             from redis.asyncio import BlockingConnectionPool, Redis  # noqa: PLC0415  # the extra [redis]
             from redis.asyncio.retry import Retry  # noqa: PLC0415
@@ -82,6 +84,7 @@ class RedisKeys:
         self._keep = self._redis.register_script(_KEEP)
         self._release = self._redis.register_script(_RELEASE)
         self._config = config
+        self._prefix = f"{prefix}:idempotency:"
         self._keep_ms = int(config.keep_s * 1000)
         self._encode = msgspec.msgpack.Encoder().encode
         self._decode = msgspec.msgpack.Decoder(Kept).decode
@@ -89,8 +92,8 @@ class RedisKeys:
     async def claim(self, key: Key, claim: str, fingerprint: str) -> Kept | None:
         """See KeyStore."""
         kept = self._encode(Kept(state=State.RUNNING, fingerprint=fingerprint))
-        args: list[Any] = [claim, kept, self._keep_ms, self._config.max_keys, f"{_PREFIX}worker:"]
-        found = await self._ask(self._claim(keys=_names(key), args=args))
+        args: list[Any] = [claim, kept, self._keep_ms, self._config.max_keys, f"{self._prefix}worker:"]
+        found = await self._ask(self._claim(keys=self._names(key), args=args))
         if found is None:
             return None
         state, kept = found
@@ -103,22 +106,22 @@ class RedisKeys:
 
     async def read(self, key: Key) -> Kept | None:
         """See KeyStore."""
-        found = await self._ask(self._redis.hget(_names(key)[0], "kept"))
+        found = await self._ask(self._redis.hget(self._names(key)[0], "kept"))
         return None if found is None else self._decode(found)
 
     async def keep(self, key: Key, claim: str, kept: Kept) -> None:
         """See KeyStore."""
         kept = fitting(kept, self._config)
         args: list[Any] = [claim, str(kept.state), self._encode(kept), self._keep_ms]
-        await self._ask(self._keep(keys=_names(key), args=args))
+        await self._ask(self._keep(keys=self._names(key), args=args))
 
     async def release(self, key: Key, claim: str) -> None:
         """See KeyStore."""
-        await self._ask(self._release(keys=_names(key), args=[claim]))
+        await self._ask(self._release(keys=self._names(key), args=[claim]))
 
     async def renew(self, worker: str) -> None:
         """See KeyStore."""
-        await self._ask(self._redis.set(f"{_PREFIX}worker:{worker}", b"", px=int(LEASE_S * 1000)))
+        await self._ask(self._redis.set(f"{self._prefix}worker:{worker}", b"", px=int(LEASE_S * 1000)))
 
     async def close(self) -> None:
         """Close the connections."""
@@ -131,7 +134,6 @@ class RedisKeys:
         except self._failures as error:
             raise StoreUnavailable(f"{type(error).__name__}: {error}") from None
 
-
-def _names(key: Key) -> list[str]:
-    owner = blake2b(key.owner.encode(), digest_size=12).hexdigest()
-    return [f"{_PREFIX}key:{key.owner}\n{key.name}", f"{_PREFIX}owner:{owner}"]
+    def _names(self, key: Key) -> list[str]:
+        owner = blake2b(key.owner.encode(), digest_size=12).hexdigest()
+        return [f"{self._prefix}key:{key.owner}\n{key.name}", f"{self._prefix}owner:{owner}"]

@@ -26,7 +26,11 @@ def _build_store(config: Config) -> KeyStore:
         return SqliteKeys(_folder(config) / FILE, config.idempotency)
     if store.startswith(_SQLITE):
         return SqliteKeys(config.folder / store.removeprefix(_SQLITE), config.idempotency)
-    return RedisKeys(config.idempotency)
+    return (
+        RedisKeys(config.idempotency, config.replicas.name)
+        if store == config.replicas.redis
+        else RedisKeys(config.idempotency)
+    )
 
 
 def _folder(config: Config) -> Path:

@@ -7,6 +7,9 @@ import httpx
 import pytest
 from servers import KEY, Instrument, ServerProcess
 
+from sanic_qserver.middleware.idempotency.claims import WAIT_S
+from sanic_qserver.middleware.idempotency.keys import LEASE_S
+
 PLAN = {"name": "count", "args": [["det1"]], "item_type": "plan"}
 HEADERS = {"Authorization": f"ApiKey {KEY}"}
 POLICY = """
@@ -21,6 +24,8 @@ queue_wait_s = 20.0
 single_user_api_key = "{key}"
 [policy]
 permissions = "permissions.yaml"
+[items]
+stamp = true
 [replicas]
 redis = "redis://127.0.0.1:{port}/6"
 """
@@ -45,7 +50,8 @@ class Replica(ServerProcess):
         return await self.client.post("/api/queue/item/add", json={"item": item}, headers=headers)
 
     async def numbers(self):
-        return [item["meta"]["number"] for item in (await self.client.get("/api/queue/get")).json()["items"]]
+        items = (await self.client.get("/api/queue/get")).json()["items"]
+        return [meta["number"] for item in items for meta in item["meta"] if "number" in meta]
 
 
 @pytest.fixture
@@ -78,3 +84,28 @@ async def test_what_a_killed_replica_had_sent_is_done_before_the_next_looks_at_t
     numbers = await other.numbers()
     assert len(numbers) == 3
     assert reply.status_code == (429 if 2 in numbers else 200)
+
+
+async def test_a_key_of_a_killed_replica_is_settled_by_the_stamp_at_another_one_and_never_done_twice(replicas, own):
+    one, other = replicas
+    done = await one.add(0, **{"Idempotency-Key": "done"})
+    own.manager.signal(signal.SIGSTOP)
+    cut_off = asyncio.ensure_future(one.add(1, **{"Idempotency-Key": "cut off"}))
+    await asyncio.sleep(0.5)
+    one.process.kill()
+    one.process.wait()
+    await asyncio.gather(cut_off, return_exceptions=True)
+    own.manager.signal(signal.SIGCONT)
+    assert (await other.add(0, **{"Idempotency-Key": "done"})).content == done.content
+    async with asyncio.timeout(LEASE_S + WAIT_S + 5):
+        while (reply := await other.add(1, **{"Idempotency-Key": "cut off"})).status_code == 409:
+            assert reply.headers["Retry-After"]
+            if reply.json()["state"] != "running":
+                break
+    numbers = await other.numbers()
+    assert numbers.count(0) == 1
+    if reply.status_code == 200:  # It was done, and the stamp proves it.
+        assert (numbers.count(1), reply.headers["Idempotency-Replayed"]) == (1, "true")
+        assert reply.json()["item"]["meta"]
+    else:  # It was lost with the connection.
+        assert (numbers.count(1), reply.json()["outcome"]) == (0, "not_found")
