@@ -317,7 +317,7 @@ class Watcher:
         if kind in ("item_removed", "item_started", "item_moved"):
             if data["item_uid"] in self.queue:
                 self.queue.remove(data["item_uid"])
-            else:
+            elif kind != "item_started":  # One that was added to an idle queue may start before anybody looked.
                 self.wrong[f"{kind} of an item that is not there"].append(event["id"])
         if kind in ("item_added", "item_moved"):
             after = data["after_uid"]

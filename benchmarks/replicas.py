@@ -6,6 +6,7 @@ Each part can be killed, stopped and started again as it was. With `links`, ever
 
 import contextlib
 import os
+import re
 import secrets
 import signal
 import sys
@@ -28,7 +29,7 @@ PASSWORD = "a-password-of-the-benchmarks"
 CONFIG = """
 [server]
 port = {port}
-proxies_count = 1
+trusted_proxies = ["127.0.0.1"]
 drain_delay_s = 1.0
 [log]
 level = "{level}"
@@ -53,6 +54,8 @@ rate_limits = "rates.yaml"
 [policy.access]
 users = {{ {roles} }}
 """
+
+_LEASE = re.compile(r"follows RE Manager from now on \(lease (\d+)\)")
 
 
 class Replica:
@@ -192,8 +195,8 @@ class Deployment:
         return [line for one in self.replicas for line in one.log.splitlines() if "ERROR" in line]
 
     def find_follower(self) -> Replica:
-        """The replica that follows RE Manager for all; one of them when nobody does."""
-        return self.replicas[0]
+        """The replica that follows RE Manager for all, or was the last to do so: the one with the newest lease."""
+        return max(self.replicas, key=lambda one: max(map(int, _LEASE.findall(one.log)), default=0))
 
     def _link(self, name: str, target: int) -> int:
         """The port to reach a target at: its own, or that of a link to it."""

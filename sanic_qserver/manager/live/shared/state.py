@@ -113,7 +113,11 @@ class SharedState:
         base = self._base
         is_fresh = base.epoch == self._events.epoch and self._events.number - base.number <= _REUSED_FOR
         is_behind = missed.lost_topics != topics and base.number < number_of(since)
-        return is_fresh and not is_behind and not self._events.since(self.base_id, topics).lost_topics
+        if not is_fresh or is_behind or self._events.since(self.base_id, topics).lost_topics:
+            return False
+        # A state that came to be known after the base: its first event was sent before this subscriber came.
+        unknown = [topic for topic in missed.lost_topics & STATE_TOPICS if self.snapshot(topic) is None]
+        return not self._events.since(self.base_id, unknown).messages
 
     async def _fetch(self) -> None:
         """Read the states, once for all who ask meanwhile."""
