@@ -20,10 +20,12 @@ roles:
     scopes: [read:status, read:queue, read:history, read:resources, read:console,
              "write:queue:edit:own", "write:plan:control"]
   proposer: {scopes: [read:status, read:queue, read:resources, "write:proposals"]}
+  starter: {inherits: agent, scopes_add: ["write:queue:control", "write:manager:control", "write:execute"]}
   robot: {inherits: user}
 users:
   agent: {roles: agent}
   proposer: {roles: proposer}
+  starter: {roles: starter}
   robot: {roles: robot}
   staff: {roles: expert}
 """
@@ -140,6 +142,76 @@ def test_a_running_plan_is_stopped_without_confirmation(staff, environment, tmp_
             assert (await waiting)["result"]["state"] == "stopped"
 
     asyncio.run(session())
+
+
+STARTING = {"start_queue", "open_environment", "execute_now"}
+
+
+def test_starting_needs_the_switch_and_the_scopes(staff, environment, tmp_path):
+    starter = {**environment, "QSERVER_API_KEY": "person:starter"}
+    ran = run(tmp_path, "mcp", environment=starter)
+    assert ran.code == 3
+    assert "write:execute" in ran.err
+
+    async def session():
+        async with connected(tmp_path, starter, "--scopes-ok") as call:  # The scopes without the switch.
+            assert call.names & STARTING == set()
+        async with connected(tmp_path, environment, "--allow-start") as call:  # The switch without the scopes.
+            assert call.names & STARTING == set()
+
+    asyncio.run(session())
+
+
+@pytest.mark.slow
+def test_an_agent_that_may_start_starts_the_queue_executes_at_once_and_aborts(staff, environment, tmp_path):
+    starter = {**environment, "QSERVER_API_KEY": "person:starter"}
+
+    async def session():
+        async with connected(tmp_path, starter, "--allow-start", "--max-items", "3") as call:
+            assert call.names >= STARTING
+            opened = await call("open_environment")
+            assert not opened["ok"]  # It is open. RE Manager's words are data, too.
+            assert opened["error"].startswith("<data")
+            assert opened["next_step"]
+            short = {"plan": "count", "arguments": {"detectors": ["det1"]}}
+            uid = (await call("add", **short, idempotency_key="queued"))["result"]["item_uid"]
+            assert (await call("start_queue"))["ok"]
+            assert (await call("wait_for_item", item_uid=uid, seconds=40))["result"]["state"] == "completed"
+            staff("GET", "/status?wait_for=idle&timeout=30")
+            long = {"plan": "count", "arguments": SLOW}
+            ran = [await call("execute_now", **long, idempotency_key="at once") for _ in range(2)]
+            assert ran[0]["result"]["item_uid"] == ran[1]["result"]["item_uid"]
+            busy = await call("execute_now", **short, idempotency_key="while it runs")
+            assert not busy["ok"]
+            staff("GET", "/status?wait_for=re_state=running&timeout=30")
+            assert (await call("abort_plan"))["ok"]
+            ended = await call("wait_for_item", item_uid=ran[0]["result"]["item_uid"], seconds=40)
+            assert ended["result"]["state"] == "aborted"
+            # What was refused was given back: two of three are used.
+            assert (await call("status"))["result"]["budget"]["items_left"] == 1
+
+    asyncio.run(session())
+    staff("GET", "/status?wait_for=idle&timeout=30")
+
+
+@pytest.mark.slow
+def test_minutes_of_plans_that_ran_are_used_up_also_after_a_restart(staff, environment, tmp_path):
+    longer = {"plan": "count", "arguments": {"detectors": ["det1"], "num": 3, "delay": 0.5}}
+
+    async def session():
+        async with connected(tmp_path, environment, "--max-minutes", "0.01") as call:
+            uid = (await call("add", **longer, idempotency_key="the only one"))["result"]["item_uid"]
+            assert staff("POST", "/queue/start")["success"]
+            assert (await call("wait_for_item", item_uid=uid, seconds=40))["result"]["state"] == "completed"
+        async with connected(tmp_path, environment, "--max-minutes", "0.01") as call:
+            refused = await call("add", **longer, idempotency_key="one more")
+            assert "minutes of plan time" in refused["error"]
+            assert "people you work for" in refused["next_step"]
+            assert (await call("status"))["result"]["budget"]["minutes_left"] == 0
+
+    asyncio.run(session())
+    staff("GET", "/status?wait_for=idle&timeout=30")
+    assert staff("GET", "/queue/get")["items"] == []
 
 
 @pytest.mark.slow
