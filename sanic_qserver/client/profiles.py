@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from sanic_qserver.client.failures import WrongUsage
+from sanic_qserver.client.failures import NotPermitted, WrongUsage
 
 DEFAULT_SERVER = "http://localhost:60610"
 SECRETS = ("access_token", "refresh_token", "api_key")
@@ -100,7 +100,7 @@ class ProfileStore:
         """Forget it, with its secrets."""
         profile = self.load(name)
         if profile is not None and profile.in_keyring:
-            _to_keyring(name, dict.fromkeys(SECRETS, ""))
+            _out_of_keyring(name)
         self._file(name).unlink(missing_ok=True)
 
     @contextlib.contextmanager
@@ -146,8 +146,20 @@ def _keyring() -> Any:
 
 def _from_keyring(name: str) -> dict[str, Any]:
     keyring = _keyring()
-    text = keyring.get_password(KEYRING_SERVICE, name) if keyring else None
+    if keyring is None:
+        return {}
+    try:
+        text = keyring.get_password(KEYRING_SERVICE, name)
+    except keyring.errors.KeyringError as error:
+        hint = "Unlock it; or log in again with QSCTL_KEYRING=0, which keeps the login in a file."
+        raise NotPermitted(f"The keyring with the login of profile {name} cannot be read: {error}", hint) from None
     return dict(json.loads(text)) if text else {}
+
+
+def _out_of_keyring(name: str) -> None:
+    if keyring := _keyring():
+        with contextlib.suppress(keyring.errors.KeyringError):
+            keyring.delete_password(KEYRING_SERVICE, name)
 
 
 def _to_keyring(name: str, secrets: Mapping[str, str]) -> bool:

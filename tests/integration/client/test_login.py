@@ -6,7 +6,7 @@ import os
 
 import pytest
 from logins import PASSWORDS, settings
-from qsctl import Qsctl
+from qsctl import Qsctl, run
 from servers import Served, app_of
 
 
@@ -123,3 +123,63 @@ def test_a_key_is_made_used_from_a_file_listed_and_deleted(qsctl, staff, monkeyp
     refused = qsctl("status", "--api-key-file", file)
     assert refused.code == 3
     assert made["secret"] not in refused.err
+
+
+# A backend of the real package `keyring`, chosen as people choose theirs. Those of systems need a desktop; those of
+# `keyrings.alt` are files in clear, which rank too low to be preferred to ours.
+BACKEND = """
+import json, os, pathlib
+from keyring.backend import KeyringBackend
+from keyring.errors import KeyringLocked, PasswordDeleteError
+
+FILE = pathlib.Path(__file__).with_name("kept.json")
+
+class InFile(KeyringBackend):
+    priority = 5
+    def _all(self):
+        if os.environ.get("IS_LOCKED"):
+            raise KeyringLocked("it is locked")
+        return json.loads(FILE.read_text()) if FILE.exists() else {}
+    def get_password(self, service, username):
+        return self._all().get(f"{service}/{username}")
+    def set_password(self, service, username, password):
+        FILE.write_text(json.dumps({**self._all(), f"{service}/{username}": password}))
+    def delete_password(self, service, username):
+        rest = self._all()
+        if rest.pop(f"{service}/{username}", None) is None:
+            raise PasswordDeleteError("there is none")
+        FILE.write_text(json.dumps(rest))
+"""
+
+
+def test_a_login_is_kept_in_the_keyring_refreshed_there_and_taken_out(qsctl, staff, tmp_path):
+    (tmp_path / "qsctl_backend.py").write_text(BACKEND)
+    (tmp_path / "password").write_text(PASSWORDS["bob"])
+    environment = {"QSCTL_KEYRING": "", "PYTHON_KEYRING_BACKEND": "qsctl_backend.InFile", "PYTHONPATH": str(tmp_path)}
+
+    def ran(*words, code=0, **more):
+        done = run(qsctl.folder, *words, environment={**environment, **more.pop("also", {})}, **more)
+        assert done.code == code, done.err
+        return done
+
+    def in_keyring():
+        return json.loads(json.loads((tmp_path / "kept.json").read_text())["qsctl/default"])
+
+    with (tmp_path / "password").open() as password:
+        ran("login", staff.url, "--username", "bob", "--password-stdin", stdin=password)
+    file, profile = kept(qsctl)
+    assert (profile["in_keyring"], profile["access_token"], profile["refresh_token"]) == (True, "", "")
+    before = in_keyring()
+    file.write_text(json.dumps({**profile, "access_ends_at": 0}))
+    assert "bob" in ran("whoami").out
+    assert in_keyring()["refresh_token"] != before["refresh_token"]
+    assert before["refresh_token"] not in file.read_text()
+    locked = ran("whoami", code=3, also={"IS_LOCKED": "1"})
+    assert "it is locked" in locked.err
+    assert "Unlock it" in locked.err
+    assert "Traceback" not in locked.err
+    token = in_keyring()["access_token"]
+    ran("logout")
+    assert json.loads((tmp_path / "kept.json").read_text()) == {}
+    assert not file.exists()
+    assert staff.client.get("/api/auth/whoami", headers={"Authorization": f"Bearer {token}"}).status_code == 401

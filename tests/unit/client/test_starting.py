@@ -20,7 +20,7 @@ def test_no_server_parts_are_loaded():
 
 def test_what_few_commands_need_is_loaded_by_them():
     modules = loaded("from sanic_qserver.client import build_app\nbuild_app()")
-    assert modules & {"httpx", "rich", "pygments", "anyio", "mcp"} == set()
+    assert modules & {"httpx", "rich", "pygments", "anyio", "mcp", "keyring", "http.server", "webbrowser"} == set()
 
 
 def test_the_command_line_of_httpx_is_not_loaded():
