@@ -34,6 +34,7 @@ drain_delay_s = 1.0
 [log]
 level = "{level}"
 [manager]
+queue_wait_s = 5.0  # RE Manager shares two cores with all the rest.
 control_address = "tcp://127.0.0.1:{control}"
 info_address = "tcp://127.0.0.1:{info}"
 [items]

@@ -129,6 +129,9 @@ async def prepare(client: httpx.AsyncClient, *, runs: bool) -> None:
     assert reply.json()["worker_environment_exists"], reply.text
     reply = await client.post("/api/queue/autostart", json={"enable": True})
     assert reply.json()["success"], reply.text
+    plan = {"item_type": "plan", "name": "count", "args": [["det1"]]}  # The first one takes longest.
+    uid = (await client.post("/api/queue/item/add", json={"item": plan})).json()["item"]["item_uid"]
+    await client.get("/api/status", params={"wait_for": f"item_finished:{uid}", "timeout": 60}, timeout=70)
 
 
 class Play:

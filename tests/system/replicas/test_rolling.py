@@ -18,7 +18,7 @@ def test_restarts_and_a_kill_of_replicas_lose_nothing_and_an_orderly_restart_is_
         pytest.skip("nginx or PostgreSQL is not installed")
     command = ["timeout", "--kill-after=20", "140", sys.executable, ROOT / "benchmarks" / "rolling.py"]
     command += ["--seconds", "16", "--restarts", "2", "--kills", "1"]
-    command += ["--submitters", "4", "--watchers", "0", "--readers", "2", "--log", tmp_path]
+    command += ["--submitters", "4", "--watchers", "5", "--readers", "2", "--log", tmp_path]
     played = subprocess.run(list(map(str, command)), capture_output=True, text=True, timeout=170, check=False)
     assert played.returncode == 0, played.stdout + played.stderr
     verdict = json.loads(played.stdout.partition("\n}\n")[0] + "}")
