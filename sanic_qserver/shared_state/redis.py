@@ -34,7 +34,8 @@ class SharedRedis:
         except ImportError:
             raise ConfigError("[replicas] redis: needs the extra: pip install 'sanic-qserver[redis]'") from None
         self._prefix = config.name
-        self._failures: tuple[type[Exception], ...] = (RedisError, OSError)
+        # RuntimeError: uvloop's, for a write to a connection that was reset a moment ago.
+        self._failures: tuple[type[Exception], ...] = (RedisError, OSError, RuntimeError)
         try:
             pool = BlockingConnectionPool.from_url(
                 config.redis, max_connections=CONNECTIONS, timeout=_POOL_WAIT_S, socket_timeout=_TIMEOUT_S,

@@ -79,7 +79,8 @@ class RedisKeys:
             socket_connect_timeout=_TIMEOUT_S, retry=Retry(NoBackoff(), 1),
         )  # fmt: skip
         self._redis: Any = Redis.from_pool(pool)
-        self._failures: tuple[type[Exception], ...] = (RedisError, OSError)
+        # RuntimeError: uvloop's, for a write to a connection that was reset a moment ago.
+        self._failures: tuple[type[Exception], ...] = (RedisError, OSError, RuntimeError)
         self._claim = self._redis.register_script(_CLAIM)
         self._keep = self._redis.register_script(_KEEP)
         self._release = self._redis.register_script(_RELEASE)
