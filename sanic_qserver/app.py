@@ -36,7 +36,9 @@ from sanic_qserver.http.server.connections import Connections
 from sanic_qserver.http.server.forwarding import Forwarding
 from sanic_qserver.http.server.request import DirectRequest, FrontedRequest
 from sanic_qserver.http.stream.sse import mount_streams
+from sanic_qserver.http.tracing import build_tracing
 from sanic_qserver.http.ui.pages import mount_ui
+from sanic_qserver.http.watching import Watching
 from sanic_qserver.manager.client.client import ManagerClient
 from sanic_qserver.manager.console.output import Console
 from sanic_qserver.manager.live.building import build_live
@@ -84,6 +86,7 @@ def create_app(config: Config, *, name: str = "sanic_qserver", workers: Workers 
     reads = ReadCache(manager, config.reads)
     counters = {"qserver_manager_calls": manager.counts, "qserver_reads": reads.counts}
     metrics = Metrics(config, counters, workers or OneWorker())
+    watching = Watching(config, metrics, build_tracing(config, metrics.replica))
     access = extensions.access_policy(policies.access)
     live = build_live(config, reads, shared)
     services = Services(
@@ -110,12 +113,12 @@ def create_app(config: Config, *, name: str = "sanic_qserver", workers: Workers 
     )
     gate = _build_gate(config, services, access, extensions)
     bodies = Bodies(config.server)
-    mount(app, endpoints, gate, bodies, services, metrics)
+    mount(app, endpoints, gate, bodies, services, watching)
     mount_streams(app, streams, gate, services)
     mount_blueprints(app, extensions.all("blueprints"), gate, bodies)
     mount_operations(app, services, gate)
     ping = next(row for row in endpoints if row.path == "/ping")
-    mount_pages(app, endpoints, streams, build_handler(ping, gate, bodies, services, metrics))
+    mount_pages(app, endpoints, streams, build_handler(ping, gate, bodies, services, watching))
     mount_ui(app, config.server.title, extensions.all("pages"))
     mount_options(app)
     _check_root_path(app, config.server.root_path)
@@ -135,7 +138,7 @@ def create_app(config: Config, *, name: str = "sanic_qserver", workers: Workers 
     app.ctx.policies = policies
     mount_policies(app, policies, services.audit)
     _watch(app, services, metrics)
-    _open_and_close(app, services, running, metrics)
+    _open_and_close(app, services, running, watching)
     return app
 
 
@@ -206,14 +209,14 @@ def _configure(app: App, config: Config) -> None:
     allow_origins(app, server.allow_origins)
 
 
-def _open_and_close(app: App, services: Services, running: Running, metrics: Metrics) -> None:
+def _open_and_close(app: App, services: Services, running: Running, watching: Watching) -> None:
     @app.before_server_start
     async def open_all(_: App) -> None:
         await services.logins.open()
         services.publications.listen(services.console.hear)
         services.manager.open()
         await services.live.open()
-        metrics.open()
+        watching.metrics.open()
         await services.proposals.start()
         services.warnings.extend(await running.start(services.live.status))
 
@@ -229,4 +232,6 @@ def _open_and_close(app: App, services: Services, running: Running, metrics: Met
         await services.logins.close()
         await services.manager.close()
         await services.claims.close()
-        metrics.close()
+        watching.metrics.close()
+        if watching.tracing is not None:
+            await watching.tracing.close()

@@ -9,6 +9,7 @@ from sanic_qserver.api.call import Call
 from sanic_qserver.api.items.lookup import find_item
 from sanic_qserver.errors import ScopeMissing
 from sanic_qserver.manager.bodies import Body
+from sanic_qserver.manager.client.timeline import mark_waiting
 from sanic_qserver.manager.live.conditions import ITEM
 from sanic_qserver.scopes import Scope
 from sanic_qserver.structs.requests import Reloadable, ReRuns, Status
@@ -50,6 +51,7 @@ async def status_or_wait(call: Call) -> bytes:
             f"Not enough permissions. To wait for an item requires scopes ['{Scope.READ_QUEUE}']",
             extra={"missing_scope": str(Scope.READ_QUEUE)},
         )
+    mark_waiting()
     live = call.services.live
     timeout_s = min(params.timeout, live.config.max_wait_s)
     began = monotonic()

@@ -9,6 +9,7 @@ import logging
 import signal
 import sys
 from datetime import UTC, datetime
+from typing import Any
 
 import msgspec
 from sanic import Request
@@ -27,17 +28,19 @@ class _AddRequest(logging.Filter):
     def filter(self, record: logging.LogRecord) -> bool:
         """Always True."""
         request = Request._current.get(None)  # noqa: SLF001  # get_current() raises where there is none
-        record.request_id = record.who = ""
+        record.request_id = record.who = record.trace_id = ""
         if request is not None and request.stream is not None:  # Else it was answered; a task lives on.
             principal = request.ctx.__dict__.get("principal")
             record.request_id = read_request_id(request)
+            record.trace_id = request.ctx.__dict__.get("trace_id", "")
             record.who = f"{principal.provider}:{principal.name}" if principal is not None else ""
         return True
 
 
 def _facts(record: logging.LogRecord) -> list[tuple[str, str]]:
     facts = record.__dict__
-    named = (("request_id", facts.get("request_id", "")), ("principal", facts.get("who", "")))
+    named = (("request_id", facts.get("request_id", "")), ("principal", facts.get("who", "")),
+             ("trace_id", facts.get("trace_id", "")))  # fmt: skip
     return [(name, value) for name, value in named if value]
 
 
@@ -63,8 +66,14 @@ class _Json(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """One JSON object."""
         at = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
-        entry = {"time": at, "level": record.levelname, "logger": record.name, "message": record.getMessage()}
+        entry: dict[str, Any] = {
+            "time": at,
+            "level": record.levelname,
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
         entry |= dict(_facts(record))
+        entry |= record.__dict__.get("facts", {})
         if record.exc_info:
             entry["exception"] = self.formatException(record.exc_info)
         if record.stack_info:
@@ -72,8 +81,16 @@ class _Json(logging.Formatter):
         try:
             return msgspec.json.encode(entry).decode()
         except UnicodeEncodeError:  # A lone surrogate: a path that is no UTF-8.
-            clean = {name: value.encode(errors="replace").decode() for name, value in entry.items()}
+            clean = _clean(entry)
             return msgspec.json.encode(clean).decode()
+
+
+def _clean(value: Any) -> Any:
+    if isinstance(value, str):
+        return value.encode(errors="replace").decode()
+    if isinstance(value, dict):
+        return {name: _clean(part) for name, part in value.items()}
+    return value
 
 
 def start_logging(config: LogConfig) -> None:

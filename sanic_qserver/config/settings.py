@@ -226,16 +226,21 @@ class ReplicasConfig(Section, frozen=True, kw_only=True):
 
 
 class LogConfig(Section, frozen=True, kw_only=True):
-    """What is logged, and in which form."""
+    """What is logged, and in which form. A request that takes `slow_request_s` is logged with where the time went."""
 
     level: Literal["debug", "info", "warning", "error"] = "info"
     format: Literal["text", "json"] = "text"
+    slow_request_s: Annotated[float, Meta(ge=0)] = 1.0
 
 
 class TelemetryConfig(Section, frozen=True, kw_only=True):
-    """What metrics and traces say of this server. `replica` tells replicas apart; "" is the machine's name and port."""
+    """What metrics and traces say of this server. `replica` tells replicas apart; "" is the machine's name and port.
+
+    `traces`: by OpenTelemetry, which takes all else from its own environment (`OTEL_…`).
+    """
 
     replica: str = ""
+    traces: bool = False
 
 
 class Config(Section, frozen=True, kw_only=True):

@@ -18,23 +18,25 @@ from sanic_qserver.http.decode import Decoded, Decoder
 from sanic_qserver.http.errors import respond
 from sanic_qserver.http.forms import MULTIPART, OFF_LOOP_FROM, URLENCODED, read_multipart
 from sanic_qserver.http.gate import Gate
-from sanic_qserver.http.metrics.measuring import Metrics
 from sanic_qserver.http.representations import represent
 from sanic_qserver.http.request_id import REQUEST_ID
 from sanic_qserver.http.server.response import Reply
 from sanic_qserver.http.stream.ndjson import lines_handler
+from sanic_qserver.http.watching import Watching
 from sanic_qserver.manager.bodies import Body
 
 
-def mount(app: App, rows: Iterable[Endpoint], gate: Gate, bodies: Bodies, services: Services, metrics: Metrics) -> None:
+def mount(
+    app: App, rows: Iterable[Endpoint], gate: Gate, bodies: Bodies, services: Services, watching: Watching
+) -> None:
     """Give every row its routes, under `/api` and at the root, as one blueprint a domain."""
     blueprints: dict[str, Blueprint] = {}
     for row in rows:
         blueprint = blueprints.setdefault(row.domain, Blueprint(row.domain))
         if isinstance(row, LinesEndpoint):
-            handler = lines_handler(row, gate, bodies, services, metrics)
+            handler = lines_handler(row, gate, bodies, services, watching.metrics)
         else:
-            handler = build_handler(row, gate, bodies, services, metrics)
+            handler = build_handler(row, gate, bodies, services, watching)
         for number, (verb, path) in enumerate(((row.verb, row.path), *row.aliases)):
             for prefix in PREFIXES if row.at_root else PREFIXES[:1]:
                 blueprint.add_route(
@@ -79,7 +81,7 @@ def _build_options(verbs: set[str]) -> Handler:
     return options
 
 
-def build_handler(row: Endpoint, gate: Gate, bodies: Bodies, services: Services, metrics: Metrics) -> Handler:
+def build_handler(row: Endpoint, gate: Gate, bodies: Bodies, services: Services, watching: Watching) -> Handler:
     """The way of one request: gate, body, decode, stamp, serve, answer."""
     manager = services.config.manager
     decoder = Decoder(
@@ -88,19 +90,21 @@ def build_handler(row: Endpoint, gate: Gate, bodies: Bodies, services: Services,
         forward_unknown=manager.unknown_params == "forward" and bool(row.method),
     )
 
-    count = metrics.of(row)
+    watch = watching.of(row)
     compress_from_bytes = services.config.reads.compress_from_bytes
     decode, stamp, reads_form = decoder.decode, row.stamp, row.reads_form
 
     async def handle(request: Request, **path_args: str) -> HTTPResponse:
-        started_at = perf_counter()
+        timeline = watch.begin(request)
         request_headers = request.headers
         stream: Any = request.stream
         try:
             call, verdict = await gate.admit(request, row, path_args)
+            timeline.admitted_at = perf_counter()
             body, content_type = b"", request_headers.get("content-type", "")
             if stream.request_body:
                 body = await bodies.read(request, row.max_body_bytes)
+                timeline.read_at = perf_counter()
             if reads_form and content_type[:19].lower() == MULTIPART:
                 (params, call.unknown), call.files = await _read_form(body, content_type, decoder)
             elif len(body) > OFF_LOOP_FROM and content_type[:33].lower() == URLENCODED:
@@ -112,12 +116,22 @@ def build_handler(row: Endpoint, gate: Gate, bodies: Bodies, services: Services,
         except GatewayError as error:
             bodies.limit(request, row.max_body_bytes)
             response = respond(error, request)
-            count(response.status, started_at)
+            response.headers.update(timeline.headers)
+            watch.end(timeline, request, response.status)
             return response
+        except BaseException as error:
+            watch.fail(timeline, request, error)
+            raise
         finally:
             bodies.release(request)
-        headers = {REQUEST_ID: call.request_id, **NOSNIFF, **verdict.headers, **call.charges.headers}
-        status, content_type = 200, JSON
+        headers = {
+            REQUEST_ID: call.request_id,
+            **NOSNIFF,
+            **verdict.headers,
+            **call.charges.headers,
+            **timeline.headers,
+        }
+        status = 200
         if type(answer) is bytes:
             body = answer
         elif isinstance(answer, Body):
@@ -125,20 +139,18 @@ def build_handler(row: Endpoint, gate: Gate, bodies: Bodies, services: Services,
             headers.update(more)
         else:
             assert isinstance(answer, Answer)  # noqa: S101  # what Serve says
-            status, body, content_type = answer.status, answer.body, answer.content_type
-            headers.update(answer.headers)
-            if answer.cookies:
-                count(status, started_at)
-                return _with_cookies(Reply(body, status, headers, content_type), answer.cookies)
-        count(status, started_at)
-        return Reply(body, status, headers, content_type)
+            watch.end(timeline, request, answer.status)
+            return _reply_to(answer, headers)
+        watch.end(timeline, request, status)
+        return Reply(body, status, headers, JSON)
 
     handle.__name__ = row.name
     return handle
 
 
-def _with_cookies(reply: Reply, cookies: tuple[str, ...]) -> Reply:
-    for cookie in cookies:
+def _reply_to(answer: Answer, headers: dict[str, str]) -> Reply:
+    reply = Reply(answer.body, answer.status, {**headers, **answer.headers}, answer.content_type)
+    for cookie in answer.cookies:
         reply.headers.add("Set-Cookie", cookie)
     return reply
 

@@ -24,6 +24,7 @@ from sanic_qserver.manager.bodies import Body
 from sanic_qserver.manager.client.batching import copy_error
 from sanic_qserver.manager.client.call import QueuedCall
 from sanic_qserver.manager.client.client import ManagerClient
+from sanic_qserver.manager.client.timeline import TIMELINE
 
 VALIDATED = {
     "queue_get": "plan_queue_uid",
@@ -68,6 +69,16 @@ _DISTRUST_S = 60.0
 _MISSES = 2  # A list that changed so often between two looks is asked for without asking for its uid first.
 
 
+class _Callers(list["asyncio.Future[bytes]"]):
+    """Callers who share one call, once it is made."""
+
+    __slots__ = ("call",)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.call: QueuedCall | None = None
+
+
 class _Coalesced:
     """Callers who share a read: those of the call that is queued or in flight, and those of the next one."""
 
@@ -77,8 +88,8 @@ class _Coalesced:
         self.call: QueuedCall | None = None
         self.fairness_key = fairness_key
         self.is_shared = False  # by callers with different fairness keys
-        self.now: list[asyncio.Future[bytes]] = []
-        self.next: list[asyncio.Future[bytes]] = []
+        self.now = _Callers()
+        self.next = _Callers()
 
 
 class ReadCache:
@@ -181,11 +192,14 @@ class ReadCache:
                 group.is_shared = True
                 if call is not None and not is_sent:
                     call.is_shared = True
-            (group.next if is_sent else group.now).append(caller)
+            callers = group.next if is_sent else group.now
         else:
             group = self._coalesced[key] = _Coalesced(fairness_key)
-            group.next.append(caller)
+            callers = group.next
             self._send_after(_TURNS_ALONE, key, group, params, fairness_key)
+        callers.append(caller)
+        if (timeline := TIMELINE.get()) is not None:
+            timeline.note(callers)
         return caller
 
     def _send_after(self, turns: int, key: Key, group: _Coalesced, params: Any, fairness_key: str) -> None:
@@ -196,12 +210,15 @@ class ReadCache:
             self._send(key, group, params, fairness_key)
 
     def _send(self, key: Key, group: _Coalesced, params: Any, fairness_key: str) -> None:
-        group.now, group.next = [caller for caller in group.next if not caller.done()], []
+        callers = group.now = group.next
+        callers[:] = [caller for caller in callers if not caller.done()]
+        group.next = _Callers()
+        TIMELINE.set(None)  # This runs in a copy of the context of whoever came first, and is for all.
         if not group.now:
             del self._coalesced[key]
             return
         try:
-            group.call = self._manager.call(key[0], params, fairness_key=fairness_key)
+            callers.call = group.call = self._manager.call(key[0], params, fairness_key=fairness_key)
             group.call.is_shared = group.is_shared
         except GatewayError as error:
             del self._coalesced[key]
@@ -213,7 +230,7 @@ class ReadCache:
     def _answered(
         self, reply: "asyncio.Future[bytes]", key: Key, group: _Coalesced, params: Any, fairness_key: str
     ) -> None:
-        callers, group.now, group.call = group.now, [], None
+        callers, group.now, group.call = group.now, _Callers(), None
         self._send_after(_TURNS, key, group, params, fairness_key)
         error = reply.exception()
         if error is None:
@@ -232,7 +249,7 @@ def _read_uids(reply: bytes) -> _Uids:
         return _NO_UIDS
 
 
-def _fail(callers: "list[asyncio.Future[bytes]]", error: GatewayError) -> None:
+def _fail(callers: _Callers, error: GatewayError) -> None:
     for caller in callers:
         if not caller.done():
             caller.set_exception(copy_error(error))

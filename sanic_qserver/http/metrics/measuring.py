@@ -31,8 +31,8 @@ class Metrics:
         self._rows: dict[str, RowFigures] = {}
         self._gauges: list[Gauges] = []
         self._process = ProcessCollector(registry=None)
-        replica = config.telemetry.replica or f"{socket.gethostname()}:{config.server.port}"
-        self._info = {"replica": replica, "version": __version__}
+        self.replica = config.telemetry.replica or f"{socket.gethostname()}:{config.server.port}"
+        self._info = {"replica": self.replica, "version": __version__}
 
     def of(self, row: Endpoint) -> Count:
         """The function that counts one answer of a row: its status, and `perf_counter()` at its start."""

@@ -11,7 +11,7 @@ _BODILESS = frozenset({204, 304})
 # What the rows send. Other names go Sanic's way, which knows which of them it sends itself.
 _NAMES = frozenset({"X-Request-ID", "X-Content-Type-Options", "RateLimit", "RateLimit-Policy", "ETag", "Cache-Control",
                     "Vary", "Content-Encoding", "Idempotency-Replayed", "Retry-After", "Content-Security-Policy",
-                    "Referrer-Policy"})  # fmt: skip
+                    "Referrer-Policy", "traceresponse"})  # fmt: skip
 
 
 class Reply(HTTPResponse):

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
+from time import perf_counter
 from typing import Any, Protocol
 
 from msgspec import Raw
@@ -60,10 +61,12 @@ class QueuedCall:
     `fairness_key` names the caller: calls with the same key keep their order, different keys take turns. Neighbouring
     adds with the same `batch_key` may be batched; `submission` is then the encoded item, user and user group. `timer`
     is the deadline of the current stage. `is_shared`: callers with different fairness keys wait for the reply.
+    `sent_at` is on the loop's clock; `queued_at`, `began_at` (sent) and `answered_at` are for timelines.
     """
 
-    __slots__ = ("batch_key", "deadline_s", "fairness_key", "future", "id", "is_dead", "is_read", "is_shared", "method",
-                 "payload", "sending", "sent_at", "submission", "timer")  # fmt: skip
+    __slots__ = ("answered_at", "batch_key", "began_at", "deadline_s", "fairness_key", "future", "id", "is_dead",
+                 "is_read", "is_shared", "method", "payload", "queued_at", "sending", "sent_at", "submission",
+                 "timer")  # fmt: skip
 
     def __init__(
         self, method: str, payload: bytes, deadline_s: float, future: "asyncio.Future[bytes]", fairness_key: str = ""
@@ -82,6 +85,8 @@ class QueuedCall:
         self.is_dead = False
         self.is_shared = False
         self.sending = None if self.is_read else SENDING.get()
+        self.queued_at = perf_counter()
+        self.began_at = self.answered_at = 0.0
 
     @property
     def is_void(self) -> bool:
@@ -91,6 +96,7 @@ class QueuedCall:
     def mark_sent(self, now: float) -> None:
         """It is on the socket."""
         self.sent_at = now
+        self.began_at = perf_counter()
         if self.sending is not None:
             self.sending.writes += 1
             self.sending.unanswered += 1

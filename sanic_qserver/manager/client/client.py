@@ -15,6 +15,7 @@ import itertools
 import logging
 import math
 from collections.abc import Callable
+from time import perf_counter
 from typing import Any
 
 import msgspec
@@ -26,6 +27,7 @@ from sanic_qserver.manager.client.call import SENDING, CallQueue, QueuedCall
 from sanic_qserver.manager.client.failures import lease_ended, lost, timed_out, too_many, unavailable, waited
 from sanic_qserver.manager.client.methods import deadline_s
 from sanic_qserver.manager.client.scheduler import FairScheduler
+from sanic_qserver.manager.client.timeline import TIMELINE
 from sanic_qserver.manager.client.transport import Connection, make_codec
 
 log = logging.getLogger("sanic_qserver.manager")
@@ -160,6 +162,8 @@ class ManagerClient:
         return call.future
 
     def _wait(self, call: QueuedCall) -> None:
+        if (timeline := TIMELINE.get()) is not None:
+            timeline.note(call)
         self._waiting.append(call)
         self._send_waiting()
         if not call.sent_at:
@@ -274,6 +278,9 @@ class ManagerClient:
         for part in call.parts:
             part.mark_answered()
         self.rate.answered(call.sent_at, self._loop.time(), len(call.parts))
+        now = perf_counter()
+        for part in call.parts:
+            part.answered_at = now
         try:
             if call.is_settled:
                 self.counts["late"] += 1

@@ -15,6 +15,7 @@ from sanic_qserver.api.call import Call
 from sanic_qserver.api.endpoint import Answer, Endpoint, Serve, Stream, get_json
 from sanic_qserver.errors import GatewayError, ManagerTimeout
 from sanic_qserver.manager.bodies import Body
+from sanic_qserver.manager.client.timeline import find_trace_id
 from sanic_qserver.middleware.audit.sinks import Audit
 from sanic_qserver.structs.audit import AuditEntry, Outcome
 from sanic_qserver.structs.identity import Access
@@ -118,6 +119,7 @@ def record_denied(
             code=error.code,
             detail=error.detail[:500],
             request_id=request_id,
+            more=_trace(),
         )
     )
 
@@ -176,10 +178,16 @@ def _uids(params: Any, replied: Iterable[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(uids))[:MOST]
 
 
+def _trace() -> dict[str, Any]:
+    """The trace that the request belongs to, where there are traces."""
+    trace_id = find_trace_id()
+    return {"trace_id": trace_id} if trace_id else {}
+
+
 def _more(call: Call) -> dict[str, Any]:
     """Names of plans, a script's hash and length, the login that was tried, what an option said. Never a secret."""
     params: Any = call.params
-    more: dict[str, Any] = {}
+    more = _trace()
     items = getattr(params, "items", None)
     items = items if isinstance(items, list) else [getattr(params, "item", None)]
     names = [str(item.get("name", ""))[:100] for item in items if isinstance(item, dict)]
