@@ -18,6 +18,7 @@ from conftest import app_of, needs
 from joserfc import jwt
 from joserfc.jwk import ECKey, KeySet, OctKey, RSAKey
 from logins import settings
+from oidc import issuer, oidc  # noqa: F401  # a fixture
 from ports import free_port
 from qsctl import program
 
@@ -36,38 +37,6 @@ claims:
   - {claim: realm_access.roles, matches: staff, roles: expert}
 default: {roles: observer}
 """
-
-_PROVIDER = """
-import sys, warnings
-warnings.simplefilter("ignore")
-from oidc_provider_mock import User, run_server_in_thread
-users = [User(sub="jane", claims={"preferred_username": "jane", "name": "Jane Doe", "email": "jane@lab.example",
-                                  "groups": ["operators"]})]
-with run_server_in_thread(port=int(sys.argv[1]), require_nonce=True, user_claims=users):
-    print("ready", flush=True)
-    sys.stdin.read()
-"""
-
-
-@pytest.fixture(scope="module")
-def issuer():
-    """A real provider with discovery, in a process of its own."""
-    port = free_port()
-    with subprocess.Popen(
-        [sys.executable, "-c", _PROVIDER, str(port)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-    ) as process:
-        assert b"ready" in process.stdout.readline()
-        yield f"http://localhost:{port}"
-        process.stdin.close()
-
-
-def oidc(issuer, **more):
-    claims = {"name": "sub"}
-    return {"kind": "oidc", "name": "sso", "issuer": issuer, "client_id": "us", "client_secret": "s",
-            "claims": claims, **more}  # fmt: skip
 
 
 @pytest.fixture

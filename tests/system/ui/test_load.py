@@ -36,3 +36,18 @@ def test_a_long_queue_comes_in_pieces_and_only_what_is_in_sight_is_drawn(site):
     expect(page.get_by_role("dialog")).to_contain_text(r'"a": "\"},{\""')
     whole = sum(len(str(item)) for item in site.queue())
     assert longest < 150_000 < whole, "the snapshot was not parsed in pieces"
+
+
+def test_rows_that_are_drawn_while_the_queue_changes_are_those_that_were_counted(site):
+    site.ask("POST", "queue/item/add/batch", items=[{"item_type": "plan", "name": "count", "args": [["det1"]]}] * 60)
+    page = site.open("alice")
+    queue = page.get_by_role("region", name="Queue")
+    expect(queue.get_by_text("60 items")).to_be_visible()
+    # An event has come, its listeners have not been called yet, and the viewport is scrolled.
+    page.evaluate("""async () => {
+        const { state } = await import("./ui/static/store.js");
+        state.queue.length = 0;
+        document.querySelector("qs-queue .viewport").scrollTop = 500;
+        for (let frame = 0; frame < 3; frame++) await new Promise(requestAnimationFrame);
+    }""")
+    assert site.problems == []

@@ -3,22 +3,11 @@
 import re
 
 import pytest
+from operator_page import COUNT, button, drop_file, fill_form, region, row, select
 from playwright.sync_api import expect
 from servers import KEY, ServerProcess
 
 pytestmark = pytest.mark.slow
-
-COUNT = {"item_type": "plan", "name": "count", "args": [["det1"]], "kwargs": {"num": 1}}
-SLOW = {"item_type": "plan", "name": "count", "args": [["det1"]], "kwargs": {"num": 200, "delay": 0.2}}
-MARKUP = "<img src=x onerror=\"document.title='owned'\"><script>document.title='owned'</script><b>bold</b>"
-
-
-def region(page, name):
-    return page.get_by_role("region", name=name, exact=True)
-
-
-def button(page, name):
-    return page.get_by_role("button", name=name, exact=True)
 
 
 def fill_queue(site, *nums):
@@ -28,15 +17,6 @@ def fill_queue(site, *nums):
 
 def nums(site):
     return [item["kwargs"]["num"] for item in site.queue()]
-
-
-def row(page, num):
-    return region(page, "Queue").get_by_role("row").filter(has_text=f"num={num}")
-
-
-def select(page, num):
-    row(page, num).click()
-    expect(row(page, num)).to_have_attribute("aria-selected", "true")
 
 
 def test_a_person_logs_in_with_a_password_and_out_again(site):
@@ -63,10 +43,7 @@ def test_a_person_logs_in_with_a_password_and_out_again(site):
 
 def test_the_form_shows_the_refusal_of_re_manager_before_sending_and_adds_what_is_good(site):
     page = site.open("alice")
-    add = region(page, "Add a plan")
-    add.get_by_role("textbox", name="Plan", exact=True).fill("count")
-    add.get_by_role("textbox", name="detectors").fill("det1, det2")
-    add.get_by_role("textbox", name="num").fill("five")
+    add = fill_form(page, "count", detectors="det1, det2", num="five")
     expect(add.get_by_role("status", name="Verdict")).to_contain_text("valid integer")
     assert site.queue() == []
     add.get_by_role("textbox", name="num").fill("5")
@@ -80,16 +57,28 @@ def test_the_form_shows_the_refusal_of_re_manager_before_sending_and_adds_what_i
 
 def test_varying_arguments_keep_their_places(site):
     page = site.open("alice")
-    add = region(page, "Add a plan")
-    add.get_by_role("textbox", name="Plan", exact=True).fill("scan")
-    add.get_by_role("textbox", name="detectors").fill("det1")
-    add.get_by_role("textbox", name="args").fill("motor, -1, 1.5")
-    add.get_by_role("textbox", name="num").fill("3")
+    add = fill_form(page, "scan", detectors="det1", args="motor, -1, 1.5", num="3")
     expect(add.get_by_role("status", name="Verdict")).to_contain_text("would accept")
     button(page, "Add to queue").click()
     expect(region(page, "Queue").get_by_role("row").filter(has_text="scan")).to_be_visible()
     (item,) = site.queue()
     assert (item["args"], item["kwargs"]) == ([["det1"], "motor", -1, 1.5], {"num": 3})
+
+
+def test_a_plan_goes_to_the_front_or_before_the_selected_one(site):
+    fill_queue(site, 1, 2)
+    page = site.open("alice")
+    add = fill_form(page, "count", detectors="det1", num="3")
+    add.get_by_role("combobox", name="Place").select_option("At the front")
+    button(page, "Add to queue").click()
+    expect(row(page, 3)).to_be_visible()
+    assert nums(site) == [3, 1, 2]
+    select(page, 2)
+    fill_form(page, "count", num="4")
+    add.get_by_role("combobox", name="Place").select_option("Before the selected item")
+    button(page, "Add to queue").click()
+    expect(row(page, 4)).to_be_visible()
+    assert nums(site) == [3, 1, 4, 2]
 
 
 def test_the_order_made_by_keyboard_and_by_mouse_is_that_of_re_manager(site):
@@ -112,9 +101,14 @@ def test_the_order_made_by_keyboard_and_by_mouse_is_that_of_re_manager(site):
 
 def test_items_are_edited_duplicated_and_deleted(site):
     fill_queue(site, 1, 2)
-    page = site.open("alice")
+    page, held = site.page("alice"), []
+    # The list of plans comes late. (Playwright takes no method of a list.)
+    page.route("**/plans/allowed/schema", lambda route: held.append(route))  # noqa: PLW0108
+    page.goto(f"{site.served.url}/ui")
     select(page, 1)
     button(page, "Edit").click()
+    expect(page.get_by_role("textbox", name="Item as JSON")).to_be_visible()
+    held.pop().continue_()
     num = region(page, "Add a plan").get_by_role("textbox", name="num")
     expect(num).to_have_value("1")
     num.fill("7")
@@ -159,39 +153,6 @@ def test_two_people_see_each_others_changes_and_a_move_that_no_longer_fits_is_ex
     assert nums(site) == [1]
 
 
-def test_a_plan_runs_pauses_resumes_and_aborts_and_goes_back_into_the_queue(site):
-    fill_queue(site, 200)
-    site.ask("POST", "queue/clear")
-    site.ask("POST", "history/clear")
-    site.ask("POST", "queue/item/add", item=SLOW)
-    page = site.open("alice")
-    expect(button(page, "Start queue")).to_have_attribute("title", "The environment is not open")
-    button(page, "Open environment").click()
-    expect(button(page, "Start queue")).not_to_have_attribute("aria-disabled", "true", timeout=60_000)
-    button(page, "Start queue").click()
-    expect(region(page, "Running")).to_contain_text("num=200")
-    expect(region(page, "Console").get_by_role("log")).to_contain_text("seq_num")
-    expect(region(page, "Running").get_by_role("listitem")).to_contain_text("open")
-    button(page, "Pause").click()
-    expect(region(page, "Status")).to_contain_text("paused", timeout=30_000)
-    button(page, "Resume").click()
-    expect(button(page, "Pause now")).not_to_have_attribute("aria-disabled", "true")
-    button(page, "Pause now").click()
-    expect(button(page, "Abort")).not_to_have_attribute("aria-disabled", "true", timeout=30_000)
-    button(page, "Abort").click()
-    expect(page.get_by_role("dialog")).to_contain_text("count")
-    page.get_by_role("dialog").get_by_role("button", name="Abort").click()
-    past = region(page, "History").get_by_role("row").filter(has_text="aborted")
-    expect(past).to_be_visible(timeout=30_000)
-    button(page, "Clear queue").click()
-    page.get_by_role("dialog").get_by_role("button", name="Clear queue").click()
-    expect(region(page, "Queue")).to_contain_text("The queue is empty")
-    past.click()
-    button(page, "Copy to queue").click()
-    expect(row(page, 200)).to_be_visible()
-    assert nums(site) == [200]
-
-
 def test_an_observer_sees_every_control_disabled_with_the_missing_scope(site):
     fill_queue(site, 1)
     page = site.open("olga")
@@ -210,70 +171,27 @@ def test_an_observer_sees_every_control_disabled_with_the_missing_scope(site):
     assert nums(site) == [1]
 
 
-def test_what_people_type_never_becomes_markup(site):
-    item = {**COUNT, "kwargs": {"md": {MARKUP: MARKUP}}}
-    assert site.ask("POST", "queue/item/add", item=item)["success"]
-    made = site.served.client.post(
-        "/api/proposals", json={"item": item, "title": MARKUP, "note": MARKUP}, headers=site.token
-    )
-    assert made.status_code == 201
-    page = site.open("alice")
-    expect(region(page, "Queue").get_by_role("row").nth(1)).to_contain_text("<script>")
-    expect(region(page, "Proposals")).to_contain_text(MARKUP)
-    expect(region(page, "Console").get_by_role("log")).to_be_visible()
-    region(page, "Queue").get_by_role("row").nth(1).dblclick()
-    expect(page.get_by_role("dialog")).to_contain_text("onerror")
-    page.keyboard.press("Escape")
-    page.get_by_role("tab", name="JSON").click()
-    page.get_by_role("textbox", name="Item as JSON").fill(
-        '{"item_type": "plan", "name": "<img src=x onerror=alert(1)>"}'
-    )
-    expect(page.get_by_role("status", name="Verdict")).to_contain_text("<img src=x")
-    assert page.evaluate("document.querySelectorAll('main img, main script, main b, dialog img').length") == 0
-    assert "owned" not in page.title()
-    proposal = made.json()["proposal"]
-    site.served.client.post(f"/api/proposals/{proposal['id']}/withdraw", json={}, headers=site.token)
-
-
-def test_a_sheet_is_shown_row_by_row_before_anything_is_added(site, tmp_path):
-    bad = tmp_path / "bad.csv"
-    bad.write_text("name,detectors\ncount,\"['det1']\"\nnot_a_plan,\"['det1']\"\n")
-    good = tmp_path / "good.csv"
-    good.write_text("name,detectors\ncount,\"['det1']\"\ncount,\"['det2']\"\n")
+def test_a_sheet_that_is_dropped_there_is_shown_row_by_row_before_anything_is_added(site):
     page = site.open("alice")
     page.get_by_role("tab", name="Spreadsheet").click()
-    page.locator("input[type=file]").set_input_files(bad)
+    drop_file(page, ".drop", "bad.csv", "name,detectors\ncount,\"['det1']\"\nnot_a_plan,\"['det1']\"\n")
     rows = region(page, "Add a plan").get_by_role("row")
     expect(rows.filter(has_text="✕")).not_to_have_count(0)
     expect(rows.filter(has_text="not_a_plan")).to_contain_text("✕")
+    expect(button(page, "Add these plans")).to_have_attribute("aria-disabled", "true")
     assert site.queue() == []
-    page.locator("input[type=file]").set_input_files(good)
+    good = b"name,detectors\ncount,\"['det1']\"\ncount,\"['det2']\"\n"
+    file = {"name": "good.csv", "mimeType": "text/csv", "buffer": good}
+    page.locator("input[type=file]").set_input_files(file)
     expect(rows.filter(has_text="✕")).to_have_count(0)
     button(page, "Add these plans").click()
     expect(region(page, "Queue")).to_contain_text("2 items")
     assert len(site.queue()) == 2
 
 
-def test_a_proposal_of_one_person_is_approved_by_another(site):
-    pete, alice = site.open("pete"), site.open("alice")
-    add = region(pete, "Add a plan")
-    add.get_by_role("textbox", name="Plan", exact=True).fill("count")
-    add.get_by_role("textbox", name="detectors").fill("det2")
-    button(pete, "Propose").click()
-    asked = region(alice, "Proposals").get_by_role("article").filter(has_text="pete")
-    expect(asked).to_contain_text("det2")
-    expect(region(alice, "Proposals")).to_contain_text("1 waiting")
-    asked.get_by_role("button", name="Approve").click()
-    expect(region(pete, "Queue").get_by_role("row").filter(has_text="det2")).to_be_visible()
-    (item,) = site.queue()
-    assert item["user"] == "pete"
-
-
 def test_a_session_that_ended_asks_again_and_loses_nothing_typed(site):
-    page = site.open("alice")
-    add = region(page, "Add a plan")
-    add.get_by_role("textbox", name="Plan", exact=True).fill("count")
-    add.get_by_role("textbox", name="detectors").fill("det1")
+    page = site.open("alice", context=site.context("alice"))
+    add = fill_form(page, "count", detectors="det1")
     page.context.clear_cookies(name="sanic_qserver_session")
     page.context.add_cookies([{"name": "sanic_qserver_session", "value": "over", "url": site.served.url}])
     button(page, "Add to queue").click()

@@ -21,6 +21,7 @@ class AddPanel extends Panel {
   /** @type {string} */ name = "";
   /** @type {any} */ edited = null;
   /** @type {any} */ original = null;
+  /** @type {any} */ late = null;
   /** @type {Record<string, any>} */ pages = {};
   tab = "form";
   verdict = { kind: "", text: "" };
@@ -74,6 +75,8 @@ class AddPanel extends Panel {
     this.drawSubmit();
     this.showTab("form");
     on("plans", () => {
+      if (state.plans && this.late && this.json.value === JSON.stringify(this.late, null, 2)) this.write(this.late);
+      if (state.plans) this.late = null;
       const schema = state.plans?.[this.name];
       if (schema && this.form && JSON.stringify(schema) !== this.schemaText) this.rebuild();
       else if (!this.form && this.plan.value) this.choose(this.plan.value);
@@ -342,6 +345,7 @@ class AddPanel extends Panel {
     this.choose(item.name);
     const fits = item.item_type === "instruction" ? item.name in INSTRUCTIONS : this.form?.write(item);
     this.json.value = JSON.stringify(item, null, 2);
+    this.late = state.plans ? null : item; // Its form cannot be known before the plans are.
     this.tab = fits ? "form" : "json";
     const to = this.tab;
     this.tab = "";

@@ -54,7 +54,7 @@ class ConsolePanel extends Panel {
       h("button", { type: "button", class: "small", onclick: () => void this.copy() }, T.copy),
       h(
         "button",
-        { type: "button", class: "small", onclick: () => download("console.txt", `${this.text()}\n`, "text/plain") },
+        { type: "button", class: "small", onclick: () => download("console.txt", [this.text(), "\n"], "text/plain") },
         T.downloadText,
       ),
     );

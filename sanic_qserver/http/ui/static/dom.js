@@ -147,9 +147,9 @@ export class VirtualRows {
   }
 }
 
-/** Save text as a file. @param {string} name @param {string} text @param {string} kind */
-export function download(name, text, kind) {
-  const url = URL.createObjectURL(new Blob([text], { type: kind }));
+/** Save text as a file. @param {string} name @param {string[]} parts @param {string} kind */
+export function download(name, parts, kind) {
+  const url = URL.createObjectURL(new Blob(parts, { type: kind }));
   const link = h("a", { href: url, download: name });
   link.click();
   setTimeout(() => URL.revokeObjectURL(url), 1000);

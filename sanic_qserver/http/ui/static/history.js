@@ -5,10 +5,12 @@ import { notify, show } from "./dialogs.js";
 import { Panel, VirtualRows, clock, copyText, download, h, moment, setText, span } from "./dom.js";
 import { describe, owner, plain } from "./items.js";
 import { dayPlot } from "./plot.js";
-import { fetchOlder, isMine, may, on, state } from "./store.js";
+import { pacer } from "./slices.js";
+import { fetchOlder, fetchWholeHistory, isMine, may, on, state } from "./store.js";
 import { T } from "./texts.js";
 
 const EDITORS = ["write:queue:edit", "write:queue:edit:own"];
+const DAY_S = 86_400;
 const OUTCOMES = ["completed", "failed", "stopped", "aborted", "halted", "unknown"];
 
 class HistoryPanel extends Panel {
@@ -92,14 +94,9 @@ class HistoryPanel extends Panel {
       ),
       reasonedButton(T.details, some, () => this.details(), small),
       reasonedButton(T.copyJson, some, () => void this.copy(), small),
-      reasonedButton(T.day, any, () => void show(T.dayPlot, dayPlot(state.history)), small),
-      reasonedButton(
-        T.exportJson,
-        any,
-        () => download("history.json", JSON.stringify(this.items, null, 2), "application/json"),
-        small,
-      ),
-      reasonedButton(T.exportCsv, any, () => download("history.csv", csv(this.items), "text/csv"), small),
+      reasonedButton(T.day, any, () => void this.plotDay(), small),
+      reasonedButton(T.exportJson, any, () => void this.save("json", T.exportJson), small),
+      reasonedButton(T.exportCsv, any, () => void this.save("csv", T.exportCsv), small),
     ];
     this.older = h(
       "button",
@@ -134,11 +131,16 @@ class HistoryPanel extends Panel {
     this.update();
   }
 
-  update() {
-    const fits = (/** @type {any} */ item) =>
+  /** Whether the filter lets an item through. @param {any} item */
+  fits(item) {
+    return (
       (!this.outcome || item.result?.exit_status === this.outcome) &&
-      (!this.words || `${item.name} ${item.user} ${describe(item)}`.toLowerCase().includes(this.words));
-    this.items = state.history.filter(fits).reverse();
+      (!this.words || `${item.name} ${item.user} ${describe(item)}`.toLowerCase().includes(this.words))
+    );
+  }
+
+  update() {
+    this.items = state.history.filter((item) => this.fits(item)).reverse();
     setText(this.count, T.items(this.words || this.outcome ? this.items.length : state.historyTotal));
     this.older.hidden = state.history.length >= state.historyTotal;
     this.empty.hidden = this.items.length > 0;
@@ -250,6 +252,26 @@ class HistoryPanel extends Panel {
     );
   }
 
+  async plotDay() {
+    const items = await attempt(T.day, () => fetchWholeHistory(Date.now() / 1000 - DAY_S), { quiet: true });
+    if (items) await show(T.dayPlot, dayPlot(items));
+  }
+
+  /** Save all of the history that fits the filter, newest first, not only what is loaded. @param {"json"|"csv"} form @param {string} label */
+  async save(form, label) {
+    await attempt(label, async () => {
+      const pause = pacer();
+      const parts = form === "csv" ? [`${line(COLUMNS)}\r\n`] : [];
+      for (const item of (await fetchWholeHistory()).reverse()) {
+        await pause();
+        if (this.fits(item)) parts.push(form === "csv" ? `${line(cells(item))}\r\n` : JSON.stringify(item, null, 2));
+      }
+      const kind = form === "csv" ? "text/csv" : "application/json";
+      download(`history.${form}`, form === "csv" ? parts : [`[${parts.join(",\n")}]\n`], kind);
+      return {};
+    });
+  }
+
   async copy() {
     await copyText(JSON.stringify(this.chosenItems().map(plain), null, 2));
     notify(T.consoleCopied);
@@ -257,29 +279,36 @@ class HistoryPanel extends Panel {
 }
 customElements.define("qs-history", HistoryPanel);
 
-/** @param {any[]} items */
-function csv(items) {
-  // What begins like a formula would be run by spreadsheet programs.
-  const cell = (/** @type {any} */ value) =>
-    `"${String(value ?? "")
-      .replace(/^[=+\-@\t\r]/, "'$&")
-      .replaceAll('"', '""')}"`;
-  const rows = items.map((item) => [
-    item.result?.exit_status,
-    item.name,
-    describe(item),
-    item.user,
-    moment(item.result?.time_start),
-    moment(item.result?.time_stop),
-    (item.result?.scan_ids ?? []).join(" "),
-    (item.result?.run_uids ?? []).join(" "),
-    item.item_uid,
-    item.result?.msg,
-  ]);
-  return [
-    ["outcome", "plan", "arguments", "user", "start", "stop", "scan_ids", "run_uids", "item_uid", "message"],
-    ...rows,
-  ]
-    .map((row) => row.map(cell).join(","))
-    .join("\r\n");
-}
+const COLUMNS = [
+  "outcome",
+  "plan",
+  "arguments",
+  "user",
+  "start",
+  "stop",
+  "scan_ids",
+  "run_uids",
+  "item_uid",
+  "message",
+];
+
+/** @param {any} item */
+const cells = (item) => [
+  item.result?.exit_status,
+  item.name,
+  describe(item),
+  item.user,
+  moment(item.result?.time_start),
+  moment(item.result?.time_stop),
+  (item.result?.scan_ids ?? []).join(" "),
+  (item.result?.run_uids ?? []).join(" "),
+  item.item_uid,
+  item.result?.msg,
+];
+
+/** A line of CSV. What begins like a formula would be run by spreadsheet programs. @param {any[]} values */
+const line = (values) =>
+  values
+    .map((value) => String(value ?? "").replace(/^[=+\-@\t\r]/, "'$&"))
+    .map((text) => `"${text.replaceAll('"', '""')}"`)
+    .join(",");

@@ -12,6 +12,31 @@ function svg(tag, attributes, ...children) {
   return element;
 }
 
+const STATUSES = ["completed", "failed", "stopped", "aborted", "halted"];
+
+/** What stands side by side within a pixel becomes one bar: thousands of plans are drawn too. @param {any[]} items @param {(time: number) => number} x */
+function bars(items, x) {
+  /** @type {{from: number, to: number, status: string, text: string, more: number}[]} */
+  const all = [];
+  for (const item of items) {
+    const { time_start, time_stop, exit_status } = item.result;
+    const status = STATUSES.includes(exit_status) ? exit_status : "unknown";
+    const last = all.at(-1);
+    if (last && last.status === status && x(time_start) - last.from < 1) {
+      last.to = x(time_stop);
+      last.more += 1;
+    } else
+      all.push({
+        from: x(time_start),
+        to: x(time_stop),
+        status,
+        text: `${item.name}(${describe(item)}) ${status}, ${clock(time_start)} – ${clock(time_stop)}`,
+        more: 0,
+      });
+  }
+  return all;
+}
+
 /** @param {any[]} items */
 export function dayPlot(items) {
   const end = Date.now() / 1000;
@@ -48,30 +73,23 @@ export function dayPlot(items) {
       ),
       ...users.flatMap((user, row) => [
         svg("text", { x: 0, y: row * 26 + 18 }, user.length > 18 ? `${user.slice(0, 17)}…` : user),
-        ...recent
-          .filter((item) => String(item.user) === user)
-          .map((item) => {
-            const from = x(Math.max(item.result.time_start, begin));
-            const status = ["completed", "failed", "stopped", "aborted", "halted"].includes(item.result.exit_status)
-              ? item.result.exit_status
-              : "unknown";
-            return svg(
-              "rect",
-              {
-                class: status,
-                x: from,
-                y: row * 26 + 4,
-                width: Math.max(2, x(item.result.time_stop) - from),
-                height: 18,
-                rx: 2,
-              },
-              svg(
-                "title",
-                {},
-                `${item.name}(${describe(item)}) ${status}, ${clock(item.result.time_start)} – ${clock(item.result.time_stop)}`,
-              ),
-            );
-          }),
+        ...bars(
+          recent.filter((item) => String(item.user) === user),
+          (time) => x(Math.max(time, begin)),
+        ).map((bar) =>
+          svg(
+            "rect",
+            {
+              class: bar.status,
+              x: bar.from,
+              y: row * 26 + 4,
+              width: Math.max(2, bar.to - bar.from),
+              height: 18,
+              rx: 2,
+            },
+            svg("title", {}, bar.text + (bar.more ? ` + ${bar.more}` : "")),
+          ),
+        ),
       ]),
     ),
   );

@@ -96,7 +96,7 @@ class QueuePanel extends Panel {
   }
 
   update() {
-    this.items = state.queue;
+    this.items = [...state.queue]; // What is drawn between two updates is what was counted.
     this.picked = null;
     if (selection.size) {
       const there = new Set(this.items.map((item) => item.item_uid));

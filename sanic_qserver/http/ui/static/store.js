@@ -213,11 +213,15 @@ const topics = {
       tries = 0;
       setConnection("live");
       if (!data.continued) {
-        void fillConsole();
+        if (!state.lines.length) void fillConsole();
         void fetchProposals();
       }
-    } else if (type === "dropped") addLines(`${T.dropped(data.count)}\n`);
-    else if (type === "gap" && (data.topics ?? []).includes("console") && state.lines.length) addLines(`${T.gap}\n`);
+    } else if (type === "dropped") {
+      // Changes of the queue may be among them: ask again from there. What is not kept any more comes as a gap.
+      lastId = data.since || lastId;
+      addLines(`${T.dropped(data.count)}\n`);
+      void follow();
+    } else if (type === "gap" && (data.topics ?? []).includes("console") && state.lines.length) addLines(`${T.gap}\n`);
   },
   /** @param {string} type @param {any} data */
   status(type, data) {
@@ -315,6 +319,18 @@ export async function fetchOlder() {
   const reply = await get(`history/get?offset=${offset}&limit=${there - offset}`);
   state.history = [...reply.items, ...state.history];
   tell("history");
+}
+
+/** The whole history, or what began after a time. @param {number} [since] POSIX @returns {Promise<any[]>} */
+export async function fetchWholeHistory(since) {
+  const query = since === undefined ? "" : `&since=${since}`;
+  /** @type {any[]} */
+  let items = [];
+  for (;;) {
+    const { items: page = [], total = 0 } = await get(`history/get?offset=${items.length}&limit=1000${query}`);
+    items = items.concat(page);
+    if (!page.length || items.length >= total) return items;
+  }
 }
 
 export async function fetchPlans() {

@@ -219,8 +219,8 @@ export const T = {
   downloadText: "Download",
   emptyConsole: "No output yet.",
   /** @param {number|string} count */
-  dropped: (count) => `— ${count} messages were dropped —`,
-  gap: "— some output is missing: the connection was away too long —",
+  dropped: (count) => `— the connection is too slow: ${count} messages were dropped, and are fetched as far as kept —`,
+  gap: "— some output is missing: the connection was away or too slow for too long —",
   consoleCopied: "Copied",
   // Devices and plans
   devices: "Devices",
@@ -237,13 +237,25 @@ export const T = {
   revoke: "Revoke",
   note: "Note",
   days: "Days",
+  none: "None.",
+  thisSession: "this one",
   secretOnce: "Copy the key now: it is shown this once.",
   noAccount: "This server keeps no accounts, so there are no sessions or keys of your own.",
   // Admin
   audit: "Audit",
   principals: "People and programs",
-  load: "Load",
+  loadAudit: "Load audit",
+  loadPeople: "Load people",
   more: "More",
+  morePeople: "More people",
+  addProgram: "Add a program",
+  programName: "Name",
+  session: "session",
+  /** @param {number} keys @param {number} sessions */
+  holds: (keys, sessions) =>
+    `${keys} ${keys === 1 ? "key" : "keys"}, ${sessions} ${sessions === 1 ? "session" : "sessions"}`,
+  /** @param {string} what @param {string} whose */
+  askRevoke: (what, whose) => `${what} of ${whose} is good for nothing from now on. Whoever uses it is out.`,
   // Notices
   done: (/** @type {string} */ what) => `${what}: done`,
   failed: (/** @type {string} */ what) => `${what} failed`,

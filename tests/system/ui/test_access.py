@@ -1,0 +1,118 @@
+"""Keys and sessions, one's own and those of others; and the ways in that lead elsewhere."""
+
+import re
+
+import httpx
+import pytest
+from conftest import app_of
+from logins import settings
+from oidc import issuer, oidc  # noqa: F401  # a fixture
+from operator_page import button, confirm, region
+from playwright.sync_api import expect
+from servers import Served
+
+from sanic_qserver.config.settings import load
+
+pytestmark = pytest.mark.slow
+
+
+def status_of(site, secret):
+    """What the server says to this key."""
+    return httpx.get(f"{site.served.url}/api/status", headers={"Authorization": f"ApiKey {secret}"}).status_code
+
+
+def make_key(page, place, **fields):
+    """Make a key with the dialog, and give it."""
+    button(place, "Make a key").click()
+    dialog = page.get_by_role("dialog")
+    for name, text in fields.items():
+        dialog.get_by_label(name).fill(text)
+    button(dialog, "Make a key").click()
+    secret = page.get_by_role("dialog").filter(has_text="shown this once").locator("pre")
+    expect(secret).to_be_visible()
+    made = secret.inner_text()
+    button(page.get_by_role("dialog"), "Close").click()
+    return made
+
+
+def test_a_person_makes_and_revokes_keys_and_ends_sessions_of_their_own(site):
+    other = site.open("olga", context=site.context("olga"))
+    page = site.open("olga", "/ui?view=access")
+    access = region(page, "My access")
+    secret = make_key(page, access, Note="for a script", Scopes="read:status")
+    key = access.get_by_role("row").filter(has_text="for a script")
+    expect(key).to_contain_text(secret[:8])
+    expect(key).to_contain_text("read:status")
+    assert status_of(site, secret) == 200
+    button(key, "Revoke").click()
+    expect(key).to_have_count(0)
+    assert status_of(site, secret) == 401
+    sessions = access.get_by_role("row")
+    expect(sessions).to_have_count(2)
+    button(sessions.filter(has_not_text="this one"), "Revoke").click()
+    expect(sessions).to_have_count(1)
+    other.reload()
+    expect(other.get_by_role("dialog").get_by_role("textbox", name="Username")).to_be_visible()
+    assert [text for text in site.problems if "401" not in text] == []
+    site.problems.clear()
+
+
+def test_an_administrator_manages_programs_and_keys_and_sessions_of_others(site):
+    pete = site.open("pete", context=site.context("pete"))
+    page = site.open("alice", "/ui?view=admin")
+    admin = region(page, "Admin")
+    button(admin, "Add a program").click()
+    page.get_by_role("dialog").get_by_label("Name").fill("scan-agent")
+    button(page.get_by_role("dialog"), "Add a program").click()
+    program = admin.locator("details").filter(has_text="scan-agent")
+    expect(program).to_contain_text("service · observer · 0 keys, 0 sessions")
+    secret = make_key(page, program, Note="of the agent")
+    expect(program).to_contain_text("1 key, 0 sessions")
+    assert status_of(site, secret) == 200
+    confirm(page, "Revoke", saying=f"API key {secret[:8]} of service: scan-agent")
+    expect(program).to_contain_text("0 keys, 0 sessions")
+    assert status_of(site, secret) == 401
+
+    admin.get_by_role("searchbox", name="Filter people and programs").fill("pete")
+    person = admin.locator("details")
+    expect(person).to_have_count(1)
+    person.locator("summary").click()
+    rows = person.get_by_role("row")
+    before = rows.count()
+    for _ in range(before):
+        left = rows.count()
+        rows.first.get_by_role("button", name="Revoke").click()
+        button(page.get_by_role("dialog"), "Revoke").click()
+        expect(rows).to_have_count(left - 1)
+    pete.reload()
+    expect(pete.get_by_role("dialog").get_by_role("textbox", name="Username")).to_be_visible()
+
+    admin.get_by_role("searchbox", name="User", exact=True).fill("alice")
+    button(admin, "Load audit").click()
+    expect(admin.get_by_role("row").filter(has_text=re.compile("session")).first).to_contain_text("alice")
+    site.people.pop("pete", None)
+    assert [text for text in site.problems if "401" not in text] == []
+    site.problems.clear()
+
+
+def test_an_observer_is_not_offered_what_administrators_do(site):
+    page = site.open("olga")
+    expect(page.get_by_role("link", name="My access")).to_be_visible()
+    assert page.get_by_role("link", name="Admin").count() == 0
+
+
+def test_a_person_comes_in_by_the_link_to_a_provider(site, instrument, issuer, tmp_path):
+    policy = "users:\n  jane: {roles: observer}\n"
+    sections = settings(tmp_path, oidc(issuer, title="the facility"), policy=policy)
+    served = Served(app_of(load(environment=instrument.environment, overrides=sections)))
+    try:
+        page = site.context().new_page()
+        page.goto(f"{served.url}/ui?view=lists")
+        page.get_by_role("link", name="Log in with the facility").click()
+        page.locator("input[name=sub]").fill("jane")
+        page.get_by_role("button", name="Authorize").click()
+        expect(page.get_by_role("banner")).to_contain_text("jane")
+        assert page.url == f"{served.url}/ui?view=lists"
+        expect(region(page, "Devices and plans")).to_be_visible()
+    finally:
+        served.close()
