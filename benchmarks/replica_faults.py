@@ -172,13 +172,16 @@ class Chaos:
             links.tell("pass", name)
 
     def _revive(self) -> None:
-        """Start what ended by itself: RE Manager 0.0.25 does so when its Redis is away; a replica must not."""
+        """Start what ended by itself, as systemd would.
+
+        RE Manager 0.0.25 ends when its Redis is away. A replica may end while it starts and its database is away.
+        """
         instrument = self.deployment.instrument
         if instrument.manager is None or not instrument.manager.is_running:
             instrument.begin_manager()
         for replica in self.deployment.replicas:
             if not replica.is_running:
-                self._died += 1
+                self._died += replica.has_served
                 self.log.append(f"{time.time():.3f} replica {replica.name} ended by itself")
                 replica.start()
 

@@ -67,10 +67,13 @@ class Replica:
         self.folder.mkdir(parents=True, exist_ok=True)
         self.part: Part | None = None
         self.memory_mb: list[list[float]] = []  # of each process, once a second
+        self._log_begins_at = 0
 
     def start(self) -> None:
         """Start it, without waiting."""
         command = [sys.executable, "-m", "sanic_qserver", "serve", "--config", str(self.folder / "config.toml")]
+        log = self.folder / "server.log"
+        self._log_begins_at = log.stat().st_size if log.exists() else 0
         self.part = Part("server", command, self.folder, {"STAFF_PASSWORD": PASSWORD})
         self.memory_mb.append([])
 
@@ -78,6 +81,13 @@ class Replica:
     def is_running(self) -> bool:
         """Whether its process lives."""
         return self.part is not None and self.part.is_running
+
+    @property
+    def has_served(self) -> bool:
+        """Whether the process that was started last came so far."""
+        with (self.folder / "server.log").open("rb") as log:
+            log.seek(self._log_begins_at)
+            return b"Listening on" in log.read()
 
     @property
     def log(self) -> str:

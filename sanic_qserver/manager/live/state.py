@@ -74,8 +74,8 @@ class StateTracker:
         self._snapshots_of: tuple[object, ...] = ()
         self._snapshots: dict[str, Message | None] = {}
         self._looking = asyncio.Lock()
-        self._next_look: asyncio.Task[None] | None = None
-        self._looks: set[asyncio.Task[None]] = set()
+        self._next_look: asyncio.Task[bool] | None = None
+        self._looks: set[asyncio.Task[bool]] = set()
         self._pending: dict[Subscriber, frozenset[str]] = {}
         self._unsure: set[str] = set()
         self._on_look: list[Callable[[], None]] = []
@@ -314,25 +314,30 @@ class StateTracker:
             await self._changed.wait()
             self._changed.clear()
             began = time.monotonic()
-            await self._look()
-            # RE Manager is serial: at most a fifth of its time is asked for, however large the queue.
-            await asyncio.sleep(max(self._config.tick_s, 4 * (time.monotonic() - began)))
+            has_seen = await self._look()
+            # RE Manager is serial: at most a fifth of its time is asked for, however large the queue. A look that
+            # failed cost it nothing, however long it waited: the next one comes as soon as RE Manager may be back.
+            cost_s = time.monotonic() - began if has_seen else 0.0
+            await asyncio.sleep(max(self._config.tick_s, 4 * cost_s))
 
-    async def _look(self) -> None:
-        """Look once for all who ask before it begins: with a hung RE Manager each would wait after the other."""
+    async def _look(self) -> bool:
+        """Look once for all who ask before it begins: with a hung RE Manager each would wait after the other.
+
+        Whether it was looked at.
+        """
         if self._next_look is None:
             self._next_look = asyncio.get_running_loop().create_task(self._look_once())
             self._looks.add(self._next_look)
             self._next_look.add_done_callback(self._looks.discard)
-        await asyncio.shield(self._next_look)
+        return await asyncio.shield(self._next_look)
 
-    async def _look_once(self) -> None:
+    async def _look_once(self) -> bool:
         """Read the wanted parts that changed, and publish the changes. What cannot be read now is read next time."""
         async with self._looking:
             self._next_look = None
             status = self._status.current
             if status is None:
-                return
+                return False
             try:
                 if self._wanted & {"queue", "history"}:
                     await self._look_at_items(status.values)
@@ -343,10 +348,11 @@ class StateTracker:
             except (GatewayError, msgspec.MsgspecError, ValueError) as error:
                 log.debug("Could not look at what changed: %s", error)
                 asyncio.get_running_loop().call_later(self._config.poll_s, self._changed.set)
-                return
+                return False
             self._subscribe_pending()
             for listener in tuple(self._on_look):
                 listener()
+            return True
 
     async def _read(self, method: str) -> bytes:
         return (await self._reads.read(method)).json

@@ -1,11 +1,14 @@
 """The state of queue and history, put together from two replies of which one may be behind."""
 
+import asyncio
 import json
 from types import SimpleNamespace
 
 import pytest
 
 from sanic_qserver.config.settings import LiveConfig
+from sanic_qserver.errors import Overloaded
+from sanic_qserver.manager.live import state
 from sanic_qserver.manager.live.event_log import EventLog
 from sanic_qserver.manager.live.state import StateTracker
 
@@ -62,3 +65,28 @@ async def test_an_item_is_told_as_finished_once_whichever_reply_is_behind(looks)
     for look in looks:
         await tracker._look_at_items(replies.say(*look))
     assert [one for one in told if one[1] == "item_finished"] == [("queue", "item_finished", "completed")]
+
+
+async def test_a_look_that_waited_long_and_failed_is_soon_followed_by_the_next_one(monkeypatch):
+    now, seen = [0.0], asyncio.Event()
+    monkeypatch.setattr(state, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    replies = Replies()
+    values = replies.say(queue("q1"), history("h1"))
+    read = replies.read
+
+    async def be_away(_):
+        now[0] += 100.0
+        replies.read = read
+        raise Overloaded("The call waited for RE Manager and was not sent")
+
+    replies.read = be_away
+    status = SimpleNamespace(current=SimpleNamespace(values=values, raw=b"{}"), follow=lambda _: lambda: None)
+    tracker = StateTracker(LiveConfig(poll_s=0.01), EventLog(LiveConfig()), status, replies, SimpleNamespace())
+    tracker._wanted |= {"queue", "history"}
+    tracker.on_look(seen.set)
+    tracker._changed.set()
+    looking = asyncio.create_task(tracker._keep_looking())
+    async with asyncio.timeout(30):
+        await seen.wait()
+    looking.cancel()
+    assert tracker.queue.uid == "q1"
