@@ -45,6 +45,7 @@ from sanic_qserver.manager.read_cache import ReadCache
 log = logging.getLogger("sanic_qserver.manager")
 
 _HEARTBEAT_S = 10.0
+_LONGEST_PAUSE_S = 3.0
 UIDS = {
     "plans": ("plans_allowed_uid", "plans_existing_uid"),
     "devices": ("devices_allowed_uid", "devices_existing_uid"),
@@ -315,10 +316,10 @@ class StateTracker:
             self._changed.clear()
             began = time.monotonic()
             has_seen = await self._look()
-            # RE Manager is serial: at most a fifth of its time is asked for, however large the queue. A look that
-            # failed cost it nothing, however long it waited: the next one comes as soon as RE Manager may be back.
+            # RE Manager is serial: at most a fifth of its time is asked for, also with a large queue. But a look that
+            # failed cost it nothing, and one that took very long may have waited for an RE Manager that hung.
             cost_s = time.monotonic() - began if has_seen else 0.0
-            await asyncio.sleep(max(self._config.tick_s, 4 * cost_s))
+            await asyncio.sleep(max(self._config.tick_s, min(4 * cost_s, _LONGEST_PAUSE_S)))
 
     async def _look(self) -> bool:
         """Look once for all who ask before it begins: with a hung RE Manager each would wait after the other.
