@@ -333,11 +333,21 @@ def from_environment(env: Mapping[str, str]) -> dict[str, Any]:
     """The settings that today's environment names give, as nested sections."""
     settings: dict[str, Any] = {}
     for name, (section, key) in ENVIRONMENT:
-        if value := env.get(name):
+        if value := _value(env, name):
             separator = _SEPARATORS.get((section, key))
             words = [word for word in re.split(separator, value) if word] if separator else value
             settings.setdefault(section, {})[key] = words
     return settings
+
+
+def _value(env: Mapping[str, str], name: str) -> str | None:
+    """What the environment has under a name, or a file named by NAME_FILE: containers hand over secrets as files."""
+    if name in env or not (file := env.get(f"{name}_FILE")):
+        return env.get(name)
+    try:
+        return Path(file).read_text("utf-8").rstrip("\r\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{name}_FILE: {file}: {getattr(error, 'strerror', None) or 'is no text'}") from None
 
 
 def _share_among_replicas(settings: dict[str, Any]) -> None:
@@ -418,9 +428,10 @@ def _expand(value: Any, env: Mapping[str, str], where: str) -> Any:
         return value
 
     def replace(match: re.Match[str]) -> str:
-        if match[1] not in env:
+        value = _value(env, match[1])
+        if value is None:
             raise ConfigError(f"{where}: environment variable {match[1]} is not set")
-        return env[match[1]]
+        return value
 
     return re.sub(r"\$\{(\w+)\}", replace, value)
 

@@ -51,7 +51,8 @@ _VENV = f"""\
 mkdir -p "$3/bin" && cp "$(dirname "$0")/pip" "$3/bin/pip"
 """
 _SYSTEMCTL = f'#!/bin/sh\nexec {sys.executable} {SUPPORT / "service_manager.py"} "$@"\n'
-STAND_INS = {"apt-get": _APT, "pip": _PIP, "python3": _VENV, "systemctl": _SYSTEMCTL}
+_DOCKER = f'#!/bin/sh\nPATH={sys.prefix}/bin:$PATH exec {sys.executable} {SUPPORT / "compose.py"} "$@"\n'
+STAND_INS = {"apt-get": _APT, "docker": _DOCKER, "pip": _PIP, "python3": _VENV, "systemctl": _SYSTEMCTL}
 
 
 def needs_a_bare_machine() -> None:
@@ -64,10 +65,18 @@ def run_on_a_bare_machine(folder: Path, script: str, timeout_s: float = 120) -> 
     """Run the script with bash, as root, in the root of the repository; it ends at the first command that fails."""
     (folder / "script").write_text(script)
     command = ["unshare", "-mnpfu", "--kill-child", sys.executable, __file__, str(folder)]
-    return subprocess.run(
-        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-        timeout=timeout_s, check=False,
-    )  # fmt: skip
+    output = folder / "output"
+    with (
+        output.open("wb") as printed,
+        subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=printed, stderr=printed) as machine,
+    ):
+        try:
+            code = machine.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            machine.kill()
+            code = -1
+    late = "" if code >= 0 else f"\nnot done after {timeout_s:g} s"
+    return subprocess.CompletedProcess(command, code, output.read_text("utf-8", "replace") + late)
 
 
 def _mount(*arguments: object) -> None:

@@ -126,3 +126,16 @@ def test_replicas_refuse_a_place_that_they_do_not_share(folder, section, name, p
     file.write_text(f'[replicas]\nredis = "redis://h:1/2"\n[{section}]\n{name} = "{place}"\n')
     with pytest.raises(ConfigError, match=rf"\[{section}\] {name} = .{place}"):
         load(file, environment={})
+
+
+def test_a_secret_may_stand_in_a_file_that_the_environment_names(folder):
+    (folder / "secret").write_text("of-a-file\n")
+    (folder / "config.toml").write_text('[auth]\nsecret_keys = ["${SIGNING}"]\n')
+    named = {"SIGNING_FILE": str(folder / "secret"), "QSERVER_ZMQ_PUBLIC_KEY_FILE": str(folder / "secret")}
+    loaded = load(folder / "config.toml", environment=named)
+    assert (loaded.auth.secret_keys, loaded.manager.public_key) == (("of-a-file",), "of-a-file")
+    assert load(folder / "config.toml", environment={**named, "SIGNING": "of-the-environment"}).auth.secret_keys == (
+        "of-the-environment",
+    )
+    with pytest.raises(ConfigError, match=r"SIGNING_FILE: .*gone: No such file"):
+        load(folder / "config.toml", environment={"SIGNING_FILE": str(folder / "gone")})
