@@ -170,6 +170,7 @@ def _watch(app: App, services: Services, metrics: Metrics) -> None:
             "qserver_connections_refused": connections.refused_count,
             "qserver_streams": len(app.ctx.subscriptions),
             "qserver_warnings": len(services.warnings),
+            **services.live.feed.gauges(),
         }
 
     metrics.watch(gauges)

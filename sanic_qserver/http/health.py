@@ -30,6 +30,8 @@ def mount_operations(app: App, services: Services, gate: Gate) -> None:
             "manager": "ok" if manager.is_connected else "there is no connection to RE Manager",
             "publications": "ok" if services.publications.heard_at else "nothing was published yet",
         }
+        if condition := services.live.feed.condition:
+            checks["events"] = condition  # Without its Redis a replica serves all the rest.
         is_ready = manager.is_connected
         if services.logins.has_accounts:
             is_away = services.logins.accounts.is_away

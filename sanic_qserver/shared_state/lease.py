@@ -25,6 +25,7 @@ TTL_S = 1.5
 _RENEW_S = 0.4
 _RETRY_S = 0.2
 _MARGIN_S = 0.2  # The work needs this to stop.
+_ASIDE_S = 1.0  # Others have tried by then.
 
 # KEYS: lease, fence. ARGV: owner, ttl_ms. Gives the fence, or 0 when somebody else holds it.
 _ACQUIRE = """
@@ -44,6 +45,10 @@ Work = Callable[[int], Awaitable[None]]
 
 class LeaseLost(Exception):
     """Somebody else holds the lease, or it is not known whether it is still held."""
+
+
+class StandAside(Exception):
+    """The work cannot be done here: raised by it, to let another replica try."""
 
 
 class Lease:
@@ -82,17 +87,20 @@ class Lease:
                 fence = await self._redis.ask(self._acquire(keys=self._keys, args=[self._owner, int(TTL_S * 1000)]))
             except SharedStateAway:
                 fence = 0
-            if fence:
-                await self._hold(int(fence), asked_at)
-            await asyncio.sleep(_RETRY_S)
+            pause_s = await self._hold(int(fence), asked_at) if fence else _RETRY_S
+            await asyncio.sleep(pause_s)
 
-    async def _hold(self, fence: int, asked_at: float) -> None:
+    async def _hold(self, fence: int, asked_at: float) -> float:
+        """Do the work until it ends or the lease is lost. Gives the time until the next try."""
         log.info("This replica follows RE Manager from now on (lease %d)", fence)
         self.is_held = True
         self.gained_count += 1
         task = asyncio.ensure_future(self._work(fence))
         try:
             await self._keep_renewing(task, asked_at)
+        except StandAside as why:
+            log.warning("This replica lets another one follow RE Manager (lease %d): %s", fence, why)
+            return _ASIDE_S
         except (LeaseLost, GatewayError) as why:
             self.lost_count += 1
             log.warning("This replica does not follow RE Manager any longer (lease %d): %s", fence, why)
@@ -106,6 +114,7 @@ class Lease:
             with contextlib.suppress(SharedStateAway, TimeoutError):
                 async with asyncio.timeout(_RENEW_S):
                     await self._redis.ask(self._release(keys=self._keys[:1], args=[self._owner]))
+        return _RETRY_S
 
     async def _keep_renewing(self, task: "asyncio.Future[None]", asked_at: float) -> None:
         """Until the work ends, or the lease is lost. Raises LeaseLost, or what the work raises."""

@@ -35,6 +35,15 @@ class Alone:
         self._status = status
         self._state = state
 
+    @property
+    def condition(self) -> str:
+        """Nothing to say."""
+        return ""
+
+    def gauges(self) -> dict[str, float]:
+        """None."""
+        return {}
+
     async def open(self) -> None:
         """Listen to RE Manager."""
         self._publications.open()

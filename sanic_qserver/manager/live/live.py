@@ -39,7 +39,19 @@ class State(Protocol):
 
 
 class Feed(Protocol):
-    """What runs while the server does, and feeds all the rest."""
+    """What runs while the server does, and feeds all the rest.
+
+    `condition` is for `/readyz`, "" when there is nothing to say; `gauges` are figures for the metrics.
+    """
+
+    @property
+    def condition(self) -> str:
+        """How it is, in words."""
+        ...
+
+    def gauges(self) -> dict[str, float]:
+        """How it is, in figures."""
+        ...
 
     async def open(self) -> None:
         """Begin."""

@@ -1,6 +1,6 @@
 """Follows RE Manager for all replicas while this one holds the lease: what a server that is alone does for itself.
 
-It begins with the stored states as its last look, so that the log goes on where another follower left it, and follows
+When RE Manager does not answer it, another replica tries. It begins with the stored states as its last look, so that the log goes on where another follower left it, and follows
 all topics. What RE Manager publishes is listened to all the time, by every replica: that costs RE Manager no call, and
 the console output that came while the follower before was dying is not lost.
 """
@@ -11,7 +11,10 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from time import monotonic
 
+import msgspec
+
 from sanic_qserver.config.settings import LiveConfig
+from sanic_qserver.manager.console.output import decode_message
 from sanic_qserver.manager.live.broadcaster import Broadcaster
 from sanic_qserver.manager.live.event_log import TOPICS
 from sanic_qserver.manager.live.lines import join_lines
@@ -24,11 +27,14 @@ from sanic_qserver.manager.live.status_feed import StatusFeed
 from sanic_qserver.manager.live.subscriber import Message
 from sanic_qserver.manager.publications import CONSOLE, Publications
 from sanic_qserver.manager.read_cache import ReadCache
+from sanic_qserver.shared_state.lease import StandAside
 from sanic_qserver.shared_state.redis import SharedStateAway
 
 _FOLLOWED = frozenset(TOPICS) - {"proposals"}
 _TOUCH_S = 3600.0
 _FINISH_S = 0.15  # The lease is lost soon.
+_CONNECT_S = 3.0
+_AWAY_S = 5.0
 _RECENT = 5000
 _RECENT_S = 10.0
 
@@ -61,9 +67,13 @@ class Follower:
 
     async def follow(self, fence: int) -> None:
         """Follow until cancelled. Raises SharedStateAway, or Refused when the lease was lost unnoticed."""
-        await self._mirror.connected.wait()
+        try:
+            async with asyncio.timeout(_CONNECT_S):
+                await self._mirror.connected.wait()
+        except TimeoutError:
+            raise StandAside("it cannot read the log") from None
         stored = await self._store.states(ALL)
-        relayed = set(await self._store.relayed("relay:console", len(self._recent)))
+        relayed = await self._store.relayed("relay:console", len(self._recent))
         console = Broadcaster(self._config, prepare=join_lines)
         status = StatusFeed(self._config, self._publications, lambda: self._reads.coalesce("status"))
         recorder = Recorder(self._config, self._store, stored.epoch, fence)
@@ -76,10 +86,10 @@ class Follower:
             ends.callback(status.follow(lambda _: recorder.change()))
             ends.callback(tracker.on_look(recorder.change))
             ends.callback(self._relay(recorder, console, status, relayed))
-            await self._run(recorder, tracker)
+            await self._run(recorder, tracker, status)
 
     def _relay(
-        self, recorder: Recorder, console: Broadcaster, status: StatusFeed, relayed: set[bytes]
+        self, recorder: Recorder, console: Broadcaster, status: StatusFeed, relayed: list[bytes]
     ) -> Callable[[], None]:
         """Relay what RE Manager publishes, beginning with what came lately and nobody relayed."""
 
@@ -92,15 +102,22 @@ class Follower:
             for message in messages:
                 recorder.relay("relay:info", message.body)
 
-        for at, payload in tuple(self._recent):
-            if monotonic() - at < _RECENT_S and payload not in relayed:
-                hear(CONSOLE, payload)
+        for payload in self._not_relayed(relayed):
+            hear(CONSOLE, payload)
         status.info.listen(hear_info)
         return self._publications.listen(hear)
 
-    async def _run(self, recorder: Recorder, tracker: StateTracker) -> None:
+    def _not_relayed(self, relayed: list[bytes]) -> list[bytes]:
+        """The console output since the last that was relayed; of the last seconds, if none ever was."""
+        if not relayed:
+            return [payload for at, payload in self._recent if monotonic() - at < _RECENT_S]
+        known, last = set(relayed), _time_of(relayed[0])
+        return [payload for _, payload in self._recent if payload not in known and _time_of(payload) >= last]
+
+    async def _run(self, recorder: Recorder, tracker: StateTracker, status: StatusFeed) -> None:
         tasks = [
-            asyncio.ensure_future(work) for work in (recorder.run(), tracker.want(_FOLLOWED), self._keep_touching())
+            asyncio.ensure_future(work)
+            for work in (recorder.run(), tracker.want(_FOLLOWED), self._keep_touching(), _stand_aside_from(status))
         ]
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
@@ -119,3 +136,19 @@ class Follower:
         while True:
             await self._store.touch()
             await asyncio.sleep(_TOUCH_S)
+
+
+async def _stand_aside_from(status: StatusFeed) -> None:
+    """Raises StandAside when RE Manager has not answered for a while: perhaps it does answer another replica."""
+    since = monotonic()
+    while monotonic() - since < _AWAY_S:
+        await asyncio.sleep(_AWAY_S / 5)
+        since = since if status.is_away else monotonic()
+    raise StandAside("RE Manager does not answer it")
+
+
+def _time_of(payload: bytes) -> float:
+    try:
+        return decode_message(payload).time
+    except msgspec.MsgspecError:
+        return 0.0

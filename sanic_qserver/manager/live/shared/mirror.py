@@ -29,7 +29,7 @@ _REACH_S = 3.0
 class Mirror:
     """Reads the log of all replicas. `on_relayed` gets the relay's name and a publication, `on_event` each event.
 
-    `on_lost` gets the topics whose events are lost here, and the states to go on from.
+    `on_lost` gets the topics whose events are lost here, and the states to go on from; `on_touch` whether Redis is away.
     """
 
     def __init__(
@@ -39,6 +39,7 @@ class Mirror:
         on_relayed: Callable[[str, bytes], None],
         on_event: Callable[[Read], None],
         on_lost: Callable[[frozenset[str], States], None],
+        on_touch: Callable[[bool], None],
     ) -> None:
         self.connected = asyncio.Event()
         self.heard_at = 0.0
@@ -47,6 +48,7 @@ class Mirror:
         self._on_relayed = on_relayed
         self._on_event = on_event
         self._on_lost = on_lost
+        self._on_touch = on_touch
         self._after: dict[str, str] = {}
         self._reached: dict[asyncio.Future[None], int] = {}
         self._task: asyncio.Task[None] | None = None
@@ -100,6 +102,7 @@ class Mirror:
         self.heard_at = monotonic()
         if self.is_away:
             self.connected.set()
+            self._on_touch(False)
             self._tell("resumed", {"last_id": self._events.last_id})
 
     async def _read(self) -> None:
@@ -153,6 +156,7 @@ class Mirror:
     def _tell_away(self, error: SharedStateAway) -> None:
         if not self.is_away:
             self.connected.clear()
+            self._on_touch(True)
             log.warning("Events: %s. Subscribers get what they miss later.", error.detail)
             self._tell("interrupted", {"detail": error.detail})
 

@@ -10,6 +10,9 @@ from sanic_qserver.manager.live.status_feed import StatusFeed
 from sanic_qserver.manager.publications import Listener
 
 
+_ASK_S = 1.0
+
+
 class RelayedPublications:
     """Implements `PublicationSource` with what was relayed."""
 
@@ -30,10 +33,19 @@ class RelayedPublications:
 
 
 class RelayedStatus(StatusFeed):
-    """The status as it was relayed. It is never polled; `look` asks RE Manager, for who must not get an older one."""
+    """The status as it was relayed. RE Manager is asked by `look`, for who must not get an older one.
+
+    And once a second while nothing is relayed (`is_relayed`), for who watches: the log is away, the status is not.
+    """
+
+    is_relayed = False
 
     async def _keep_asking(self) -> None:
-        await asyncio.Event().wait()
+        while True:
+            await asyncio.sleep(_ASK_S)
+            if not self.is_relayed and len(self._followers) > 1:  # One keeps it, see `SharedState`.
+                await self.look()
+                self._frame()
 
     def take(self, raw: bytes) -> None:
         """Begin with this one."""

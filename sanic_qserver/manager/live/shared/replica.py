@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+from time import monotonic
 
 from sanic_qserver.config.settings import Config
 from sanic_qserver.manager.live.broadcaster import Broadcaster
@@ -44,6 +45,22 @@ class Replica:
         self._state = state
         self._status = status
         self._follower = follower
+
+    @property
+    def condition(self) -> str:
+        """Who follows RE Manager, as far as one knows here."""
+        if self.mirror.is_away:
+            return "the Redis that replicas share does not answer: no new event streams"
+        return f"ok: {'this' if self.lease.is_held else 'another'} replica follows RE Manager"
+
+    def gauges(self) -> dict[str, float]:
+        """For the metrics."""
+        return {
+            "qserver_events_following": int(self.lease.is_held),
+            "qserver_events_lease_gained": self.lease.gained_count,
+            "qserver_events_lease_lost": self.lease.lost_count,
+            "qserver_events_read_age_seconds": monotonic() - self.mirror.heard_at if self.mirror.heard_at else -1,
+        }
 
     async def open(self) -> None:
         """Begin, and wait a little for the log: a server that starts while Redis is away serves all the rest."""

@@ -20,6 +20,7 @@ from sanic_qserver.manager.live.shared.mirror import Mirror, away
 from sanic_qserver.manager.live.shared.relay import RelayedPublications, RelayedStatus
 from sanic_qserver.manager.live.shared.states import AWAY, TOLD, snapshot_data
 from sanic_qserver.manager.live.shared.store import LogStore, Read, States
+from sanic_qserver.manager.live.status_feed import Snapshot
 from sanic_qserver.manager.live.subscriber import Message, Subscriber
 from sanic_qserver.manager.publications import CONSOLE, INFO
 from sanic_qserver.manager.read_cache import ReadCache
@@ -50,7 +51,7 @@ class SharedState:
         self, store: LogStore, events: SharedLog, status: RelayedStatus, publications: RelayedPublications,
         reads: ReadCache,
     ) -> None:  # fmt: skip
-        self.mirror = Mirror(store, events, self._relay, self._on_event, self._on_lost)
+        self.mirror = Mirror(store, events, self._relay, self._on_event, self._on_lost, self._on_touch)
         self._store = store
         self._events = events
         self._status = status
@@ -62,13 +63,14 @@ class SharedState:
         self._beat: asyncio.TimerHandle | None = None
         self._end_status: Callable[[], None] = lambda: None
         self._on_look: list[Callable[[], None]] = []
+        self._looking: asyncio.Task[None] | None = None
         self._waiting = 0
         self._finished: set[str] = set()
         self._queued: set[str] = set()
 
     def open(self) -> None:
         """Begin to read the log."""
-        self._end_status = self._status.follow(lambda _: None)  # It is kept while nobody subscribes.
+        self._end_status = self._status.follow(self._on_status)  # And it is kept while nobody subscribes.
         self.mirror.open()
         self._heartbeat()
 
@@ -155,8 +157,28 @@ class SharedState:
 
     # What the mirror reads.
 
+    def _on_status(self, _: Snapshot | None) -> None:
+        if self.mirror.is_away and self._waiting and self._looking is None:  # The log does not tell of items now.
+            self._looking = asyncio.get_running_loop().create_task(self._look_again())
+
+    async def _look_again(self) -> None:
+        try:
+            await self._look_at_items()
+        except (GatewayError, msgspec.MsgspecError):
+            return
+        finally:
+            self._looking = None
+        self._tell_look()
+
+    def _tell_look(self) -> None:
+        for listener in tuple(self._on_look):
+            listener()
+
     def _relay(self, stream: str, payload: bytes) -> None:
         self._publications.tell(CONSOLE if stream == "relay:console" else INFO, payload)
+
+    def _on_touch(self, is_away: bool) -> None:
+        self._status.is_relayed = not is_away
 
     def _on_event(self, read: Read) -> None:
         if read.stream == "status" and read.kind == "unavailable":
@@ -164,8 +186,7 @@ class SharedState:
         elif self._waiting and read.stream in ("queue", "history"):
             uid = _decode_event(read.body).data.item_uid
             (self._finished if read.stream == "history" else self._queued).add(uid)
-            for listener in tuple(self._on_look):
-                listener()
+            self._tell_look()
 
     def _on_lost(self, topics: frozenset[str], states: States) -> None:
         self._begin_with(states)
