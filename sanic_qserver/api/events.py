@@ -116,7 +116,7 @@ def _first(live: Live, topics: frozenset[str], event_id: str, params: EventsWatc
     log = live.events
     missed = log.since(event_id, topics, live.state.unsure) if event_id else Continuation([], topics, "")
     snapshots, later = _snapshots(live, missed.lost_topics) if params.snapshot else ([], set())
-    base_id = live.state.base_id if snapshots else log.last_id
+    base_id = live.state.base_id if params.snapshot and missed.lost_topics & STATE_TOPICS else log.last_id
     greeting = {
         "topics": sorted(map(public_topic, topics)),
         "epoch": log.epoch,

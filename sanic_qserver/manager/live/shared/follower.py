@@ -1,8 +1,9 @@
 """Follows RE Manager for all replicas while this one holds the lease: what a server that is alone does for itself.
 
-When RE Manager does not answer it, another replica tries. It begins with the stored states as its last look, so that the log goes on where another follower left it, and follows
-all topics. What RE Manager publishes is listened to all the time, by every replica: that costs RE Manager no call, and
-the console output that came while the follower before was dying is not lost.
+It begins with the stored states as its last look, so that the log goes on where another follower left it, and follows
+all topics. When RE Manager does not answer it, another replica tries. What RE Manager publishes is listened to all the
+time, by every replica: that costs RE Manager no call, and the console output that came while the follower before was
+dying is not lost.
 """
 
 import asyncio
@@ -85,8 +86,7 @@ class Follower:
             ends.callback(tracker.close)
             ends.callback(status.follow(lambda _: recorder.change()))
             ends.callback(tracker.on_look(recorder.change))
-            ends.callback(self._relay(recorder, console, status, relayed))
-            await self._run(recorder, tracker, status)
+            await self._run(ends, recorder, tracker, status, lambda: self._relay(recorder, console, status, relayed))
 
     def _relay(
         self, recorder: Recorder, console: Broadcaster, status: StatusFeed, relayed: list[bytes]
@@ -114,12 +114,19 @@ class Follower:
         known, last = set(relayed), _time_of(relayed[0])
         return [payload for _, payload in self._recent if payload not in known and _time_of(payload) >= last]
 
-    async def _run(self, recorder: Recorder, tracker: StateTracker, status: StatusFeed) -> None:
-        tasks = [
-            asyncio.ensure_future(work)
-            for work in (recorder.run(), tracker.want(_FOLLOWED), self._keep_touching(), _stand_aside_from(status))
-        ]
+    async def _run(
+        self,
+        ends: contextlib.ExitStack,
+        recorder: Recorder,
+        tracker: StateTracker,
+        status: StatusFeed,
+        relay: Callable[[], Callable[[], None]],
+    ) -> None:
+        works = (recorder.run(), tracker.want(_FOLLOWED), self._keep_touching(), _stand_aside_from(status))
+        tasks = [asyncio.ensure_future(work) for work in works]
         try:
+            await asyncio.sleep(0)  # The tracker listens from now on.
+            ends.callback(relay())
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
             for task in done:
                 task.result()

@@ -29,7 +29,8 @@ _REACH_S = 3.0
 class Mirror:
     """Reads the log of all replicas. `on_relayed` gets the relay's name and a publication, `on_event` each event.
 
-    `on_lost` gets the topics whose events are lost here, and the states to go on from; `on_touch` whether Redis is away.
+    `on_lost` gets the topics whose events are lost here, and the states to go on from; `on_touch` is called when
+    `is_away` has changed.
     """
 
     def __init__(
@@ -39,7 +40,7 @@ class Mirror:
         on_relayed: Callable[[str, bytes], None],
         on_event: Callable[[Read], None],
         on_lost: Callable[[frozenset[str], States], None],
-        on_touch: Callable[[bool], None],
+        on_touch: Callable[[], None],
     ) -> None:
         self.connected = asyncio.Event()
         self.heard_at = 0.0
@@ -102,7 +103,7 @@ class Mirror:
         self.heard_at = monotonic()
         if self.is_away:
             self.connected.set()
-            self._on_touch(False)
+            self._on_touch()
             self._tell("resumed", {"last_id": self._events.last_id})
 
     async def _read(self) -> None:
@@ -156,7 +157,7 @@ class Mirror:
     def _tell_away(self, error: SharedStateAway) -> None:
         if not self.is_away:
             self.connected.clear()
-            self._on_touch(True)
+            self._on_touch()
             log.warning("Events: %s. Subscribers get what they miss later.", error.detail)
             self._tell("interrupted", {"detail": error.detail})
 

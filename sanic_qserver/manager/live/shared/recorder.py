@@ -40,7 +40,8 @@ class Recorder:
         self._is_away = False
         self._entries: list[Entry] = []
         self._changed = asyncio.Event()
-        self._is_sending = False
+        self._sending = asyncio.Lock()
+        self._is_unknown = False  # what became of the last step
 
     def record(self, look: Callable[[], Look], known: Look) -> None:
         """Store what `look` gives from now on, whenever it changes; `known` is stored already."""
@@ -86,13 +87,15 @@ class Recorder:
         while True:
             await self._changed.wait()
             began_at = monotonic()
-            await self._flush()
+            async with self._sending:
+                await self._flush()
             await asyncio.sleep(max(0.0, self._config.tick_s - (monotonic() - began_at)))
 
     async def finish(self) -> None:
         """Append what is left, unless nobody knows what became of the step before."""
-        if not self._is_sending:
-            await self._flush()
+        async with self._sending:
+            if not self._is_unknown:
+                await self._flush()
 
     async def _flush(self) -> None:
         # Up to the first `await` nothing changes: these events and these states belong together.
@@ -102,9 +105,9 @@ class Recorder:
         entries += self._first_snapshots(states)
         if not entries and not states:
             return
-        self._is_sending = True
+        self._is_unknown = True
         number = await self._store.append(self._epoch, self._fence, entries, states)
-        self._is_sending = False
+        self._is_unknown = False
         self.last_id = f"{self._epoch}-{number}"
 
     def _new_states(self) -> dict[str, bytes]:

@@ -9,7 +9,6 @@ import msgspec
 from sanic_qserver.manager.live.status_feed import StatusFeed
 from sanic_qserver.manager.publications import Listener
 
-
 _ASK_S = 1.0
 
 

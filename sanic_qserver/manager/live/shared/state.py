@@ -177,8 +177,8 @@ class SharedState:
     def _relay(self, stream: str, payload: bytes) -> None:
         self._publications.tell(CONSOLE if stream == "relay:console" else INFO, payload)
 
-    def _on_touch(self, is_away: bool) -> None:
-        self._status.is_relayed = not is_away
+    def _on_touch(self) -> None:
+        self._status.is_relayed = not self.mirror.is_away
 
     def _on_event(self, read: Read) -> None:
         if read.stream == "status" and read.kind == "unavailable":

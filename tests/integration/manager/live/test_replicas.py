@@ -2,133 +2,26 @@
 
 import asyncio
 import json
-import os
 
-import pytest
-from conftest import KEY, app_of, until_connected
-from watching import Events, all_leave
+from following import HEADERS, Reader
+from watching import Watcher, all_leave
 
-HEADERS = {"Authorization": f"ApiKey {KEY}"}
-PLAN = {"name": "count", "args": [["det1"]], "item_type": "plan"}
-
-
-@pytest.fixture
-def serve_replica(sanic_client, make_config, instrument):
-    """Start one more replica; all of a test share a name in the Redis of the RE Manager, in a database of their own."""
-    replicas = {"redis": f"redis://127.0.0.1:{instrument.redis_port}/3", "name": os.urandom(6).hex()}
-
-    async def serve(**sections):
-        client = await sanic_client(app_of(make_config(replicas=replicas, **sections)))
-        client.headers.update(HEADERS)
-        await until_connected(client)
-        async with asyncio.timeout(20):
-            while client.app.ctx.services.live.state.snapshot("queue") is None:
-                await asyncio.sleep(0.02)
-                await client.app.ctx.services.live.state._fetch()
-        return client
-
-    return serve
-
-
-@pytest.fixture
-async def two(serve_replica):
-    """Two replicas, with an empty queue and history."""
-    one, other = await serve_replica(), await serve_replica()
-    for path in ("/api/queue/clear", "/api/history/clear"):
-        assert (await one.post(path)).json()["success"]
-    yield one, other
-    await all_leave()
-
-
-class Rebuilt:
-    """A watcher that rebuilds the queue from its snapshot and the events after it."""
-
-    def __init__(self):
-        self.uids = []
-        self.running = ""
-        self.snapshots = 0
-        self.gaps = 0
-        self.ids = []
-
-    def see(self, event):
-        kind, data = event["type"], event["data"]
-        self.gaps += kind == "gap"
-        if event["topic"] != "queue":
-            return
-        if kind == "snapshot":
-            self.snapshots += 1
-            self.uids = [item["item_uid"] for item in data["items"]]
-            self.running = data["running_item"].get("item_uid", "")
-            return
-        self.ids.append(event["id"])
-        uid = data.get("item_uid")
-        if kind in ("item_removed", "item_started", "item_moved"):
-            self.uids = [one for one in self.uids if one != uid]
-        if kind in ("item_added", "item_moved"):
-            assert uid not in self.uids
-            self.uids.insert(self.uids.index(data["after_uid"]) + 1 if data["after_uid"] else 0, uid)
-        self.running = uid if kind == "item_started" else "" if kind == "item_finished" else self.running
-
-
-class Reader:
-    """Reads events of one replica, and can go on at another one."""
-
-    def __init__(self, topics="queue"):
-        self.topics = topics
-        self.last_id = ""
-        self.events = []
-        self.rebuilt = Rebuilt()
-
-    async def come(self, client):
-        last = {"Last-Event-ID": self.last_id} if self.last_id else {}
-        self.stream = await Events.connect(client.port, f"/api/events?topics={self.topics}", {**HEADERS, **last})
-        assert self.stream.status == 200
-        return self
-
-    async def read(self, timeout_s=15):
-        event = json.loads((await self.stream.next(timeout_s))["data"])
-        self.last_id = event["id"] or self.last_id
-        self.events.append(event)
-        self.rebuilt.see(event)
-        return event
-
-    async def until(self, is_so, timeout_s=20):
-        async with asyncio.timeout(timeout_s):
-            while not is_so(self.events[-1] if self.events else {}):
-                await self.read(timeout_s)
-        return self.events[-1]
-
-    async def until_holds(self, uids, timeout_s=20):
-        await self.until(lambda _: self.rebuilt.uids == uids, timeout_s)
-
-    async def leave(self):
-        await self.stream.leave()
-
-
-async def add(client):
-    reply = (await client.post("/api/queue/item/add", json={"item": PLAN})).json()
-    assert reply["success"]
-    return reply["item"]["item_uid"]
-
-
-def feed(client):
-    return client.app.ctx.services.live.feed
+from integration.manager.live.conftest import add, feed, follower_first
 
 
 async def test_both_replicas_tell_the_same_events_under_the_same_ids(two):
-    readers = [await Reader().come(client) for client in two]
+    readers = [await Reader().come(client.port) for client in two]
     uids = [await add(client) for client in two * 3]
     for reader in readers:
         await reader.until_holds(uids)
-    told = [[e for e in reader.events if e["topic"] == "queue" and e["type"] != "snapshot"] for reader in readers]
-    added = [[event for event in events if event["type"] == "item_added"] for events in told]
+    added = [[event for event in reader.events if event["type"] == "item_added"] for reader in readers]
     assert added[0] == added[1]
     assert [event["data"]["item_uid"] for event in added[0]] == uids
     assert sum(feed(client).lease.is_held for client in two) == 1
 
 
 async def test_who_changes_the_replica_goes_on_where_it_was(two):
-    reader = await Reader("queue,status,history").come(two[0])
+    reader = await Reader("queue,status,history").come(two[0].port)
     await reader.until(lambda event: event.get("topic") == "history")  # The last snapshot.
     uids = []
     for turn in range(6):
@@ -137,7 +30,7 @@ async def test_who_changes_the_replica_goes_on_where_it_was(two):
             await reader.until_holds(uids)
         await reader.leave()
         uids.append(await add(two[0]))  # While it watches nothing.
-        await reader.come(two[(turn + 1) % 2])
+        await reader.come(two[(turn + 1) % 2].port)
         hello = await reader.read()
         assert hello["data"]["continued"]
     await reader.until_holds(uids)
@@ -145,9 +38,9 @@ async def test_who_changes_the_replica_goes_on_where_it_was(two):
     assert len(set(reader.rebuilt.ids)) == len(reader.rebuilt.ids)
 
 
-async def test_another_replica_follows_when_the_follower_stops_and_the_log_goes_on(two, serve_replica):
-    follower, other = sorted(two, key=lambda client: not feed(client).lease.is_held)
-    reader = await Reader("queue").come(other)
+async def test_another_replica_follows_when_the_follower_stops_and_the_log_goes_on(two):
+    follower, other = follower_first(two)
+    reader = await Reader().come(other.port)
     uids = [await add(other)]
     await reader.until_holds(uids)
     await feed(follower).lease.close()
@@ -161,7 +54,7 @@ async def test_another_replica_follows_when_the_follower_stops_and_the_log_goes_
 async def test_ids_continue_after_all_replicas_were_restarted(serve_replica):
     client = await serve_replica()
     assert (await client.post("/api/queue/clear")).json()["success"]
-    reader = await Reader("queue").come(client)
+    reader = await Reader().come(client.port)
     uids = [await add(client)]
     await reader.until_holds(uids)
     await reader.leave()
@@ -169,7 +62,81 @@ async def test_ids_continue_after_all_replicas_were_restarted(serve_replica):
     await client.post("/api/queue/item/remove", json={"uid": uids.pop()})
     uids.append(await add(client))  # While nobody follows.
     again = await serve_replica()
-    await reader.come(again)
+    await reader.come(again.port)
     await reader.until_holds(uids)
     assert (reader.rebuilt.snapshots, reader.rebuilt.gaps) == (1, 0)
     await all_leave()
+
+
+async def test_replicas_that_do_not_follow_ask_re_manager_nothing(two, serve_replica):
+    clients = [*two, await serve_replica()]
+    idle = follower_first(clients)[1:]
+    await asyncio.gather(*(client.app.ctx.services.live.status.look() for client in clients))
+    before = [client.app.ctx.services.manager.counts["sent"] for client in idle]
+    readers = [await Reader("queue,status,history,runs,lock").come(client.port) for client in idle for _ in range(5)]
+    sockets = [await Watcher.connect(client.port, "/api/status/ws", HEADERS) for client in idle]
+    uids = [await add(follower_first(clients)[0]) for _ in range(5)]
+    for reader in readers:
+        await reader.until_holds(uids)
+    for socket in sockets:
+        assert json.loads(await socket.recv())["msg"]["status"]["manager_state"] == "idle"
+    assert [client.app.ctx.services.manager.counts["sent"] for client in idle] == before
+
+
+async def line_with(text, socket):
+    while text not in (line := json.loads(await socket.recv())["msg"]):
+        pass
+    return line
+
+
+async def test_the_console_is_the_same_on_all_and_on_one_that_starts_later(two, serve_replica):
+    sockets = [await Watcher.connect(client.port, "/api/console_output/ws", HEADERS) for client in two]
+    uid = await add(two[1])
+    lines = [await line_with(uid, socket) for socket in sockets]
+    assert lines[0] == lines[1]
+    later = await serve_replica()
+
+    async def console(client):
+        return [
+            (await client.get("/api/console_output", params={"nlines": 50})).json()["text"],
+            (await client.get("/api/console_output/uid")).json()["console_output_uid"],
+        ]
+
+    async with asyncio.timeout(10):
+        while not (await console(two[0]) == await console(two[1]) == await console(later)):
+            await asyncio.sleep(0.05)
+    assert lines[0] in (await console(later))[0] + "\n"
+    assert len({(await console(client))[1] for client in (*two, later)}) == 1
+
+
+async def test_status_and_info_websockets_of_a_replica_that_does_not_follow(two):
+    _, other = follower_first(two)
+    for path in ("/api/status/ws", "/api/info/ws"):
+        watcher = await Watcher.connect(other.port, path, HEADERS)
+        assert set(json.loads(await watcher.recv())) == {"time", "msg"}
+        await add(two[0])
+        async with asyncio.timeout(10):
+            while not json.loads(await watcher.recv())["msg"].get("status", {}).get("items_in_queue"):
+                pass
+
+
+async def test_who_waits_for_an_item_at_a_replica_that_does_not_follow_is_told_when_it_ends(open_environment, two):
+    _, other = follower_first(two)
+    uid = await add(other)
+    waiting = asyncio.ensure_future(
+        other.get("/api/status", params={"wait_for": f"item_finished:{uid}", "timeout": 30})
+    )
+    assert (await two[0].post("/api/queue/start")).json()["success"]
+    reply = (await waiting).json()
+    assert reply["wait"]["met"], reply
+    assert len(reply["wait"]["run_uids"]) == 1
+    missing = await other.get("/api/status", params={"wait_for": "item_finished:nowhere"})
+    assert missing.status_code == 404
+
+
+async def test_readyz_and_metrics_say_who_follows(two):
+    follower, other = follower_first(two)
+    assert (await follower.get("/readyz")).json()["checks"]["events"] == "ok: this replica follows RE Manager"
+    assert (await other.get("/readyz")).json()["checks"]["events"] == "ok: another replica follows RE Manager"
+    gauges = [feed(client).gauges() for client in (follower, other)]
+    assert [one["qserver_events_following"] for one in gauges] == [1, 0]

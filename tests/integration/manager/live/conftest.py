@@ -1,0 +1,74 @@
+"""Replicas in the loop of the test."""
+
+import asyncio
+import os
+
+import pytest
+from conftest import app_of, until_connected
+from following import HEADERS
+from redis_server import Redis
+from watching import all_leave
+
+PLAN = {"name": "count", "args": [["det1"]], "item_type": "plan"}
+
+
+@pytest.fixture
+def serve_replica(sanic_client, make_config, instrument):
+    """Start one more replica; all of a test share a name, by default in the Redis of RE Manager."""
+    url, name = f"redis://127.0.0.1:{instrument.redis_port}/3", os.urandom(6).hex()
+
+    async def serve(url=url, **sections):
+        client = await sanic_client(app_of(make_config(replicas={"redis": url, "name": name}, **sections)))
+        client.headers.update(HEADERS)
+        await until_connected(client)
+        await until_known(client)
+        return client
+
+    return serve
+
+
+@pytest.fixture
+async def two(serve_replica):
+    """Two replicas, with an empty queue and history."""
+    one, other = await serve_replica(), await serve_replica()
+    await clear(one)
+    yield one, other
+    await all_leave()
+
+
+@pytest.fixture
+def redis(tmp_path):
+    """A Redis that keeps its data."""
+    running = Redis(tmp_path, is_kept=True)
+    running.start()
+    yield running
+    running.stop()
+
+
+async def until_known(client):
+    """Until the state of RE Manager is known to all replicas."""
+    state = client.app.ctx.services.live.state
+    async with asyncio.timeout(20):
+        while state.snapshot("queue") is None:
+            await asyncio.sleep(0.02)
+            await state._fetch()
+
+
+async def clear(client):
+    for path in ("/api/queue/clear", "/api/history/clear"):
+        assert (await client.post(path)).json()["success"]
+
+
+async def add(client):
+    reply = (await client.post("/api/queue/item/add", json={"item": PLAN})).json()
+    assert reply["success"]
+    return reply["item"]["item_uid"]
+
+
+def feed(client):
+    return client.app.ctx.services.live.feed
+
+
+def follower_first(clients):
+    """The one that follows RE Manager, then the others."""
+    return sorted(clients, key=lambda client: not feed(client).lease.is_held)
