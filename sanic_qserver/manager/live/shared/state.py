@@ -27,6 +27,7 @@ from sanic_qserver.manager.read_cache import ReadCache
 
 _REUSED_FOR = 100
 _TRIES = 5
+_AWAY_S = 1.0
 _HEARTBEAT_S = 10.0
 _NOTHING = States("", 0, {})
 
@@ -91,8 +92,11 @@ class SharedState:
     async def want(self, topics: Iterable[str], since: str = "") -> Callable[[], None]:
         """On return these topics can be begun with, or continued from an id. Raises SharedStateAway."""
         wanted = frozenset(topics)
-        if self.mirror.is_away:
-            raise away("it does not answer")
+        try:
+            async with asyncio.timeout(_AWAY_S):  # It may be back at once.
+                await self.mirror.connected.wait()
+        except TimeoutError:
+            raise away("it does not answer") from None
         await self._reach(since)
         for _ in range(_TRIES):
             if self._can_begin(wanted, since):
