@@ -5,7 +5,7 @@ import time
 
 from sanic import Sanic
 
-from sanic_qserver.api.bulk.state import Bulks
+from sanic_qserver.api.bulk.shared import build_bulks
 from sanic_qserver.api.items.verdicts import Validation
 from sanic_qserver.api.proposals.desk import Proposals
 from sanic_qserver.api.services import Services
@@ -105,7 +105,7 @@ def create_app(config: Config, *, name: str = "sanic_qserver", workers: Workers 
         hooks=hooks,
         sheet_readers=SheetReaders(extensions.all("sheet_readers"), sheet_limits(config.spreadsheets)),
         claims=claims,
-        bulks=Bulks(),
+        bulks=build_bulks(shared),
         rows=endpoints,
         rates=extensions.rate_policy(policies.rates),
         queue_edits=build_edit_lock(shared),

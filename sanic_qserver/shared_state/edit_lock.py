@@ -3,9 +3,7 @@
 The rules of the lock in Redis:
 1. It is a lease of `LEASE_S`, renewed while it is held, and let go of by who holds it only. Each process has one waiter
    in Redis at most; these take turns in the order in which they came.
-2. RE Manager cannot check who holds a lease, so the holder does: `may_send` is asked when a call goes onto the socket,
-   and says no from `MARGIN_S` before the lease's end on (time in which the machine sleeps counts). What is left is a
-   process that is stopped for longer than that between the check and the send: a few microseconds of each call.
+2. Nothing is sent under a lease that may have ended (`renewal.py` says what is left).
 3. What was sent may still be on its way when the lease is over (its holder was killed, or had no answer in time). Then
    it was not let go of cleanly, and the next holder is told so (`is_after_loss`): it waits until RE Manager has done
    whatever was sent before it looks at anything.
@@ -18,19 +16,16 @@ import asyncio
 import itertools
 import logging
 import secrets
-import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Protocol
 
 from sanic_qserver.errors import Overloaded
 from sanic_qserver.shared_state.redis import SharedRedis, SharedStateAway
+from sanic_qserver.shared_state.renewal import LEASE_MS, Renewal, read_clock
 
 log = logging.getLogger("sanic_qserver.shared_state")
 
-LEASE_S = 3.0
-MARGIN_S = 0.5
-_RENEW_S = LEASE_S / 4
 _NEXT_LOOKS_S = 0.004  # How often the first of those who wait looks.
 _OTHERS_LOOK_S = 0.02
 _FORGET_S = 0.5  # A waiter that did not look for so long is gone.
@@ -57,10 +52,6 @@ local is_after_loss = redis.call('EXISTS', KEYS[2])
 redis.call('SET', KEYS[2], ARGV[1])
 return {redis.call('INCR', KEYS[3]), is_after_loss}
 """
-_RENEW = """
-if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
-return redis.call('PEXPIRE', KEYS[1], ARGV[2])
-"""
 # ARGV: token, process, '1' when all that was sent was answered.
 _LET_GO = """
 redis.call('ZREM', KEYS[4], ARGV[2])
@@ -71,34 +62,21 @@ if ARGV[3] == '1' then redis.call('DEL', KEYS[2]) end
 """
 
 
-def _now() -> float:
-    """Seconds, those included in which the machine sleeps, where the system counts them."""
-    return time.clock_gettime(time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else time.monotonic()
-
-
 class Hold:
     """The lock, held.
 
     `number` grows with each holder. The holder sets `is_clean`: all that was sent under it, and before, has been done.
     """
 
-    def __init__(
-        self, token: str, number: int, until: float, clock: Callable[[], float], *, is_after_loss: bool
-    ) -> None:
-        self.token = token
+    def __init__(self, lease: Renewal, number: int, *, is_after_loss: bool) -> None:
+        self.lease = lease
         self.number = number
         self.is_after_loss = is_after_loss
         self.is_clean = False
-        self._until = until
-        self._clock = clock
 
     def may_send(self) -> bool:
-        """Whether the lease holds for long enough to send something."""
-        return self._clock() < self._until - MARGIN_S
-
-    def extend(self, until: float) -> None:
-        """It was renewed; or has been lost, when `until` is past."""
-        self._until = until
+        """Whether something may be sent still."""
+        return self.lease.may_send()
 
 
 class EditLock(Protocol):
@@ -132,14 +110,14 @@ class MemoryEditLock:
 class RedisEditLock:
     """For replicas."""
 
-    def __init__(self, shared: SharedRedis, clock: Callable[[], float] = _now) -> None:
+    def __init__(self, shared: SharedRedis, clock: Callable[[], float] = read_clock) -> None:
         self._shared = shared
         self._clock = clock
         self._process = secrets.token_hex(8)
         self._numbers = itertools.count(1)
         self._here = MemoryEditLock()
         self._keys = [shared.key("edits", name) for name in ("lease", "loss", "number", "waiting", "looked")]
-        self._take, self._renew, self._let_go = map(shared.script, (_TAKE, _RENEW, _LET_GO))
+        self._take, self._let_go = map(shared.script, (_TAKE, _LET_GO))
 
     @asynccontextmanager
     async def hold(self, wait_s: float) -> AsyncIterator[Hold]:
@@ -147,24 +125,22 @@ class RedisEditLock:
         until = self._clock() + wait_s
         async with self._here.hold(wait_s):
             hold = await self._wait(until)
-            renewing = asyncio.create_task(self._keep_renewing(hold))
             try:
                 yield hold
-            except BaseException:
-                await self._end(hold, renewing)
-                raise
-            else:
-                await self._end(hold, renewing)
+            finally:
+                hold.lease.stop()
+                await asyncio.shield(self._give_up(hold.lease.token, is_clean=hold.is_clean))
 
     async def _wait(self, until: float) -> Hold:
         token = f"{self._process}.{next(self._numbers)}"
-        args = [token, self._process, int(LEASE_S * 1000), int(_FORGET_S * 1000)]
+        args = [token, self._process, LEASE_MS, int(_FORGET_S * 1000)]
         try:
             while True:
                 asked_at = self._clock()
                 number, more = await self._shared.ask(self._take(keys=self._keys, args=args))
                 if number:
-                    return Hold(token, number, asked_at + LEASE_S, self._clock, is_after_loss=bool(more))
+                    lease = Renewal(self._shared, self._keys[0], token, asked_at, self._clock)
+                    return Hold(lease, number, is_after_loss=bool(more))
                 if self._clock() >= until:
                     raise _too_long()
                 await asyncio.sleep(_OTHERS_LOOK_S if more else _NEXT_LOOKS_S)
@@ -173,24 +149,6 @@ class RedisEditLock:
         except BaseException:  # Too long, or the client is gone: it may have been given to us meanwhile.
             await asyncio.shield(self._give_up(token))
             raise
-
-    async def _keep_renewing(self, hold: Hold) -> None:
-        while True:
-            await asyncio.sleep(_RENEW_S)
-            asked_at = self._clock()
-            try:
-                args = [hold.token, int(LEASE_S * 1000)]
-                is_held = await self._shared.ask(self._renew(keys=self._keys[:1], args=args))
-            except SharedStateAway as error:
-                log.warning("Edit lease %d was not renewed: %s", hold.number, error.detail)
-                continue
-            if not is_held:
-                log.warning("Edit lease %d was lost; nothing is sent under it any more", hold.number)
-            hold.extend(asked_at + LEASE_S if is_held else asked_at)
-
-    async def _end(self, hold: Hold, renewing: "asyncio.Task[None]") -> None:
-        renewing.cancel()
-        await asyncio.shield(self._give_up(hold.token, is_clean=hold.is_clean))
 
     async def _give_up(self, token: str, *, is_clean: bool = False) -> None:
         """Let go of it. When Redis cannot be told, it ends by itself."""

@@ -9,7 +9,8 @@ The rules:
    again, and where a part may have been added (`manager/outcomes.py`) each line's `outcome` is unknown.
 3. What was refused for now (429 or 503 with `Retry-After`) is tried again after that time: nothing was sent.
 4. A stream is resumed with its token, sending lines again from the first one without a result. Lines that were
-   decided before are not done again: they get the result that was kept.
+   decided before are not done again: they get the result that was kept. With replicas any of them goes on; where the
+   one that began was killed, the lines of the batch that it had sent are `outcome: unknown`.
 """
 
 import asyncio
@@ -21,7 +22,7 @@ from typing import Any, cast
 import msgspec
 from msgspec import UNSET, Struct
 
-from sanic_qserver.api.bulk.state import Bulk
+from sanic_qserver.api.bulk.state import Bulk, Doubt, StreamTaken
 from sanic_qserver.api.call import Call, Charges
 from sanic_qserver.api.endpoint import Endpoint, get_json
 from sanic_qserver.errors import BadArguments, GatewayError, ManagerTimeout, ScopeMissing
@@ -33,6 +34,13 @@ from sanic_qserver.structs.requests import QueueItemAddBatch, QueueItemAddStream
 BATCH_PATH = "/queue/item/add/batch"
 _SMALL = 16  # Lines in a batch while somebody reads, who waits for a batch at most. 64 are some 10 % faster.
 _PATIENCE_S = 300.0  # A batch that is refused "for now" longer than this is refused for good.
+
+_CUT_OFF = {
+    "success": None,
+    "msg": "The server ended before there was an answer",
+    "code": "outcome_unknown",
+    "outcome": "unknown",
+}
 
 Result = dict[str, Any]
 
@@ -50,7 +58,7 @@ async def add_lines(call: Call, chunks: AsyncIterator[Sequence[bytes]]) -> Async
     params = cast("QueueItemAddStream", call.params)
     bulks = call.services.bulks
     bulk = (
-        bulks.begin(call.fairness_key)
+        await bulks.begin(call.fairness_key)
         if params.resume is UNSET
         else await bulks.resume(params.resume, call.fairness_key)
     )
@@ -87,6 +95,7 @@ async def _part(call: Call, bulk: Bulk, first: int, lines: Sequence[bytes]) -> S
         return results
     # It goes on when the connection breaks: what was begun is decided, and kept for the resumption.
     bulk.deciding = asyncio.ensure_future(_decide(call, bulk, first + known, lines[known:]))
+    bulk.deciding.add_done_callback(lambda done: done.cancelled() or done.exception())  # Nobody may wait for it.
     return results + await asyncio.shield(bulk.deciding)
 
 
@@ -104,8 +113,15 @@ async def _decide(call: Call, bulk: Bulk, first: int, lines: Sequence[bytes]) ->
             results[at] = {"success": False, "msg": NO_INSTRUCTIONS, "code": ScopeMissing.code}
             del items[at]
     call = replace(call, charges=Charges())  # Each line is counted once, however often it is sent.
+
+    def doubt() -> list[tuple[bytes, bytes]]:
+        every = enumerate(zip(lines, results, strict=True), first)
+        return [
+            (_digest(line), msgspec.json.encode({**(result or _CUT_OFF), "line": at})) for at, (line, result) in every
+        ]
+
     while items:
-        decided = await _batch(call, list(items.values()))
+        decided = await _batch(call, bulk, list(items.values()), doubt)
         for at, result in zip(list(items), decided, strict=True):
             if result is not None:
                 results[at] = result
@@ -113,13 +129,16 @@ async def _decide(call: Call, bulk: Bulk, first: int, lines: Sequence[bytes]) ->
     told = [msgspec.json.encode({**(result or {}), "line": first + at}) for at, result in enumerate(results)]
     for line, result, encoded in zip(lines, results, told, strict=True):
         bulk.decide(_digest(line), encoded, is_added=bool(result and result["success"]))
+    await bulk.keep()
     return told
 
 
-async def _batch(call: Call, items: list[dict[str, Any]]) -> list[Result | None]:
+async def _batch(call: Call, bulk: Bulk, items: list[dict[str, Any]], doubt: Doubt) -> list[Result | None]:
     """One result an item; None for the good ones of a batch that had a bad one: they are to be sent again."""
     try:
-        answer = await _patiently(call, items)
+        answer = await _patiently(call, bulk, items, doubt)
+    except StreamTaken:
+        raise
     except ManagerTimeout as error:
         return [{"success": None, "msg": error.detail, "code": error.code, "outcome": "unknown"}] * len(items)
     except GatewayError as error:
@@ -143,7 +162,7 @@ async def _batch(call: Call, items: list[dict[str, Any]]) -> list[Result | None]
     return [None if result.success else {"success": False, "msg": result.msg} for result in reply.results]
 
 
-async def _patiently(call: Call, items: list[dict[str, Any]]) -> bytes:
+async def _patiently(call: Call, bulk: Bulk, items: list[dict[str, Any]], doubt: Doubt) -> bytes:
     """RE Manager's reply to a batch; waits while it is refused for now."""
     row = _batch_row(call)
     access = call.access
@@ -155,7 +174,8 @@ async def _patiently(call: Call, items: list[dict[str, Any]]) -> bytes:
     while True:
         await call.check_again()  # It may have waited for minutes.
         try:
-            return get_json(await row.serve(single))
+            async with bulk.sending(doubt):
+                return get_json(await row.serve(single))
         except GatewayError as error:
             pause_s = float(error.headers.get("Retry-After", 0))
             if error.status not in (429, 503) or not pause_s or loop.time() + pause_s > until:

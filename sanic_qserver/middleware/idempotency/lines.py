@@ -2,7 +2,7 @@
 
 A body that never has to end cannot be compared before it is answered, so each line is: one that was decided before is
 not done again and gets its result, and another text in its place is told so (`line_differs`). The rules for keys are
-those of `replay`; a submission that this process no longer has is answered with 409, and nothing is done.
+those of `replay`; a submission that is no longer kept is answered with 409, and nothing is done.
 """
 
 from collections.abc import AsyncIterator, Sequence
@@ -21,7 +21,7 @@ from sanic_qserver.middleware.idempotency.replay import HEADER, build_key, finge
 from sanic_qserver.structs.requests import QueueItemAddStream
 
 _GONE = (
-    "The stream that began with this Idempotency-Key is not kept any more, or by another worker: nothing was done now. "
+    "The stream that began with this Idempotency-Key is not kept any more: nothing was done now. "
     "Look at the queue and the history before trying again, with a new key"
 )
 
@@ -42,7 +42,7 @@ def idempotent_lines(claims: Claims, _: LinesEndpoint, serve: ServeLines) -> Ser
             results = serve(call, chunks)
         else:
             key = build_key(sent, call)
-            token = call.services.bulks.find(key)
+            token = await call.services.bulks.find(key)
             results = serve(_resumed(call, token), chunks) if token else _begun(claims, serve, call, chunks, key)
         async for result in results:
             yield result
@@ -65,7 +65,7 @@ async def _begun(
     if before is not None and before.fingerprint != fingerprint:
         raise KeyReused("This Idempotency-Key was used for another call: take a new one")
     if before is not None:
-        token = call.services.bulks.find(key)  # Begun while we waited.
+        token = await call.services.bulks.find(key)  # Begun while we waited.
         if token is None:
             raise Conflict(_GONE, extra={"outcome": "unknown"})
         async for result in serve(_resumed(call, token), chunks):
@@ -77,7 +77,7 @@ async def _begun(
     except BaseException:
         await claims.release(key)
         raise
-    call.services.bulks.mark(key, _decode_first(first).stream)
+    await call.services.bulks.mark(key, _decode_first(first).stream)
     await claims.keep(key, Kept(state=State.UNKNOWN, fingerprint=fingerprint, body=b"a stream of lines"))
     yield first
     async for result in results:

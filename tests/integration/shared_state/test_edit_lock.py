@@ -9,8 +9,9 @@ from policy_people import as_, let_people_in
 
 from sanic_qserver.config.settings import ReplicasConfig
 from sanic_qserver.errors import Overloaded
-from sanic_qserver.shared_state.edit_lock import LEASE_S, RedisEditLock
+from sanic_qserver.shared_state.edit_lock import RedisEditLock
 from sanic_qserver.shared_state.redis import SharedRedis
+from sanic_qserver.shared_state.renewal import LEASE_S
 
 PLAN = {"name": "count", "args": [["det1"]], "item_type": "plan"}
 QUOTA = 40

@@ -4,7 +4,9 @@ import asyncio
 import signal
 
 import httpx
+import msgspec
 import pytest
+from duplex import PATH, Duplex
 from servers import KEY, Instrument, ServerProcess
 
 from sanic_qserver.middleware.idempotency.claims import WAIT_S
@@ -109,3 +111,29 @@ async def test_a_key_of_a_killed_replica_is_settled_by_the_stamp_at_another_one_
         assert reply.json()["item"]["meta"]
     else:  # It was lost with the connection.
         assert (numbers.count(1), reply.json()["outcome"]) == (0, "not_found")
+
+
+async def test_a_stream_begun_at_a_killed_replica_goes_on_at_another_one_and_nothing_is_sent_twice(replicas, own):
+    one, other = replicas
+    items = [{**PLAN, "meta": {"number": number}} for number in range(3)]
+    encoded = [msgspec.json.encode(item) + b"\n" for item in items]
+    duplex = Duplex(one.port)
+    results = [await duplex.open()]
+    duplex.send(encoded[0])
+    results.append(await duplex.line())
+    own.manager.signal(signal.SIGSTOP)
+    duplex.send(encoded[1])
+    await asyncio.sleep(0.5)  # The second line is sent: RE Manager does not take it yet.
+    one.process.kill()
+    one.process.wait()
+    duplex.break_off()
+    own.manager.signal(signal.SIGCONT)
+    token = results[0]["stream"]
+    resumed = await other.client.post(PATH, params={"resume": token}, content=b"".join(encoded))
+    told = [msgspec.json.decode(line) for line in resumed.content.splitlines() if line.strip()]
+    assert told[0] == {"stream": token, "next_line": 2}
+    assert told[1] == results[1]
+    assert (told[2]["success"], told[2]["outcome"]) == (None, "unknown")
+    assert told[3]["success"]
+    numbers = await other.numbers()
+    assert sorted(numbers) in ([0, 2], [0, 1, 2])  # Sent once; it may be lost with the connection.

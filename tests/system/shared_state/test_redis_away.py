@@ -99,3 +99,12 @@ async def test_a_redis_that_evicts_or_forgets_is_warned_of_until_that_is_put_rig
     await watch._look()
     assert warnings == []
     await shared.close()
+
+
+async def test_streams_and_keys_are_refused_before_anything_is_sent(server, redis):
+    redis.stop()
+    stream = await server.post("/api/queue/item/add/stream", content=b"", headers=as_("staff"))
+    assert (stream.status_code, stream.json()["code"]) == (503, "shared_state_away")
+    keyed = await add(server, "staff", **{"Idempotency-Key": "k"})
+    assert (keyed.status_code, bool(keyed.headers["Retry-After"])) == (503, True)
+    assert (await server.get("/api/queue/get", headers=as_("tim"))).json()["items"] == []

@@ -6,9 +6,10 @@ from dataclasses import replace
 
 import msgspec
 import pytest
-from conftest import KEY, Client, app_of, until_connected
+from conftest import KEY, app_of, until_connected
+from duplex import Duplex
 
-from sanic_qserver.api.bulk.state import Bulks
+from sanic_qserver.api.bulk.state import MemoryBulks
 from sanic_qserver.api.bulk.submission import BATCH_PATH
 from sanic_qserver.errors import ManagerTimeout, NotFound, Overloaded, TooManyRequests
 from sanic_qserver.manager.client.scheduler import READERS_S
@@ -78,40 +79,8 @@ async def test_no_lines_add_nothing(client):
     assert read((await client.post(PATH)).content)[-1] == {"done": True, "lines": 0, "added": 0, "refused": 0}
 
 
-class Duplex:
-    """A connection that sends lines and reads results at its own pace."""
-
-    def __init__(self, client: Client):
-        self.client = client
-        self.results = []
-
-    async def open(self, query="", more=""):
-        self.reader, self.writer = await asyncio.open_connection("127.0.0.1", self.client.port)
-        head = f"POST {PATH}{query} HTTP/1.1\r\nHost: x\r\nAuthorization: ApiKey {KEY}\r\n"
-        self.writer.write((head + more).encode() + b"Transfer-Encoding: chunked\r\n\r\n")
-        await self.reader.readuntil(b"\r\n\r\n")
-        return await self.line()
-
-    def send(self, body):
-        self.writer.write(b"%x\r\n%b\r\n" % (len(body), body))
-
-    def end(self):
-        self.writer.write(b"0\r\n\r\n")
-
-    async def line(self):
-        while not self.results:
-            size = int((await self.reader.readline()).strip(), 16)
-            chunk = await self.reader.readexactly(size)
-            await self.reader.readline()
-            self.results += read(chunk)
-        return self.results.pop(0)
-
-    def break_off(self):
-        self.writer.transport.abort()
-
-
 async def test_results_come_while_the_body_is_still_open(client):
-    duplex = Duplex(client)
+    duplex = Duplex(client.port)
     assert "stream" in await duplex.open()
     for number in range(3):
         duplex.send(lines(item(number)))
@@ -122,7 +91,7 @@ async def test_results_come_while_the_body_is_still_open(client):
 
 
 async def test_a_broken_stream_goes_on_where_it_was(client):
-    duplex = Duplex(client)
+    duplex = Duplex(client.port)
     token = (await duplex.open())["stream"]
     duplex.send(lines(item(0), item(1)))
     seen = [await duplex.line(), await duplex.line()]
@@ -155,8 +124,8 @@ async def test_what_cannot_be_gone_on_with_is_refused_before_the_first_line(clie
 
 
 async def test_a_stream_belongs_to_who_began_it():
-    bulks = Bulks()
-    bulk = bulks.begin("alice")
+    bulks = MemoryBulks()
+    bulk = await bulks.begin("alice")
     assert await bulks.resume(bulk.token, "alice") is bulk
     with pytest.raises(NotFound):
         await bulks.resume(bulk.token, "bob")
@@ -172,11 +141,11 @@ async def test_without_the_scope_no_line_is_read(anonymous):
 
 
 async def test_kept_results_are_bounded():
-    bulk = Bulks().begin("alice")
+    bulk = await MemoryBulks().begin("alice")
     for _ in range(40_000):
         bulk.decide(b"d", b"x" * 100, is_added=True)
     assert bulk.decided == 40_000
-    assert sum(len(result) for _, result in bulk._results) <= 2_000_000
+    assert sum(len(result) for _, result in bulk.results) <= 2_000_000
     assert msgspec.json.decode(bulk.result(0, b"d"))["code"] == "result_dropped"
 
 
@@ -254,7 +223,7 @@ async def test_a_stream_that_is_sent_again_with_its_idempotency_key_adds_nothing
 
 
 async def test_a_broken_stream_goes_on_by_its_idempotency_key_alone(client):
-    duplex = Duplex(client)
+    duplex = Duplex(client.port)
     await duplex.open(more="Idempotency-Key: broken\r\n")
     duplex.send(lines(*map(item, range(3))))
     for _ in range(3):
@@ -278,15 +247,15 @@ async def test_an_idempotency_key_of_another_call_or_of_a_forgotten_stream_does_
 
 
 async def test_a_flood_of_empty_streams_takes_no_token_of_others():
-    bulks = Bulks()
-    token = bulks.begin("alice").token
+    bulks = MemoryBulks()
+    token = (await bulks.begin("alice")).token
     for _ in range(70):
-        bulks.begin("mallory")
+        await bulks.begin("mallory")
     for number in range(70):
-        bulks.begin(f"crowd {number % 10}")
+        await bulks.begin(f"crowd {number % 10}")
     assert (await bulks.resume(token, "alice")).token == token
-    mine = bulks.begin("bob")
+    mine = await bulks.begin("bob")
     mine.decide(b"d", b"{}", is_added=True)
     for _ in range(30):
-        bulks.begin("bob")
+        await bulks.begin("bob")
     assert await bulks.resume(mine.token, "bob") is mine
