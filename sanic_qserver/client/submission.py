@@ -77,7 +77,8 @@ class Submission:
         self.lines: list[int] = []
         self.file = folder / f"submission-{name}.json"
         self.is_known = self._load()
-        self._saved_at = 0.0
+        self._saved_at = self._progressed_at = self._patience_s = 0.0
+        self._is_in_doubt = False
 
     def _load(self) -> bool:
         try:
@@ -116,22 +117,37 @@ class Submission:
             del self.results[line]
 
     def run(self, session: Session, progress: Callable[[], None], patience_s: float) -> None:
-        """Send what is pending until nothing is. Raises what stood in the way for `patience_s` without progress."""
-        known, since = len(self.pending), time.monotonic()
+        """Send what is pending until nothing is. Raises what stood in the way for `patience_s` without progress.
+
+        That is OutcomeUnknown when lines were sent of which nothing was heard.
+        """
+        self._patience_s, self._progressed_at = patience_s, time.monotonic()
         if self.is_known and not self.key and self.pending:
             self._search(session)
         while self.pending:
+            known = len(self.pending)
             try:
                 self._advance(session, progress)
             except (Unreachable, OutcomeUnknown) as failure:
-                if (len(self.pending) == known and time.monotonic() - since > patience_s) or not self._may_search:
+                if len(self.pending) != known:
+                    self._progressed_at = time.monotonic()
+                if self._is_out_of_patience or not self._may_search:
                     self.save()
-                    raise failure from None
+                    raise self._tell_doubt(failure) from None
                 time.sleep(_PAUSE_S)
-            if len(self.pending) != known:
-                known, since = len(self.pending), time.monotonic()
             progress()
         self._end_stream()
+
+    @property
+    def _is_out_of_patience(self) -> bool:
+        return time.monotonic() - self._progressed_at > self._patience_s
+
+    def _tell_doubt(self, failure: Failure) -> Failure:
+        """The failure, if nothing of what was sent is in doubt."""
+        if not self._is_in_doubt or isinstance(failure, OutcomeUnknown):
+            return failure
+        hint = "Run the same command again: it goes on from here, and adds nothing twice."
+        return OutcomeUnknown(f"{failure.text} (of some lines that were sent nothing was heard)", hint)
 
     def _advance(self, session: Session, progress: Callable[[], None]) -> None:
         """Send some lines; find out what became of others first, if an answer was lost."""
@@ -167,12 +183,14 @@ class Submission:
                 self.save()
             elif "line" in told:
                 self.results[self.lines[told["line"]]] = told
+                self._progressed_at = time.monotonic()
                 progress()
                 if time.monotonic() - self._saved_at > _SAVE_EVERY_S:
                     self.save()
             is_done = is_done or told.get("done") is True
         if not is_done:
             raise Unreachable(f"{session.profile.server} ended the stream", "Run the same command again.")
+        self._is_in_doubt = False
         if all(line in self.results for line in self.lines):
             if any(self.results[line]["success"] is None for line in self.lines):
                 self._search(session)
@@ -193,10 +211,16 @@ class Submission:
                 if response.status_code >= 400:
                     response.read()
                     session.read(response, is_change=False)
+                self._is_in_doubt = self._is_in_doubt or bool(lines)
                 for line in response.iter_lines():
                     if line.strip():
                         yield read_line(line, session)
+                    elif self._is_out_of_patience:  # The server is there, and waits: for a rate limit, or RE Manager?
+                        session.get("/status")
+                        self._progressed_at = time.monotonic()
         except session.errors as error:
+            failure = session.explain(error, is_change=bool(lines))
+            self._is_in_doubt = self._is_in_doubt or isinstance(failure, OutcomeUnknown)
             raise session.explain(error, is_change=False) from None
 
     @property
@@ -222,6 +246,7 @@ class Submission:
             self.results[line] = {"success": True, "msg": "", "item_uid": item["item_uid"]}
         for line in self.pending:
             self.results.pop(line, None)
+        self._is_in_doubt = False
         self._end_stream()
 
     def _search_proposals(self, session: Session) -> None:

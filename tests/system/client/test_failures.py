@@ -13,6 +13,7 @@ from conftest import KEY, needs
 from ports import free_port
 from proxy import Proxy
 from qsctl import program, run, start
+from servers import ServerProcess
 
 from sanic_qserver.client.failures import BROKEN_PIPE, INTERRUPTED
 
@@ -100,3 +101,32 @@ def test_a_person_at_a_terminal_is_asked(environment, tmp_path):
     os.close(outside)
     assert "Remove all items from the queue?" in text
     assert "Nothing was done" in text
+
+
+def test_a_manager_that_does_not_answer_ends_with_4_and_nothing_was_done(tmp_path):
+    (tmp_path / "config.toml").write_text(f"""
+[manager]
+control_address = "tcp://127.0.0.1:{free_port()}"
+info_address = "tcp://127.0.0.1:{free_port()}"
+queue_wait_s = 0.5
+[console]
+heartbeat_s = 0.2
+[auth]
+single_user_api_key = "{KEY}"
+""")
+    server = ServerProcess(tmp_path, "serve", "--config", tmp_path / "config.toml")
+    environment = {"QSERVER_HTTP_SERVER_URI": server.url, "QSERVER_API_KEY": KEY}
+    try:
+        server.wait_for(lambda: server.answers("/healthz"))
+        for words in (("status",), ("queue", "start"), ("environment", "open")):
+            ran = run(tmp_path, *words, "--json", environment=environment)
+            assert ran.code == 4, ran
+            assert ran.error["hint"]
+        file = tmp_path / "items.json"
+        file.write_text(json.dumps([{"item_type": "plan", "name": "count", "args": [["det1"]]}]))
+        ran = run(tmp_path, "add", "--file", file, "--patience", "0", environment=environment)
+        assert ran.code == 5, ran  # The server may still hand it over when RE Manager comes.
+        assert "0 of 1 were added so far" in ran.err
+        assert "adds nothing twice" in ran.err
+    finally:
+        server.stop()

@@ -1,55 +1,16 @@
 """`qsctl top` on a terminal of 80 columns."""
 
-import os
-import pty
-import select
-import struct
-import subprocess
-import time
-from fcntl import ioctl
-from termios import TIOCSWINSZ
-
-import pyte
 from conftest import KEY
+from policy_people import let_people_in
 from qsctl import program, run
-
-
-class Terminal:
-    """A program on a terminal of 80 columns and 24 lines, and what it shows."""
-
-    def __init__(self, command, environment):
-        self.screen = pyte.Screen(80, 24)
-        self._stream = pyte.ByteStream(self.screen)
-        self.outside, inside = pty.openpty()
-        ioctl(inside, TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
-        self.process = subprocess.Popen(command, env=environment, stdin=inside, stdout=inside, stderr=inside)
-        os.close(inside)
-
-    def until(self, text):
-        """Wait until the screen shows a text."""
-        until = time.monotonic() + 30
-        while text not in "\n".join(self.screen.display):
-            assert time.monotonic() < until, self.screen.display
-            assert self.process.poll() is None, self.screen.display
-            if select.select([self.outside], [], [], 0.5)[0]:
-                self._stream.feed(os.read(self.outside, 65536))
-
-    def press(self, key):
-        os.write(self.outside, key)
+from servers import Served, app_of
+from terminal import Terminal
 
 
 def test_the_screen_shows_the_queue_live_and_keys_do_what_one_may_do(served, tmp_path):
-    clean = {name: value for name, value in os.environ.items() if not name.startswith(("COLUMNS", "LINES"))}
-    environment = {
-        **clean,
-        "TERM": "xterm",
-        "XDG_STATE_HOME": str(tmp_path),
-        "QSERVER_HTTP_SERVER_URI": served.url,
-        "QSERVER_API_KEY": KEY,
-    }
+    environment = {"XDG_STATE_HOME": str(tmp_path), "QSERVER_HTTP_SERVER_URI": served.url, "QSERVER_API_KEY": KEY}
     served.client.post("/api/queue/clear", headers=served.key)
-    terminal = Terminal(program("top"), environment)
-    try:
+    with Terminal(program("top"), environment) as terminal:
         terminal.until("idle")
         terminal.until("queue: 0 items")
         item = {"item_type": "plan", "name": "count", "args": [["det1", "det2"]], "kwargs": {"num": 7}}
@@ -61,11 +22,24 @@ def test_the_screen_shows_the_queue_live_and_keys_do_what_one_may_do(served, tmp
         served.client.post("/api/queue/item/remove", json={"uid": reply["item"]["item_uid"]}, headers=served.key)
         terminal.until("queue: 0 items")
         terminal.press(b"q")
-        assert terminal.process.wait(20) == 0
+        assert terminal.wait() == 0
+
+
+def test_who_may_only_look_is_offered_no_keys(make_config, tmp_path):
+    (tmp_path / "permissions.yaml").write_text("users: {olga: {roles: observer}}\n")
+    served = Served(app_of(make_config(policy={"permissions": str(tmp_path / "permissions.yaml")})))
+    let_people_in(served.app)
+    key = {"QSERVER_HTTP_SERVER_URI": served.url, "QSERVER_API_KEY": "person:olga"}
+    try:
+        with Terminal(program("top"), {"XDG_STATE_HOME": str(tmp_path), **key}) as terminal:
+            terminal.until("queue: ")
+            assert terminal.screen.display[-1].strip() == "q quit"
+            terminal.press(b"sxprSA")  # Nothing hears them.
+            terminal.press(b"q")
+            assert terminal.wait() == 0
+            assert "done" not in terminal.text
     finally:
-        terminal.process.kill()
-        terminal.process.wait()
-        os.close(terminal.outside)
+        served.close()
 
 
 def test_without_a_terminal_top_says_what_to_do_instead(served, tmp_path):
