@@ -35,6 +35,7 @@ from sanic_qserver.http.router import build_handler, mount, mount_options
 from sanic_qserver.http.server.connections import Connections
 from sanic_qserver.http.server.forwarding import Forwarding
 from sanic_qserver.http.server.request import DirectRequest, FrontedRequest
+from sanic_qserver.http.server.tls import Certificates, add_hsts
 from sanic_qserver.http.stream.sse import mount_streams
 from sanic_qserver.http.tracing import build_tracing
 from sanic_qserver.http.ui.pages import mount_ui
@@ -73,6 +74,7 @@ def create_app(config: Config, *, name: str = "sanic_qserver", workers: Workers 
     request_class = DirectRequest if forwarding.is_off else FrontedRequest
     app = Sanic(name, error_handler=ProblemHandler(), request_class=request_class, configure_logging=False)
     app.ctx.forwarding = forwarding
+    app.ctx.certificates = Certificates(config, warnings) if config.server.tls_certificate else None
     _configure(app, config)
     redis_watch = _open_shared(app, shared, warnings)
     manager = ManagerClient(config.manager, config.submissions)
@@ -207,6 +209,8 @@ def _configure(app: App, config: Config) -> None:
     )
     app.config.GRACEFUL_SHUTDOWN_TIMEOUT = server.shutdown_timeout_s
     app.config.MOTD = False
+    if server.hsts_s:
+        add_hsts(app, server.hsts_s)
     allow_origins(app, server.allow_origins)
 
 

@@ -83,9 +83,10 @@ def _with_key(config: Config) -> Config:
 
 def _say_where(config: Config) -> None:
     host = f"[{config.server.host}]" if ":" in config.server.host else config.server.host
+    scheme = "https" if config.server.tls_certificate else "http"
     # Whether RE Manager is there is told by the client's log lines, now and whenever it changes.
     print(
-        f"Listening on http://{host}:{config.server.port} for RE Manager at {config.manager.control_address}",
+        f"Listening on {scheme}://{host}:{config.server.port} for RE Manager at {config.manager.control_address}",
         flush=True,
     )
 

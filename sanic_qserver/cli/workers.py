@@ -4,7 +4,8 @@ Sanic's own manager is not used: it starts and stops workers, but one that dies 
 and when the last one is gone the manager waits on (Sanic 25.12, `WorkerManager.monitor`).
 
 - A worker that dies after it served is replaced at once; one that dies while it starts, after a wait that doubles.
-  After `MOST_FAILED_STARTS` of these in a row all end, with code 1. A mistake in the configuration ends all at once.
+  After `MOST_FAILED_STARTS` of these in a row all end, with code 1; after a mistake in the configuration at once. Not
+  while another worker serves: what has broken since the start (a policy, a certificate, new code) can be mended.
 - SIGTERM and SIGINT end all in order, SIGHUP and SIGUSR1 are handed on, SIGUSR2 replaces the workers one by one.
 - A worker whose parent is gone ends by itself.
 """
@@ -34,7 +35,7 @@ from sanic_qserver.http.server.serving import BACKLOG
 log = logging.getLogger("sanic_qserver")
 
 MOST_FAILED_STARTS = 5
-_FIRST_WAIT_S = 0.1
+_FIRST_WAIT_S, _LONGEST_WAIT_S = 0.1, 15.0
 _LOOK_S = 1.0
 _CONFIG_MISTAKE = 2  # The exit code for a mistake in the configuration.
 _MARGIN_S = 5.0  # A worker may need so long beyond its drain.
@@ -175,7 +176,9 @@ class Workers:
         if worker.is_ready:
             return 0
         self._failed_starts += 1
-        self._start_at = monotonic() + _FIRST_WAIT_S * 2**self._failed_starts
+        self._start_at = monotonic() + min(_LONGEST_WAIT_S, _FIRST_WAIT_S * 2 ** min(self._failed_starts, 20))
+        if any(other.is_ready and other.process.is_alive() for other in (*self._workers, *self._old)):
+            return 0
         if code == _CONFIG_MISTAKE:
             return _CONFIG_MISTAKE
         if self._failed_starts >= MOST_FAILED_STARTS:

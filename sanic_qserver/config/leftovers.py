@@ -22,7 +22,7 @@ _SAYS: Mapping[str, str] = {
     "redirect_on_success": "a login ends on this server's own page",
     "redirect_on_failure": "a login ends on this server's own page",
 }
-_TLS = "TLS is a proxy's business: docs/authentication.md"
+_TLS = "of TLS the certificate and its key are carried over (docs/operations.md): remove this"
 SECTIONS: Mapping[str, frozenset[str]] = {
     "qserver_zmq_configuration": frozenset({"control_address", "info_address", "public_key", "encoding"}),
     "server_configuration": frozenset({"custom_routers", "custom_modules"}),
@@ -33,7 +33,7 @@ SECTIONS: Mapping[str, frozenset[str]] = {
         }
     ),
     "database": frozenset({"uri", "pool_size", "pool_pre_ping"}),
-    "uvicorn": frozenset({"host", "port", "root_path"}),
+    "uvicorn": frozenset({"host", "port", "root_path", "ssl_certfile", "ssl_keyfile"}),
     "api_access": frozenset({"policy", "args"}),
     "resource_access": frozenset({"policy", "args"}),
     "metrics": frozenset({"prometheus"}),

@@ -73,6 +73,8 @@ def translate(old: Mapping[str, Any], where: str, *, allow_anonymous_access: boo
         new.setdefault("server", {})["allow_origins"] = list(old["allow_origins"] or [])
     web = _section(old, "uvicorn", where)
     new.setdefault("server", {}).update({key: web[key] for key in ("host", "port") if key in web})
+    files = {"ssl_certfile": "tls_certificate", "ssl_keyfile": "tls_key"}
+    new["server"].update({ours: str(web[theirs]) for theirs, ours in files.items() if web.get(theirs)})
     if root_path := str(web.get("root_path", "")).rstrip("/"):
         new["server"]["root_path"] = root_path
     server = _section(old, "server_configuration", where)

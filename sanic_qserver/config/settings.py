@@ -52,6 +52,10 @@ class ServerConfig(Section, frozen=True, kw_only=True):
     )
     proxies_count: Annotated[int, Meta(ge=0)] = 0
     root_path: str = ""
+    tls_certificate: str = ""
+    tls_key: str = ""
+    tls_key_password: str = ""
+    hsts_s: Annotated[int, Meta(ge=0)] = 0
     access_log: bool = False
     allow_anonymous_beyond_loopback: bool = False
 
@@ -374,8 +378,8 @@ def _translated(file: Path, env: Mapping[str, str], *, is_public: bool) -> dict[
     said = env.get("QSERVER_HTTP_SERVER_ALLOW_ANONYMOUS_ACCESS") or "0"
     content = translate(old, str(file), allow_anonymous_access=said.lower() not in ("0", "false"))
     notes = [f"{file}: {note}" for note in left_over(old)]
-    if any(": uvicorn.ssl_" in note for note in notes):
-        raise ConfigError(f"{file}: uvicorn.ssl_…: TLS is not served here; put a proxy in front, and remove them")
+    if lost := [note for note in notes if ": uvicorn.ssl_" in note]:
+        raise ConfigError(lost[0])
     return {**content, "notes": notes}
 
 
@@ -398,6 +402,10 @@ def _read_toml(file: Path) -> dict[str, Any]:
 
 def _refuse_plain_passwords(content: Mapping[str, Any], file: Path) -> None:
     """A password stands in a file as a hash, or as the name of an environment variable."""
+    server = content.get("server")
+    password = server.get("tls_key_password", "") if isinstance(server, dict) else ""
+    if password and not (isinstance(password, str) and re.match(r"\$\{\w+\}$", password)):
+        raise ConfigError(f"{file}: [server] tls_key_password must be ${{NAME}}, the name of an environment variable")
     auth = content.get("auth")
     providers = auth.get("providers") if isinstance(auth, dict) else None
     for provider in providers if isinstance(providers, list) else []:

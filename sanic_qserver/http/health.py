@@ -42,6 +42,11 @@ def mount_operations(app: App, services: Services, gate: Gate) -> None:
             # Still ready: all replicas would be taken out at once, and reads are served.
             is_degraded = watch.is_away
             checks["replicas"] = "their Redis does not answer: what needs it is refused" if is_degraded else "ok"
+        if app.ctx.certificates is not None:
+            is_stale = app.ctx.certificates.is_stale
+            checks["certificate"] = (
+                "its files changed and cannot be used: the old one is in force" if is_stale else "ok"
+            )
         if app.ctx.connections.is_draining:
             checks["server"], is_ready = "it is stopping", False
         body: dict[str, Any] = {

@@ -34,7 +34,7 @@ http {{
 """
 
 
-def make_certificate(folder: Path) -> Path:
+def make_certificate(folder: Path, password: str = "") -> Path:
     """A certificate for 127.0.0.1 that signs itself, with its key. Gives the file to trust."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")])
@@ -51,8 +51,8 @@ def make_certificate(folder: Path) -> Path:
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
         .sign(key, hashes.SHA256())
     )
-    plain = serialization.NoEncryption()
-    private = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, plain)
+    how = serialization.BestAvailableEncryption(password.encode()) if password else serialization.NoEncryption()
+    private = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, how)
     (folder / "key.pem").write_bytes(private)
     (folder / "cert.pem").write_bytes(made.public_bytes(serialization.Encoding.PEM))
     return folder / "cert.pem"

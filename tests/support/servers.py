@@ -21,7 +21,7 @@ from sanic.server import HttpProtocol
 from sanic_qserver import demo
 from sanic_qserver.app import create_app
 from sanic_qserver.config.settings import Config
-from sanic_qserver.http.server.connection import DeadlineProtocol
+from sanic_qserver.http.server.tls import choose_protocol
 
 KEY = "the-key-of-the-tests"
 Sanic.test_mode = True
@@ -38,7 +38,7 @@ async def start_server(app: Sanic, port: int) -> Any:
 
     pytest-sanic 1.9.1 does not run start-up listeners on Sanic 25.12.
     """
-    protocol = DeadlineProtocol if hasattr(app.ctx, "services") else HttpProtocol  # a plain application of the test
+    protocol = choose_protocol(app) if hasattr(app.ctx, "services") else HttpProtocol  # a plain application of the test
     server = await app.create_server("127.0.0.1", port, return_asyncio_server=True, protocol=protocol)
     assert server is not None
     for step in (server.startup, server.before_start, server.after_start):

@@ -27,7 +27,7 @@ from sanic.exceptions import RequestCancelled, RequestTimeout, SanicException, S
 from sanic.http import Stage
 from sanic.server.protocols.websocket_protocol import WebSocketProtocol
 
-from sanic_qserver.http.server.connections import Connections
+from sanic_qserver.http.server.connections import Connections, read_peer
 from sanic_qserver.http.server.http1 import CachedHeadHttp
 from sanic_qserver.http.server.websocket import open_websocket
 
@@ -110,8 +110,7 @@ class DeadlineProtocol(WebSocketProtocol):
 
     def connection_made(self, transport: Any) -> None:
         """A client connects."""
-        peer = transport.get_extra_info("peername")
-        if not self._registry.enter(self, peer[0] if isinstance(peer, tuple) else ""):
+        if not self._registry.enter(self, read_peer(transport)):
             self._is_refused = True
             transport.write(_FULL)
             transport.close()

@@ -9,7 +9,9 @@ import ipaddress
 from collections import Counter
 from collections.abc import Callable
 from time import monotonic
-from typing import Protocol
+from typing import Any, Protocol
+
+from sanic_qserver.structs.networks import UNIX
 
 LOOK_S = 1.0
 _FINISH_LOOK_S = 0.05
@@ -67,7 +69,7 @@ class Connections:
         return len(self._open)
 
     def enter(self, connection: Watched, address: str) -> bool:
-        """Count a connection. False when there are too many. `address` is "" for a unix socket."""
+        """Count a connection. False when there are too many. `address`: see `read_peer`."""
         network = "" if self._is_proxy(address) else _find_network(address)
         if len(self._open) >= self._most or (network and self._by_address[network] >= self._most_per_address):
             self.refused_count += 1
@@ -128,9 +130,15 @@ class Connections:
         self._timer = loop.call_later(LOOK_S, self._look) if self._open else None
 
 
+def read_peer(transport: Any) -> str:
+    """The peer's address; "unix" over a unix socket."""
+    peer = transport.get_extra_info("peername")
+    return peer[0] if isinstance(peer, tuple) else UNIX
+
+
 def _find_network(address: str) -> str:
     if ":" not in address:
-        return address
+        return "" if address == UNIX else address
     try:
         parsed = ipaddress.IPv6Address(address.partition("%")[0])
     except ValueError:

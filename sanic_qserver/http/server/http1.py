@@ -197,12 +197,13 @@ class CachedHeadHttp(Http):
         """Drop what still comes: a client that sends all before it reads would lose the answer with the connection."""
         protocol = cast("Connection", self.protocol)
         transport = protocol.transport
-        if protocol.is_gone or transport is None or not transport.can_write_eof():
+        if protocol.is_gone or transport is None:
             return
         left = self.request_bytes_left if self.request_body else 0
         try:
             async with asyncio.timeout(protocol.request_timeout if left else _LINGER_S):
-                transport.write_eof()
+                if transport.can_write_eof():  # Not over TLS.
+                    transport.write_eof()
                 while not protocol.is_gone and protocol.may_drop(len(self.recv_buffer)):
                     if left and (left := left - len(self.recv_buffer)) <= 0:
                         return

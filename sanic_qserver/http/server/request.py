@@ -9,8 +9,8 @@ from sanic.request import File, RequestParameters
 
 from sanic_qserver.api.call import Site
 from sanic_qserver.http.forms import MULTIPART, URLENCODED, check_charset, parse_multipart, parse_urlencoded
+from sanic_qserver.http.server.connections import read_peer
 from sanic_qserver.http.server.forwarding import Forwarding, strip_prefix
-from sanic_qserver.structs.networks import UNIX
 
 
 class FormRequest(Request[Any, Any]):
@@ -73,9 +73,8 @@ class FrontedRequest(DirectRequest):
         head: bytes = b"",
         stream_id: int = 0,
     ) -> None:
-        peer = transport.get_extra_info("peername")
         forwarding: Forwarding = app.ctx.forwarding
-        self.told = forwarding.read(peer[0] if isinstance(peer, tuple) else UNIX, headers)
+        self.told = forwarding.read(read_peer(transport), headers)
         url = strip_prefix(url_bytes, self.told.prefix)
         super().__init__(url, headers, version, method, transport, app, head, stream_id)
 

@@ -20,7 +20,7 @@ from typing import Any
 
 from sanic_qserver.config.settings import ServerConfig
 from sanic_qserver.http.application import App
-from sanic_qserver.http.server.connection import DeadlineProtocol
+from sanic_qserver.http.server.tls import choose_protocol
 
 BACKLOG = 1024  # Connections that may wait to be accepted.
 _MOST_TURNS = 1000
@@ -74,7 +74,7 @@ async def _start(app: App, listeners: Sequence[socket.socket], server: ServerCon
     servers: list[Any] = [
         await app.create_server(
             sock=listener,
-            protocol=DeadlineProtocol,
+            protocol=choose_protocol(app),
             backlog=BACKLOG,
             access_log=server.access_log,
             return_asyncio_server=True,

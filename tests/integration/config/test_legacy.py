@@ -304,7 +304,7 @@ def test_migrate_writes_the_same_configuration(old, folder, run):
 
 
 DROPPED = """
-uvicorn: {host: 127.0.0.1, ssl_keyfile: k.pem, ssl_certfile: c.pem, root_path: /qs, workers: 4}
+uvicorn: {host: 127.0.0.1, ssl_ca_certs: ca.pem, ssl_keyfile_password: x, root_path: /qs, workers: 4}
 server_configuration: {custom_module: [x], allow_origins: ["https://a.example"]}
 authentication: {single_user_api_key: abc123, allow_anonymous_acces: true}
 api_access:
@@ -320,20 +320,23 @@ def test_migrate_lists_everything_that_it_could_not_carry_over(folder, run):
     assert done.returncode == 1, done.stderr
     lost = {line.split(": ")[1] for line in done.stdout.splitlines() if line.startswith("Not carried over")}
     assert lost == {
-        "uvicorn.ssl_keyfile", "uvicorn.ssl_certfile", "uvicorn.workers",
+        "uvicorn.ssl_ca_certs", "uvicorn.ssl_keyfile_password", "uvicorn.workers",
         "server_configuration.custom_module", "server_configuration.allow_origins",
         "authentication.allow_anonymous_acces", "api_access.args.roles.user.scope_add", "metric",
     }  # fmt: skip
     assert run("check", "--config", folder / "new" / "config.toml").returncode == 0
 
 
-def test_what_is_not_carried_over_is_a_warning_of_the_old_file_too_and_tls_stops_the_start(folder, run):
+def test_what_is_not_carried_over_is_a_warning_of_the_old_file_too_and_of_tls_stops_the_start(folder, run):
     (folder / "old.yml").write_text("uvicorn: {workers: 4}")
     done = run("check", "--config", folder / "old.yml")
     assert done.returncode == 1
     assert "uvicorn.workers" in done.stdout
-    (folder / "tls.yml").write_text("uvicorn: {ssl_certfile: c.pem}")
-    with pytest.raises(ConfigError, match="TLS is not served here"):
+    (folder / "tls.yml").write_text("uvicorn: {ssl_certfile: c.pem, ssl_keyfile: k.pem, root_path: /qs/}")
+    server = load(folder / "tls.yml", environment={}).server
+    assert (server.tls_certificate, server.tls_key, server.root_path) == ("c.pem", "k.pem", "/qs")
+    (folder / "tls.yml").write_text("uvicorn: {ssl_certfile: c.pem, ssl_ca_certs: ca.pem}")
+    with pytest.raises(ConfigError, match="ssl_ca_certs"):
         load(folder / "tls.yml", environment={})
 
 
