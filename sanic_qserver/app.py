@@ -74,8 +74,7 @@ def create_app(config: Config, *, name: str = "sanic_qserver", workers: Workers 
     request_class = DirectRequest if forwarding.is_off else FrontedRequest
     app = Sanic(name, error_handler=ProblemHandler(), request_class=request_class, configure_logging=False)
     app.ctx.forwarding = forwarding
-    app.ctx.certificates = Certificates(config, warnings) if config.server.tls_certificate else None
-    _configure(app, config)
+    _configure(app, config, warnings)
     redis_watch = _open_shared(app, shared, warnings)
     manager = ManagerClient(config.manager, config.submissions)
     extensions = load_extensions(config, manager, ENDPOINTS, STREAMS)
@@ -195,8 +194,9 @@ def _check_root_path(app: App, root_path: str) -> None:
         raise ConfigError(f"[server] root_path: paths of this server begin with {root_path} themselves; choose another")
 
 
-def _configure(app: App, config: Config) -> None:
+def _configure(app: App, config: Config, warnings: list[str]) -> None:
     server = config.server
+    app.ctx.certificates = Certificates(config, warnings) if server.tls_certificate else None
     app.config.AUTO_EXTEND = False  # It swallows import errors and starts without CORS, silently.
     app.config.ACCESS_LOG = server.access_log
     app.config.REQUEST_MAX_SIZE = server.max_body_bytes

@@ -8,7 +8,6 @@ import signal
 import socket
 import ssl
 import subprocess
-import time
 
 import httpx
 import pytest
@@ -18,22 +17,24 @@ from conftest import KEY, needs
 from proxy import make_certificate
 from qsctl import Qsctl
 from servers import ServerProcess
-
-from system.cli.test_workers import workers_of
+from worker_processes import two_workers, until, with_key, workers_of
 
 HEADERS = {"Authorization": f"ApiKey {KEY}"}
+FILES = '[server]\ntls_certificate = "cert.pem"\ntls_key = "key.pem"\n'
 STREAM = {**HEADERS, "Accept": "text/event-stream"}
 
 
 class Https(ServerProcess):
     """A server process with a certificate of its own in its folder."""
 
-    def __init__(self, folder, instrument, *arguments):
+    def __init__(self, folder, instrument, *, workers=1):
         make_certificate(folder)
         self.ca_file = folder / "cert.pem"
-        (folder / "config.toml").write_text('[server]\ntls_certificate = "cert.pem"\ntls_key = "key.pem"\n')
-        environment = {**instrument.environment, "QSERVER_HTTP_SERVER_SINGLE_USER_API_KEY": KEY}
-        super().__init__(folder, "serve", "--config", folder / "config.toml", *arguments, environment=environment)
+        arguments = two_workers(folder, instrument.redis_port, FILES)
+        if workers == 1:
+            (folder / "config.toml").write_text(FILES)
+            arguments = "serve", "--config", folder / "config.toml"
+        super().__init__(folder, *arguments, environment=with_key(instrument))
         self.url = f"https://127.0.0.1:{self.port}"
 
     @property
@@ -51,13 +52,6 @@ class Https(ServerProcess):
             self.context.wrap_socket(plain, server_hostname="127.0.0.1") as shaken,
         ):
             return shaken.getpeercert()["serialNumber"]
-
-
-def until(is_so, timeout_s=25):
-    end = time.monotonic() + timeout_s
-    while not is_so():
-        assert time.monotonic() < end
-        time.sleep(0.05)
 
 
 @pytest.fixture(scope="module")
@@ -164,7 +158,7 @@ def both_serve(server):
 
 @pytest.mark.slow
 def test_all_workers_take_a_renewed_certificate_and_say_when_they_cannot(instrument, folder):
-    with Https(folder, instrument, "--workers", 2) as server:
+    with Https(folder, instrument, workers=2) as server:
         both_serve(server)
         before = server.serial()
         key = (folder / "key.pem").read_bytes()
@@ -187,7 +181,7 @@ def _readyz(server):
 def test_a_server_with_a_broken_certificate_says_so_and_ends(folder):
     make_certificate(folder)
     (folder / "key.pem").write_text("nothing")
-    (folder / "config.toml").write_text('[server]\ntls_certificate = "cert.pem"\ntls_key = "key.pem"\n')
+    (folder / "config.toml").write_text(FILES)
     server = ServerProcess(folder, "serve", "--config", folder / "config.toml", environment=dict(os.environ))
     assert server.process.wait(60) == 2, server.text
     assert "tls_certificate, tls_key" in server.text
@@ -196,7 +190,7 @@ def test_a_server_with_a_broken_certificate_says_so_and_ends(folder):
 
 @pytest.mark.slow
 def test_a_worker_that_cannot_start_any_more_does_not_end_those_that_serve(instrument, folder):
-    with Https(folder, instrument, "--workers", 2) as server:
+    with Https(folder, instrument, workers=2) as server:
         both_serve(server)
         key = (folder / "key.pem").read_bytes()
         (folder / "key.pem").write_text("nothing")
