@@ -3,10 +3,12 @@
 import io
 import json
 import os
+import time
 
 import pytest
-from logins import PASSWORDS, settings
-from qsctl import Qsctl, run
+from conftest import KEY
+from logins import PASSWORDS, dictionary, settings
+from qsctl import Qsctl, run, start
 from servers import Served, app_of
 
 
@@ -123,6 +125,88 @@ def test_a_key_is_made_used_from_a_file_listed_and_deleted(qsctl, staff, monkeyp
     refused = qsctl("status", "--api-key-file", file)
     assert refused.code == 3
     assert made["secret"] not in refused.err
+
+
+def test_an_answer_that_says_expired_is_refreshed_too_whatever_the_clock_here_says(qsctl, staff, monkeypatch):
+    log_in(qsctl, staff, monkeypatch)
+    before = kept(qsctl)[1]
+    sessions = staff.app.ctx.services.logins.accounts.sessions
+    for one in (sessions, sessions._tokens):
+        monkeypatch.setattr(one, "_clock", lambda: time.time() + 1000)  # The server's clock is ahead of ours.
+    qsctl.ok("whoami")
+    assert kept(qsctl)[1]["refresh_token"] != before["refresh_token"]
+    qsctl.ok("add", "queue_stop", "--dry-run")
+
+
+@pytest.fixture
+def strict(make_config, tmp_path):
+    """A server that forgives nobody a refresh token that comes twice."""
+    served = Served(app_of(make_config(**settings(tmp_path, tokens={"refresh_grace_s": 0}))))
+    yield served
+    served.close()
+
+
+def test_commands_at_the_same_time_refresh_one_after_the_other(qsctl, strict, monkeypatch):
+    log_in(qsctl, strict, monkeypatch)
+    file, profile = kept(qsctl)
+    file.write_text(json.dumps({**profile, "access_ends_at": 0}))
+    processes = [start(qsctl.folder, "whoami") for _ in range(4)]
+    told = [process.communicate(timeout=60) for process in processes]
+    assert [process.returncode for process in processes] == [0, 0, 0, 0], told
+    qsctl.ok("whoami")
+
+
+def test_a_key_from_a_file_is_kept_in_place_of_a_login(qsctl, served, tmp_path):
+    (tmp_path / "key").write_text(f"{KEY}\n")
+    (tmp_path / "wrong").write_text("not-a-key-of-this-server")
+    refused = qsctl("login", served.url, "--api-key-file", tmp_path / "wrong")
+    assert refused.code == 3
+    assert "not-a-key-of-this-server" not in refused.err
+    assert qsctl.ok("profile", "list", "--json").records == []
+    qsctl.ok("login", served.url, "--api-key-file", tmp_path / "key")
+    file, _ = kept(qsctl)
+    assert os.stat(file).st_mode & 0o777 == 0o600
+    qsctl.ok("status")
+    assert [one["credential"] for one in qsctl.ok("profile", "list", "--json").records] == ["key"]
+    qsctl.ok("logout")
+    assert not file.exists()
+    for words in (("--api-key-file", tmp_path / "missing"), ("--api-key-file", "/dev/null")):
+        assert qsctl("status", *words).code == 2
+
+
+def test_the_environment_names_of_the_official_client_work(qsctl, served, monkeypatch):
+    monkeypatch.setenv("QSERVER_HTTP_SERVER_URI", served.url)
+    assert qsctl("status").code == 3  # Anonymous.
+    monkeypatch.setenv("QSERVER_HTTP_SERVER_API_KEY", KEY)
+    assert qsctl.ok("status", "--json").records[0]["manager_state"]
+
+
+def test_where_there_are_several_ways_to_log_in_one_is_chosen(make_config, qsctl, served, tmp_path):
+    ways = (dictionary(), {**dictionary(), "name": "guests"})
+    several = Served(app_of(make_config(**settings(tmp_path, *ways))))
+    try:
+        asked = qsctl("login", several.url)
+        assert asked.code == 2
+        assert "toy, guests" in asked.err
+        assert "--provider" in asked.err
+        assert "There are: toy, guests" in qsctl("login", several.url, "--provider", "sso").err
+        words = ("--provider", "guests", "--device-code")
+        assert qsctl("login", several.url, *words).code == 2  # People give it a password.
+    finally:
+        several.close()
+    none = qsctl("login", served.url)
+    assert none.code == 2
+    assert "--api-key-file" in none.err
+
+
+def test_a_secret_stands_in_no_output_of_any_command(qsctl, staff, monkeypatch):
+    log_in(qsctl, staff, monkeypatch)
+    profile = kept(qsctl)[1]
+    for words in (("whoami",), ("profile", "list"), ("apikey", "list"), ("status",), ("queue", "start"), ("logout",)):
+        for form in ((), ("--json",)):
+            ran = qsctl(*words, *form)
+            for secret in ("access_token", "refresh_token"):
+                assert profile[secret] not in ran.out + ran.err, words
 
 
 # A backend of the real package `keyring`, chosen as people choose theirs. Those of systems need a desktop; those of

@@ -92,7 +92,11 @@ async def connected(folder, environment, *options):
         async def call(tool, /, **arguments):
             return (await client.call_tool(tool, arguments)).structured_content
 
-        call.names = {tool.name for tool in (await client.list_tools()).tools}
+        tools = (await client.list_tools()).tools
+        call.names = {tool.name for tool in tools}
+        for tool in tools:  # Every tool says what it is for, and what its answers are.
+            assert tool.description, tool.name
+            assert set(tool.output_schema["properties"]) == {"ok", "result", "error", "next_step"}, tool.name
         yield call
 
 
@@ -101,6 +105,10 @@ def test_an_agents_day_schema_validate_add_wait_read(staff, environment, tmp_pat
         async with connected(tmp_path, environment, "--max-items", "2") as call:
             assert not call.names & {"start_queue", "open_environment", "execute_now", "propose"}
             assert {"pause_plan", "stop_plan", "abort_plan"} <= call.names
+            assert "count" in (await call("plans"))["result"]["plans"]
+            assert "readable" in (await call("devices"))["result"]["devices"]["det1"]
+            unknown = await call("plan", name="cuont")
+            assert (unknown["ok"], unknown["next_step"]) == (False, "Ask the tool plans for their names.")
             shown = await call("plan", name="count")
             assert shown["result"]["arguments"]["detectors"]["required"]
             wrong = await call("validate", plan="count", arguments={"detectors": ["det1"], "num": "five"})
@@ -135,6 +143,10 @@ def test_a_running_plan_is_stopped_without_confirmation(staff, environment, tmp_
         async with connected(tmp_path, environment) as call:
             uid = (await call("add", plan="count", arguments=SLOW, idempotency_key="a long one"))["result"]["item_uid"]
             assert staff("POST", "/queue/start")["success"]
+            staff("GET", "/status?wait_for=re_state=running&timeout=30")
+            assert (await call("pause_plan", how="now"))["ok"]
+            assert staff("GET", "/status?wait_for=paused&timeout=30")["re_state"] == "paused"
+            assert staff("POST", "/re/resume")["success"]
             staff("GET", "/status?wait_for=re_state=running&timeout=30")
             # A tool that waits does not hold up the one that stops.
             waiting = asyncio.create_task(call("wait_for_item", item_uid=uid, seconds=50))
@@ -270,6 +282,13 @@ def test_a_key_that_holds_too_much_is_refused_unless_one_insists(staff, environm
             assert {"start_queue", "open_environment"} <= call.names
 
     asyncio.run(session())
+
+
+def test_a_login_of_a_person_is_not_for_agents(staff, environment, tmp_path):
+    ran = run(tmp_path, "mcp", environment={**environment, "QSERVER_API_KEY": ""})
+    assert ran.code == 3
+    assert "An agent needs an API key of its own" in ran.err
+    assert "--api-key-file" in ran.err
 
 
 async def ask(client, url):

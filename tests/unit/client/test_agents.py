@@ -1,12 +1,22 @@
 """What an agent is given: the smallest key, a budget that lasts, and text that is marked."""
 
+import inspect
+import json
+import re
+
 import pytest
+from conftest import ROOT
 
 from sanic_qserver.client.agents.budget import Budget
 from sanic_qserver.client.agents.scopes import READS, check_scopes
-from sanic_qserver.client.agents.server import STARTING_TOOLS, TOOLS
+from sanic_qserver.client.agents.server import STARTING_TOOLS, TOOLS, mcp
 from sanic_qserver.client.agents.tools import CLOSE, mark
 from sanic_qserver.client.failures import NotPermitted, Refused
+from sanic_qserver.client.options import hoist
+from sanic_qserver.policy.access.permissions import Permissions
+from sanic_qserver.policy.access.windows import Clock
+from sanic_qserver.policy.files.documents import parse_document
+from sanic_qserver.structs.identity import Principal
 
 NEVER = ("write:scripts", "write:permissions", "write:lock", "write:manager:stop", "admin:apikeys", "write:new:thing")
 
@@ -67,3 +77,39 @@ def test_text_of_the_instrument_cannot_end_its_mark():
     assert marked.count(CLOSE) == 1
     assert marked.endswith(CLOSE)
     assert "\x1b" not in marked
+
+
+def test_long_text_is_cut_to_its_end():
+    marked = mark("old " * 5000 + "the newest")
+    assert len(marked) < 4200
+    assert "the newest" in marked
+
+
+def read_chapter(kind, number=0):
+    text = (ROOT / "docs" / "agents.md").read_text("utf-8")
+    return re.findall(rf"```{kind}\n(.*?)```", text, re.DOTALL)[number]
+
+
+def test_the_role_of_the_chapter_is_one_that_the_tools_start_with():
+    permissions = Permissions(parse_document(read_chapter("yaml"), "docs/agents.md"))
+    agent = permissions.access_of(Principal(name="scan-agent", provider="service"), Clock())
+    check_scopes(map(str, agent.scopes), allow_start=False)
+    assert agent.review == "required"
+    assert (agent.quota.queue_items, agent.quota.batch_items) == (20, 10)
+
+
+def test_the_hosts_configuration_of_the_chapter_is_a_command_that_there_is():
+    server = json.loads(read_chapter("json"))["mcpServers"]["beamline"]
+    assert server["command"] == "qsctl"
+    options, (verb, *rest) = hoist(server["args"])
+    assert verb == "mcp"
+    assert options.api_key_file
+    names = {f"--{name.replace('_', '-')}" for name in inspect.signature(mcp).parameters}
+    assert {word for word in rest if word.startswith("--")} <= names
+
+
+def test_the_table_of_the_chapter_lists_the_tools():
+    text = (ROOT / "docs" / "agents.md").read_text("utf-8")
+    table = text.partition("## The tools")[2].partition("## ")[0]
+    for name in (*TOOLS, *STARTING_TOOLS):
+        assert f"`{name}`" in table, name
