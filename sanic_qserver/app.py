@@ -32,6 +32,7 @@ from sanic_qserver.http.lifecycle import mount_policies
 from sanic_qserver.http.metrics.measuring import Metrics
 from sanic_qserver.http.metrics.workers import OneWorker, Workers
 from sanic_qserver.http.router import build_handler, mount, mount_options
+from sanic_qserver.http.server.access import AccessLog
 from sanic_qserver.http.server.connections import Connections
 from sanic_qserver.http.server.forwarding import Forwarding
 from sanic_qserver.http.server.request import DirectRequest, FrontedRequest
@@ -198,7 +199,8 @@ def _configure(app: App, config: Config, warnings: list[str]) -> None:
     server = config.server
     app.ctx.certificates = Certificates(config, warnings) if server.tls_certificate else None
     app.config.AUTO_EXTEND = False  # It swallows import errors and starts without CORS, silently.
-    app.config.ACCESS_LOG = server.access_log
+    app.config.ACCESS_LOG = False  # It has its own.
+    app.ctx.access_log = AccessLog(config.log.format) if server.access_log else None
     app.config.REQUEST_MAX_SIZE = server.max_body_bytes
     app.config.REQUEST_TIMEOUT = server.body_timeout_s
     app.config.RESPONSE_TIMEOUT = 30 + max(
@@ -238,5 +240,7 @@ def _open_and_close(app: App, services: Services, running: Running, watching: Wa
         await services.manager.close()
         await services.claims.close()
         watching.metrics.close()
+        if app.ctx.access_log is not None:
+            app.ctx.access_log.flush()
         if watching.tracing is not None:
             await watching.tracing.close()

@@ -104,7 +104,6 @@ def start_logging(config: LogConfig) -> None:
     for name in _QUIET:
         logging.getLogger(name).setLevel(logging.WARNING)
     logging.getLogger("sanic.error").addFilter(_is_no_mistake)
-    logging.getLogger("sanic.access").addFilter(_word_access)
     with contextlib.suppress(ValueError, AttributeError):  # Not in a thread, not on Windows.
         signal.signal(signal.SIGUSR1, lambda *_: _toggle_debug(level))
 
@@ -118,12 +117,3 @@ def _toggle_debug(level: int) -> None:
 def _is_no_mistake(record: logging.LogRecord) -> bool:
     """Sanic prints the traceback of what ends the start; of a mistake in the configuration one line is enough."""
     return not (record.exc_info and isinstance(record.exc_info[1], ConfigError))
-
-
-def _word_access(record: logging.LogRecord) -> bool:
-    """Sanic's access log has its facts beside an empty message. The query string is cut off."""
-    fact = record.__dict__
-    asked = str(fact.get("request", "")).partition("?")[0]
-    record.msg = f"{fact.get('host', '')} {asked} -> {fact.get('status', '')} {fact.get('byte', '')}"
-    record.args = None
-    return True

@@ -20,6 +20,7 @@ from sanic.compat import Header
 from sanic.exceptions import BadRequest, BadURL, PayloadTooLarge, ServerError, ServiceUnavailable
 from sanic.http import Http, Stage
 
+from sanic_qserver.http.server.access import AccessLog
 from sanic_qserver.http.server.chunks import take_chunk_line
 from sanic_qserver.http.server.head import check_beginning, check_head
 from sanic_qserver.http.server.response import Reply
@@ -61,7 +62,6 @@ class Connection(Protocol):
     state: Any
     websocket: Any
     request_class: Any
-    access_log: Any
     is_unwatched: bool
 
     request_timeout: Any
@@ -104,7 +104,7 @@ class Connection(Protocol):
 class CachedHeadHttp(Http):
     """One connection's requests and responses."""
 
-    __slots__ = ("_chunks", "_head", "_is_unwatched")
+    __slots__ = ("_access", "_chunks", "_head", "_is_unwatched")
 
     # Sanic declares these too narrowly. A body is None, True or "chunked".
     protocol: Any
@@ -117,6 +117,7 @@ class CachedHeadHttp(Http):
 
     def __init__(self, protocol: "Connection") -> None:
         super().__init__(protocol)  # type: ignore[no-untyped-call]
+        self._access: AccessLog | None = getattr(protocol.app.ctx, "access_log", None)
         self._head: _Head | None = None
         self._chunks = 0
         self._is_unwatched = protocol.is_unwatched = _SIGNALS.isdisjoint(
@@ -139,6 +140,9 @@ class CachedHeadHttp(Http):
                 await self._answer_cancelled()
             except Exception as error:  # the edge: each error becomes an answer
                 await self.error_response(error)
+            if self._access is not None and self.request is not None:
+                is_websocket = protocol.websocket is not None
+                self._access.note(self.request, self.response, self.perft0, is_websocket=is_websocket)
             if protocol.websocket is not None:
                 return
             protocol.end_request()
@@ -315,7 +319,7 @@ class CachedHeadHttp(Http):
             and end_stream
             and not data
             and self._is_unwatched
-            and not (self.head_only or self.expecting_continue or protocol.access_log)
+            and not (self.head_only or self.expecting_continue)
             and (head := reply.head(self.keep_alive)) is not None
         ):
             self.response_func = None  # as Sanic does

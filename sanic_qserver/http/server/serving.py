@@ -53,7 +53,7 @@ async def serve_until(
     `are_kept`: the listening sockets are somebody else's too, who goes on with what waits in their queues.
     `say` is called with "ready" and "stopping". Raises what a start-up listener raises.
     """
-    starting = asyncio.ensure_future(_start(app, listeners, server))
+    starting = asyncio.ensure_future(_start(app, listeners))
     asking = asyncio.ensure_future(stop.asked.wait())
     await asyncio.wait((starting, asking), return_when=asyncio.FIRST_COMPLETED)
     if not starting.done():
@@ -70,13 +70,13 @@ async def serve_until(
     await _drain(stop, app, servers, listeners, server, are_kept=are_kept)
 
 
-async def _start(app: App, listeners: Sequence[socket.socket], server: ServerConfig) -> list[Any]:
+async def _start(app: App, listeners: Sequence[socket.socket]) -> list[Any]:
     servers: list[Any] = [
         await app.create_server(
             sock=listener,
             protocol=choose_protocol(app),
             backlog=BACKLOG,
-            access_log=server.access_log,
+            access_log=False,  # It has its own.
             return_asyncio_server=True,
             asyncio_server_kwargs={"start_serving": False},
         )
