@@ -30,10 +30,11 @@ ANY_BODY = sys.maxsize
 class Stamp(Enum):
     """What the server writes over the client's params before RE Manager sees them."""
 
-    NOTHING = ()
-    CALLER = ("user", "user_group")
-    USER = ("user",)
-    USER_GROUP = ("user_group",)
+    # No tuples: Python 3.11.2, Debian 12's own, makes a bare object() of an empty one.
+    NOTHING = frozenset[str]()
+    CALLER = frozenset({"user", "user_group"})
+    USER = frozenset({"user"})
+    USER_GROUP = frozenset({"user_group"})
 
 
 @dataclass(frozen=True, slots=True)

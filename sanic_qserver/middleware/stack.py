@@ -5,7 +5,7 @@ from dataclasses import replace
 from functools import partial
 
 from sanic_qserver.api.around import AUDITED, HOOKED, IDEMPOTENT, NEEDED, OWNED, QUOTA, REVIEWED, STAMPED, Around
-from sanic_qserver.api.endpoint import Endpoint, LinesEndpoint, Serve
+from sanic_qserver.api.endpoint import Endpoint, LinesEndpoint, Serve, Stamp
 from sanic_qserver.errors import ConfigError
 from sanic_qserver.middleware.audit.recording import audited, denials_audited
 from sanic_qserver.middleware.hooked import hooked
@@ -102,10 +102,9 @@ def _check_fields(row: Endpoint, name: str) -> None:
                 f"{name}: its params have no {' and no '.join(map(repr, absent))}, so that it cannot be {layer.value}. "
                 f"Give them the params of '{row.method}', or leave the method out and use host.manager_as(call)"
             )
-    stamped = ("user", "user_group")
-    if HOOKED in row.around and OWNED in row.around and not set(stamped) <= set(row.stamp.value):
+    if HOOKED in row.around and OWNED in row.around and row.stamp is not Stamp.CALLER:
         raise ConfigError(f"{name}: items are submitted in the caller's name: it needs stamp=Stamp.CALLER")
-    if absent := [field for field in row.stamp.value if field not in fields]:
+    if absent := sorted(row.stamp.value - set(fields)):
         raise ConfigError(f"{name}: {row.stamp} writes over params that it does not have: {', '.join(absent)}")
 
 

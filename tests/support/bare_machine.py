@@ -21,7 +21,7 @@ ROOT = Path(__file__).parent.parent.parent
 SUPPORT = Path(__file__).parent
 NAME = "qserver.example.org"
 DEVICES = {"null": (1, 3), "zero": (1, 5), "full": (1, 7), "random": (1, 8), "urandom": (1, 9), "tty": (5, 0)}
-PROGRAMS = ("start-re-manager", "qserver-zmq-keys", "sanic-qserver", "qsctl", "python")
+PROGRAMS = ("start-re-manager", "qserver-zmq-keys", "sanic-qserver", "qsctl")
 
 _APT = """\
 #!/bin/sh
@@ -39,16 +39,22 @@ esac
 """
 _PIP = f"""\
 #!/bin/sh
-# The programs of the test's own environment, where pip would install the same.
-here=$(dirname "$0")
-for program in {" ".join(PROGRAMS)}; do ln -sf "$TEST_ENVIRONMENT/bin/$program" "$here/$program"; done
-ln -sfn "$TEST_ENVIRONMENT/lib" "$here/../lib"
+# In place of an index: the packages of the test's own environment, under the Python of this one.
+bin=$(dirname "$0")
+packages=$(ls -d "$bin"/../lib/python3*/site-packages)
+echo "import site; site.addsitedir('$(echo "$TEST_ENVIRONMENT"/lib/python3*/site-packages)')" > "$packages/test.pth"
+ln -sfn "$TEST_ENVIRONMENT"/lib/python3*/site-packages/bluesky_queueserver "$packages/"
+for program in {" ".join(PROGRAMS)}; do
+    sed "1s|.*|#!$bin/python|" "$TEST_ENVIRONMENT/bin/$program" > "$bin/$program" && chmod 755 "$bin/$program"
+done
 """
 _VENV = f"""\
 #!/bin/sh
-# `python3 -m venv FOLDER`: a folder with a `pip`, which is a stand-in too. All else is Python.
-[ "$1 $2" = "-m venv" ] || exec {sys.executable} "$@"
-mkdir -p "$3/bin" && cp "$(dirname "$0")/pip" "$3/bin/pip"
+# `python3 -m venv FOLDER`: of Debian's own Python, where the packages of the test are for it. Without pip.
+python=/usr/bin/python3
+"$python" -c 'import sys; sys.exit(sys.version_info[:2] != {sys.version_info[:2]})' || python={sys.executable}
+[ "$1 $2" = "-m venv" ] || exec "$python" "$@"
+"$python" -m venv --without-pip "$3" && cp "$(dirname "$0")/pip" "$3/bin/pip"
 """
 _SYSTEMCTL = f'#!/bin/sh\nexec {sys.executable} {SUPPORT / "service_manager.py"} "$@"\n'
 _DOCKER = f'#!/bin/sh\nPATH={sys.prefix}/bin:$PATH exec {sys.executable} {SUPPORT / "compose.py"} "$@"\n'
