@@ -70,7 +70,7 @@ def create_app(config: Config, *, name: str = "sanic_qserver", workers: Workers 
     for note in warnings:
         log.warning("%s", note)
     shared = build_shared(config.replicas)
-    policies = Policies(config, warnings)
+    policies = Policies(config, warnings, shared)
     forwarding = Forwarding(config.server)
     request_class = DirectRequest if forwarding.is_off else FrontedRequest
     app = Sanic(name, error_handler=ProblemHandler(), request_class=request_class, configure_logging=False)
@@ -93,7 +93,7 @@ def create_app(config: Config, *, name: str = "sanic_qserver", workers: Workers 
     live = build_live(config, reads, shared)
     services = Services(
         config=config,
-        logins=build_logins(config, access.access_of, extensions.providers()),
+        logins=build_logins(config, access.access_of, extensions.providers(), shared=shared),
         manager=manager,
         reads=reads,
         publications=live.publications,
@@ -185,7 +185,7 @@ def _build_gate(config: Config, services: Services, access: AccessPolicy, extens
     services.logins.on_revocation(providers.forget)
     services.warnings.extend(warn_of_origins(config.server.allow_origins))
     browsers = Browsers(services.logins, config.server)
-    rejected = Rejected(config.auth.attempts.rejected_credentials, config.server.workers)
+    rejected = Rejected(config.auth.attempts.rejected_credentials)
     return Gate(providers, access, services.rates, browsers, rejected, services)
 
 

@@ -9,11 +9,12 @@ from sanic_qserver.auth.logins import Logins
 from sanic_qserver.auth.providers.provider import AuthProvider, ExternalLogin, PasswordLogin
 from sanic_qserver.auth.providers.single_user import SingleUserKey
 from sanic_qserver.auth.tokens.begun import BegunLogins
-from sanic_qserver.auth.tokens.one_time import MemoryOneTime, OneTime
+from sanic_qserver.auth.tokens.one_time import MemoryOneTime, OneTime, RedisOneTime
 from sanic_qserver.auth.tokens.tickets import Tickets
 from sanic_qserver.config import logins as kinds
 from sanic_qserver.config.settings import Config
 from sanic_qserver.errors import ConfigError
+from sanic_qserver.shared_state.redis import SharedRedis
 from sanic_qserver.structs.identity import Access, Principal
 
 if TYPE_CHECKING:
@@ -47,6 +48,7 @@ def build_logins(
     admit: Callable[[Principal], Access],
     custom: Sequence[AuthProvider] = (),
     clock: Callable[[], float] = time.time,
+    shared: SharedRedis | None = None,
 ) -> Logins:
     """The logins that the configuration asks for. Raises ConfigError.
 
@@ -57,7 +59,11 @@ def build_logins(
     workshop = _Workshop(config)
     made = [_made(provider, workshop) for provider in config.auth.providers]
     accounts = _accounts(config, clock)
-    one_time: OneTime = accounts.one_time if accounts is not None else MemoryOneTime(clock)
+    one_time: OneTime
+    if accounts is not None:
+        one_time = accounts.one_time
+    else:
+        one_time = MemoryOneTime(clock) if shared is None else RedisOneTime(shared, clock)
     single_user = None if config.auth.providers else SingleUserKey(config.auth.single_user_api_key)
     recognisers: list[AuthProvider] = [
         *([accounts.sessions, accounts.keys] if accounts is not None else ()),

@@ -16,6 +16,8 @@ from sanic_qserver.policy.files.hot_reload import HotReloader, ReloadedFile
 from sanic_qserver.policy.protocols import AccessPolicy, Background, RatePolicy
 from sanic_qserver.policy.rates.limiter import RateLimits, RateRules
 from sanic_qserver.policy.rates.redis_counters import RedisCounters
+from sanic_qserver.policy.rates.shared_slots import SharedSlots
+from sanic_qserver.shared_state.redis import SharedRedis
 
 log = logging.getLogger("sanic_qserver.policy")
 
@@ -27,10 +29,10 @@ _JUMPED = "The system clock was set: until SIGHUP accepts it, validity windows m
 class Policies:
     """The access policy and the rate policy."""
 
-    def __init__(self, config: Config, warnings: list[str]) -> None:
+    def __init__(self, config: Config, warnings: list[str], shared: SharedRedis | None = None) -> None:
         """Raises ConfigError. Mistakes in reloaded files are put into `warnings`, and removed once they are fixed."""
         self.access: AccessPolicy = _access_policy(config, warnings)
-        self.rates: RatePolicy = _rate_policy(config, warnings)
+        self.rates: RatePolicy = _rate_policy(config, warnings, shared)
         self._reloader = HotReloader([])
         self._warnings = warnings
 
@@ -122,18 +124,19 @@ def refuse_unsafe(server: ServerConfig, permissions: Permissions) -> None:
         )
 
 
-def _rate_policy(config: Config, warnings: list[str]) -> RatePolicy:
+def _rate_policy(config: Config, warnings: list[str], shared: SharedRedis | None) -> RatePolicy:
     policy = config.policy
     if policy.rate_class:
         made: RatePolicy = imported(policy.rate_class, "[policy] rate_class")(**policy.rate_args)
         return made
     file = resolve(config, policy.rate_limits, "policies/rate_limits.yaml")
-    watched = ReloadedFile(file, partial(RateRules, workers=config.server.workers), warnings)
+    watched = ReloadedFile(file, RateRules, warnings)
     if policy.counters == "memory":
         return RateLimits(watched)
     replicas = config.replicas
     prefix = f"{replicas.name}:rates" if policy.counters == replicas.redis else "qserver"
-    return RateLimits(watched, RedisCounters(policy.counters, prefix), warnings)
+    slots = None if shared is None else SharedSlots(shared)
+    return RateLimits(watched, RedisCounters(policy.counters, prefix), warnings, slots)
 
 
 def imported(path: str, setting: str) -> Any:

@@ -146,8 +146,6 @@ async def scopes(call: Call) -> Answer:
 async def ticket(call: Call) -> Answer:
     """A ticket that stands for the caller's credential, once and soon."""
     caller, logins = find_caller(call), call.services.logins
-    if not logins.has_accounts and call.services.config.server.workers > 1:
-        raise BadArguments("Tickets of a server with several workers need [database] url: they share it")
     secret, age_s = new_secret(), logins.config.auth.browsers.ticket_s
     value: dict[str, Any] = msgspec.to_builtins(caller)
     await logins.one_time.put("ticket", secret, value, logins.clock() + age_s)

@@ -1,4 +1,6 @@
-"""One-time records with a short lifetime: tickets, pending logins. In memory, or in the database of logins.
+"""One-time records with a short lifetime: tickets, pending logins.
+
+In memory; in the database of logins, where there is one; else, with replicas, in the Redis that they share.
 
 Their ids are secrets, so only hashes are kept. What was taken is gone: two takers never both get it.
 """
@@ -6,6 +8,10 @@ Their ids are secrets, so only hashes are kept. What was taken is gone: two take
 import hashlib
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol
+
+import msgspec
+
+from sanic_qserver.shared_state.redis import SharedRedis
 
 if TYPE_CHECKING:
     from sanic_qserver.auth.storage.database import Database
@@ -57,6 +63,36 @@ class MemoryOneTime:
         """The value, which is gone after this."""
         value, expires_at = self._kept.pop(build_key(kind, secret), (None, 0.0))
         return value if expires_at > self._clock() else None
+
+
+class RedisOneTime:
+    """For replicas without a database. All raise SharedStateAway when their Redis is away: then nobody gets in."""
+
+    def __init__(self, shared: SharedRedis, clock: Callable[[], float]) -> None:
+        self._shared = shared
+        self._clock = clock
+
+    async def put(self, kind: str, secret: str, value: Value, expires_at: float) -> None:
+        """Keep a value."""
+        left_ms = max(1, int((expires_at - self._clock()) * 1000))
+        await self._shared.ask(
+            self._shared.client.set(self._name(kind, secret), msgspec.json.encode(value), px=left_ms)
+        )
+
+    async def look(self, kind: str, secret: str) -> Value | None:
+        """The value, which stays."""
+        return _read(await self._shared.ask(self._shared.client.get(self._name(kind, secret))))
+
+    async def take(self, kind: str, secret: str) -> Value | None:
+        """The value, which is gone after this."""
+        return _read(await self._shared.ask(self._shared.client.getdel(self._name(kind, secret))))
+
+    def _name(self, kind: str, secret: str) -> str:
+        return self._shared.key("one_time", build_key(kind, secret))
+
+
+def _read(kept: bytes | None) -> Value | None:
+    return None if kept is None else msgspec.json.decode(kept, type=Value)
 
 
 class StoredOneTime:

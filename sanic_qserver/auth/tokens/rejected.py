@@ -1,8 +1,9 @@
 """Credentials that nobody knows, counted by address: after some, no look-up is made for more of them.
 
-In memory, so that a flood costs neither database nor Redis. Each worker has its share of what an address has free;
-it comes back within a minute. A credential that was good here lately is never counted out: one client with an old
-key must not lock out others behind the same address.
+In memory, so that a flood costs neither database nor Redis. It comes back within a minute. Workers and replicas count
+for themselves: what is limited is the look-ups that each has to make, not the chance to guess a key of 192 bits (logins
+with passwords are counted together, `attempts.py`). A credential that was good here lately is never counted out: one
+client with an old key must not lock out others behind the same address.
 """
 
 import math
@@ -19,8 +20,8 @@ _PERIOD_S = 60.0
 class Rejected:
     """How many an address has free: `free` at once, and as many again each minute. `clock` is monotonic."""
 
-    def __init__(self, free: int, workers: int = 1, clock: Callable[[], float] = time.monotonic) -> None:
-        self._free = float(max(1, free // workers))
+    def __init__(self, free: int, clock: Callable[[], float] = time.monotonic) -> None:
+        self._free = float(free)
         self._clock = clock
         self._left: dict[str, tuple[float, float]] = {}
 

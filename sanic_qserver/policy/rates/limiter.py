@@ -19,7 +19,7 @@ from sanic_qserver.policy.access.roles import words
 from sanic_qserver.policy.files.documents import Document
 from sanic_qserver.policy.files.hot_reload import ReloadedFile
 from sanic_qserver.policy.protocols import PASS, Attempt, Verdict
-from sanic_qserver.policy.rates.concurrency import ConcurrencyLimits, Slots
+from sanic_qserver.policy.rates.concurrency import NO_SLOTS, ConcurrencyLimits, Slots, too_many
 from sanic_qserver.policy.rates.counters import (
     Charge,
     Counters,
@@ -29,6 +29,7 @@ from sanic_qserver.policy.rates.counters import (
     MemoryCounters,
 )
 from sanic_qserver.policy.rates.rules import By, Limit, Matcher, RateRule, parse_limits, parse_rate_file, subject
+from sanic_qserver.policy.rates.shared_slots import SharedSlots
 from sanic_qserver.structs.identity import PUBLIC
 
 log = logging.getLogger("sanic_qserver.policy")
@@ -64,14 +65,14 @@ class CallerCharges(Struct, frozen=True):
 class RateRules:
     """A rate-limit file, compiled. Immutable: a change of the file makes a new one. Raises ConfigError."""
 
-    def __init__(self, document: Document, workers: int = 1) -> None:
+    def __init__(self, document: Document) -> None:
         self.document = document
         self.file = parse_rate_file(document)
         self._rules: list[tuple[RateRule, Matcher, tuple[Limit, ...]]] = []
         for number, rule in enumerate(self.file.rates):
             where = f"{document.source}: rates.{number} ({rule.name})"
             self._rules.append((rule, Matcher(rule, self.file.exempt, where), parse_limits(rule, where)))
-        self.concurrency = ConcurrencyLimits(self.file, document.source, workers)
+        self.concurrency = ConcurrencyLimits(self.file, document.source)
         self._by_address = any(matcher.asks_address for _, matcher, _ in self._rules)
         # Only users whom a rule names need a cache entry of their own.
         self._named = frozenset(name for _, matcher, _ in self._rules for name in matcher.names)
@@ -153,12 +154,14 @@ class RateLimits:
         rules: RateRules | ReloadedFile[RateRules],
         counters: Counters | None = None,
         warnings: list[str] | None = None,
+        slots: SharedSlots | None = None,
     ) -> None:
-        """`counters`: shared ones; None counts in this process. `warnings` say when shared ones are unavailable."""
+        """`counters` and `slots`: shared ones; None counts in this process. `warnings`: when those are unavailable."""
         self.watched = rules if isinstance(rules, ReloadedFile) else None
         self._rules = rules.current if isinstance(rules, ReloadedFile) else rules
         self._own = MemoryCounters()
         self._shared = counters
+        self._slots = slots
         self._warnings = [] if warnings is None else warnings
         self._told_at = -math.inf
         self.failure_count = 0
@@ -212,13 +215,26 @@ class RateLimits:
             ) from None
 
     async def enter(self, attempt: Attempt) -> Slots:
-        """Take a slot under the concurrency rules. Raises TooManyRequests. Always counted in this process."""
-        return self.rules.concurrency.enter(attempt)
+        """Take a slot under the concurrency rules. Raises TooManyRequests. Falls back to this worker's count."""
+        slots = self.rules.concurrency.enter(attempt)
+        if self._slots is None or slots is NO_SLOTS:
+            return slots
+        try:
+            taken = await self._slots.take(slots.wanted)
+            if isinstance(taken, int):
+                raise too_many(slots.rules[taken])
+        except BaseException:
+            slots.release()
+            raise
+        slots.holder = taken
+        return slots
 
     def leave(self, ticket: object) -> None:
         """Release the slot."""
         if isinstance(ticket, Slots):
             ticket.release()
+            if self._slots is not None:
+                self._slots.give_back(ticket.holder)
 
     async def start(self) -> None:
         """Nothing to start: shared counters connect on first use."""
@@ -230,6 +246,8 @@ class RateLimits:
         """Close the connections to shared counters."""
         if self._shared is not None:
             await self._shared.close()
+        if self._slots is not None:
+            await self._slots.close()
 
     async def _count(self, asked: Sequence[Charge]) -> LimitExceeded | list[LimitState]:
         if self._shared is None:

@@ -84,14 +84,6 @@ def test_an_address_gets_back_what_it_has_free_and_others_have_theirs():
     rejected.check("2001:db8::1")
 
 
-def test_several_workers_share_what_is_free():
-    rejected = Rejected(10, workers=4)
-    rejected.count("10.0.0.1")
-    rejected.count("10.0.0.1")
-    with pytest.raises(TooManyRequests):
-        rejected.check("10.0.0.1")
-
-
 def test_memory_is_bounded():
     rejected = Rejected(10)
     for n in range(11_000):

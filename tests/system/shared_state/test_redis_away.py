@@ -3,11 +3,16 @@
 import asyncio
 
 import pytest
+from attempts import attempt
 from conftest import KEY, app_of, until_connected
 from policy_people import as_, let_people_in
 from redis_server import Redis
 
 from sanic_qserver.config.settings import ReplicasConfig
+from sanic_qserver.errors import TooManyRequests
+from sanic_qserver.policy.files.documents import parse_document
+from sanic_qserver.policy.rates.limiter import RateLimits, RateRules
+from sanic_qserver.policy.rates.shared_slots import SharedSlots
 from sanic_qserver.shared_state.redis import SharedRedis
 from sanic_qserver.shared_state.watch import EVICTS, FORGETS, RedisWatch
 
@@ -108,3 +113,32 @@ async def test_streams_and_keys_are_refused_before_anything_is_sent(server, redi
     keyed = await add(server, "staff", **{"Idempotency-Key": "k"})
     assert (keyed.status_code, bool(keyed.headers["Retry-After"])) == (503, True)
     assert (await server.get("/api/queue/get", headers=as_("tim"))).json()["items"] == []
+
+
+async def test_slots_are_counted_by_each_replica_meanwhile_and_by_all_afterwards(redis):
+    shared = [SharedRedis(ReplicasConfig(redis=redis.url)) for _ in range(2)]
+    rules = parse_document("concurrency: [{name: few, most: 2, of: requests}]", "rates.yaml")
+    one, other = (RateLimits(RateRules(rules), slots=SharedSlots(part)) for part in shared)
+    redis.stop()
+    held = [await policy.enter(attempt()) for policy in (one, one, other, other)]
+    for policy in (one, other):
+        with pytest.raises(TooManyRequests):
+            await policy.enter(attempt())
+    redis.start()
+    other.leave(held[2])
+    async with asyncio.timeout(15):  # What was taken meanwhile counts, once each has told of it.
+        while await shared[0].client.zcard(shared[0].key("slots", "few", "ldap:jdoe")) < 3:
+            await asyncio.sleep(0.1)
+        with pytest.raises(TooManyRequests):
+            while True:  # It asks again after a pause.
+                other.leave(await other.enter(attempt()))
+                await asyncio.sleep(0.1)
+    for policy, part in zip((one, other), shared, strict=True):
+        await policy.stop()
+        await part.close()
+
+
+async def test_tickets_of_a_server_without_logins_are_refused_meanwhile(server, redis):
+    redis.stop()
+    reply = await server.post("/api/auth/ticket", headers={"Authorization": f"ApiKey {KEY}"})
+    assert (reply.status_code, reply.json()["code"]) == (503, "shared_state_away")

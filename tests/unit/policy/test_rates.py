@@ -24,8 +24,8 @@ class Time:
         return self.now
 
 
-def rules(text: str, workers: int = 1) -> RateRules:
-    return RateRules(parse_document(text, "rate_limits.yaml"), workers)
+def rules(text: str) -> RateRules:
+    return RateRules(parse_document(text, "rate_limits.yaml"))
 
 
 # The window
@@ -192,12 +192,11 @@ async def test_the_refusal_names_the_rule_and_when_to_come_back():
         ("rates: [{name: a, limits: 1/second}, {name: a, limits: 2/second}]", "two rules are named 'a'"),
         ("rates: [{name: a, limits: 1/second, addresses: [everywhere]}]", "does not appear to be"),
         ("rates: [{name: 'a\"b', limits: 1/second}]", "Expected `str` matching regex"),
-        ("concurrency: [{name: a, most: 3, of: streams}]", "3 is less than [server] workers = 4"),
     ],
 )
 def test_a_mistake_is_refused_and_named(text, said):
     with pytest.raises(ConfigError) as refused:
-        rules(text, workers=4)
+        rules(text)
     assert said in str(refused.value)
 
 
@@ -216,14 +215,6 @@ async def test_no_more_places_are_taken_than_there_are():
     await limits.enter(attempt(is_stream=True))
     with pytest.raises(TooManyRequests):
         await limits.enter(attempt(is_stream=True))
-
-
-async def test_workers_share_the_places():
-    limits = RateLimits(rules("concurrency: [{name: a, most: 5, of: requests}]", workers=2))
-    for _ in range(2):
-        await limits.enter(attempt())
-    with pytest.raises(TooManyRequests):
-        await limits.enter(attempt())
 
 
 # Shared counters away
