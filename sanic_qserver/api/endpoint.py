@@ -9,7 +9,7 @@ import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any, ClassVar, Protocol, cast
+from typing import Any, ClassVar, Protocol, Self, cast
 
 from msgspec import Struct, structs
 
@@ -30,11 +30,16 @@ ANY_BODY = sys.maxsize
 class Stamp(Enum):
     """What the server writes over the client's params before RE Manager sees them."""
 
-    # No tuples: Python 3.11.2, Debian 12's own, makes a bare object() of an empty one.
-    NOTHING = frozenset[str]()
-    CALLER = frozenset({"user", "user_group"})
-    USER = frozenset({"user"})
-    USER_GROUP = frozenset({"user_group"})
+    NOTHING = ()
+    CALLER = ("user", "user_group")
+    USER = ("user",)
+    USER_GROUP = ("user_group",)
+
+    def __new__(cls, *names: str) -> Self:
+        """Python 3.11.2, Debian 12's own, would make a bare object() of an empty tuple."""
+        member = object.__new__(cls)
+        member._value_ = names
+        return member
 
 
 @dataclass(frozen=True, slots=True)

@@ -104,7 +104,7 @@ def _check_fields(row: Endpoint, name: str) -> None:
             )
     if HOOKED in row.around and OWNED in row.around and row.stamp is not Stamp.CALLER:
         raise ConfigError(f"{name}: items are submitted in the caller's name: it needs stamp=Stamp.CALLER")
-    if absent := sorted(row.stamp.value - set(fields)):
+    if absent := [field for field in row.stamp.value if field not in fields]:
         raise ConfigError(f"{name}: {row.stamp} writes over params that it does not have: {', '.join(absent)}")
 
 
