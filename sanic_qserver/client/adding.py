@@ -20,6 +20,7 @@ from sanic_qserver.client.submission import Submission, name_submission
 
 INSTRUCTIONS = ("queue_stop",)
 _BATCH = 500
+_ADDED_BEFORE = "This file was added before: nothing more was added. --again adds it once more."
 WORDS = {"allow_extra_args": True, "ignore_unknown_options": True, "allow_interspersed_args": False}
 
 File = Annotated[str, typer.Option("--file", "-f", help="Items: JSON, NDJSON, or a spreadsheet; - is the input.")]
@@ -74,7 +75,10 @@ def add(  # noqa: PLR0913, PLR0917  # one option each
 
 
 def validate(context: typer.Context, words: Words = None, file: File = "", sheet: Sheet = "") -> None:
-    """Ask whether a plan, or the items of a file, would be accepted. Nothing is added."""
+    """Ask whether a plan or a file would be accepted.
+
+    Nothing is added.
+    """
     add(context, words, file, sheet=sheet, dry_run=True)
 
 
@@ -129,7 +133,7 @@ def _add_all(run: Runtime, items: list[dict[str, Any]], *, again: bool, stamps: 
     if submission.is_known and not submission.key:
         submission.forget_refused()
         if not submission.pending:
-            run.out.note("This file was added before: nothing is sent. --again adds it once more.")
+            run.out.note(_ADDED_BEFORE)
     try:
         with _progress(run, submission) as tell:
             submission.run(run.session, tell, patience_s)
@@ -171,17 +175,26 @@ def _add_sheet(run: Runtime, file: str, sheet: str, *, key: str, dry_run: bool, 
         fields["dry_run"] = "true"
     digest = hashlib.sha256(content + json.dumps(fields, sort_keys=True).encode()).hexdigest()[:32]
     key = key or (str(uuid.uuid4()) if again else f"qsctl-{digest}")
-    reply = run.session.call(
-        "POST",
-        "/queue/upload/spreadsheet",
-        headers={} if dry_run else {"Idempotency-Key": key},
-        data=fields,
-        files={"spreadsheet": (Path(file).name, content)},
-    )
+    headers = {} if dry_run else {"Idempotency-Key": key}
+    files = {"spreadsheet": (Path(file).name, content)}
+    try:
+        reply = run.session.call("POST", "/queue/upload/spreadsheet", headers=headers, data=fields, files=files)
+    except Refused as failure:
+        _tell_bad_rows(run, failure)
+        raise
     for row in reply.get("rows", ()):
         run.out.record(row)
+    if run.session.was_done_before:
+        run.out.note(_ADDED_BEFORE)
     count = len(reply.get("items", ()))
     run.out.line(f"{count} would be accepted" if dry_run else f"{count} added")
+
+
+def _tell_bad_rows(run: Runtime, failure: Refused) -> None:
+    reply: Any = failure.details.get("reply") or {}
+    for row in reply.get("rows", ()):
+        if not row["success"] and row["msg"]:
+            run.out.note(f"Row {row['row']} of {row['sheet']} was refused: {compact(row['msg'])}")
 
 
 class _progress:  # noqa: N801  # used as a function

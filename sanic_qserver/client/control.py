@@ -212,7 +212,7 @@ def lock(
     environment: Annotated[bool, typer.Option("--environment", help="Lock the environment only.")] = False,
     note: Annotated[str, typer.Option(help="What others are told.")] = "",
 ) -> None:
-    """Lock RE Manager: changes then need the key of the lock.
+    """Lock RE Manager: changes then need a key.
 
     The key is read from `--lock-key-file`; when there is no such file, a key is made and put there.
     """
@@ -231,7 +231,7 @@ def lock(
 
 
 def unlock(context: typer.Context) -> None:
-    """Unlock RE Manager with the key in `--lock-key-file`."""
+    """Unlock RE Manager with the lock's key."""
     run = get_runtime(context)
     if not run.options.lock_key_file:
         raise WrongUsage("The lock's key is needed", "Say --lock-key-file FILE.")

@@ -123,7 +123,7 @@ def proposals_list(
 
 
 def proposals_show(context: typer.Context, id: str) -> None:  # noqa: A002  # what it is called
-    """Show a proposal: its items, the verdicts on them, and the comments."""
+    """Show a proposal: items, verdicts, and comments."""
     run = get_runtime(context)
     one = run.session.get(f"/proposals/{id}")["proposal"]
     names = ("id", "version", "state", "title", "note", "proposer", "reason")
@@ -145,7 +145,10 @@ def proposals_approve(
     pos: Annotated[str, typer.Option(help="front, back, or a number.")] = "",
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Approve the version that is there now.")] = False,
 ) -> None:
-    """Approve a proposal: its items go to the queue, in the proposer's name."""
+    """Approve a proposal: its items are queued.
+
+    They are the proposer's, as if they had added them.
+    """
     run = get_runtime(context)
     headers = _decide_on(run, id, version, "Approve", yes)
     reply = run.change(f"/proposals/{id}/approve", {"pos": read_pos(pos)}, headers=headers)

@@ -24,9 +24,9 @@ def login(
     password_stdin: Annotated[bool, typer.Option("--password-stdin", help="Read the password from the input.")] = False,
     device_code: Annotated[bool, typer.Option("--device-code", help="Log in with a browser elsewhere.")] = False,
 ) -> None:
-    """Log in, and keep the login in a profile that is used from now on.
+    """Log in, and use this server from now on.
 
-    With `--api-key-file` the key is kept in place of a login. `--profile` names the profile.
+    The login is kept in a profile; `--profile` names it. With `--api-key-file` the key is kept in place of one.
     """
     run = get_runtime(context)
     name = run.options.profile or run.store.read_current()
@@ -92,7 +92,7 @@ def _by_password(run: Runtime, session: Session, provider: str, username: str, f
 
 
 def logout(context: typer.Context) -> None:
-    """End the session, and forget the login of the profile."""
+    """End the session, and forget the login."""
     run = get_runtime(context)
     name = run.options.profile or run.store.read_current()
     profile = run.store.load(name)
@@ -116,7 +116,7 @@ def logout(context: typer.Context) -> None:
 
 
 def whoami(context: typer.Context) -> None:
-    """Show who you are to the server, and what you may do."""
+    """Show who you are, and what you may do."""
     run = get_runtime(context)
     me = run.session.get("/auth/whoami")
     shown = {

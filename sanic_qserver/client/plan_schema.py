@@ -44,7 +44,7 @@ def assemble_item(name: str, named: Mapping[str, Any], schema: Schema) -> dict[s
     properties: Mapping[str, Schema] = schema["properties"]
     args: list[Any] = []
     variable = next((one for one, of in properties.items() if _kind(of) == "VAR_POSITIONAL"), None)
-    kwargs = dict(named)
+    kwargs = {one: named[one] for one in (*properties, *named) if one in named}  # As the plan has them, for people.
     if variable in kwargs:
         for one, of in properties.items():
             if one == variable:

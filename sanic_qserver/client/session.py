@@ -43,6 +43,8 @@ class Session:
 
     def __init__(self, profile: Profile, store: ProfileStore, timeout_s: float = 60.0, lock_key: str = "") -> None:
         self.profile, self.lock_key, self.timeout_s = profile, lock_key, timeout_s
+        self.was_done_before = False
+        """Whether the last call was answered with the answer to an earlier one with its Idempotency-Key."""
         self._store = store
         self._httpx = load_httpx()
         self.client: httpx.Client = self._httpx.Client(
@@ -106,6 +108,7 @@ class Session:
                 raise self.explain(error, is_change=is_change) from None
             if not (response.status_code == 401 and not is_last and self.refresh(response)):
                 break
+        self.was_done_before = response.headers.get("Idempotency-Replayed") == "true"
         reply = self.read(response, is_change=is_change)
         if reply.get("success") is False:
             raise refused(reply)

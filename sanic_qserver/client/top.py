@@ -34,7 +34,10 @@ KEYS: dict[str, tuple[str, str, str, dict[str, Any]]] = {
 
 
 def top(context: typer.Context) -> None:
-    """Show queue, running plan, console and status live; keys do what you may do. q ends it."""
+    """Show everything live, with keys.
+
+    Queue, running plan, console and status. The keys do what you may do; q ends it.
+    """
     run = get_runtime(context)
     if not run.out.is_terminal or not sys.stdin.isatty():
         raise WrongUsage("top needs a terminal", "For programs: qsctl events --json.")

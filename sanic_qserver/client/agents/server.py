@@ -61,7 +61,10 @@ def mcp(
     http_port: Annotated[int, typer.Option("--http-port", help="Serve HTTP on this port of loopback, not stdio.")] = 0,
     token_file: Annotated[str, typer.Option(help="The token of callers over HTTP; made when it is not there.")] = "",
 ) -> None:
-    """Offer tools to an agent, by the Model Context Protocol. Needs an API key, and the extra [mcp]."""
+    """Offer tools to an agent (MCP).
+
+    By the Model Context Protocol. Needs an API key, and the extra [mcp].
+    """
     run = get_runtime(context)
     profile = run.session.profile
     if not profile.api_key:

@@ -19,6 +19,7 @@ def test_a_plan_is_added_with_arguments_of_its_schema(qsctl, served):
     (reply,) = qsctl.ok("add", "count", "det1", "det2", "--num", "5", "--json").records
     (item,) = queued(served)
     assert (item["args"], item["kwargs"]) == ([], {"detectors": ["det1", "det2"], "num": 5})
+    assert list(item["kwargs"]) == ["detectors", "num"]  # In the plan's order, whatever was said first.
     assert item["item_uid"] == reply["item"]["item_uid"]
     qsctl.ok("add", "--pos", "front", "scan", "det1,det2", "motor", "-1", "1", "--num", "11")
     assert queued(served)[0]["args"] == [["det1", "det2"], "motor", -1, 1]
@@ -123,9 +124,21 @@ def test_a_sheet_is_added_once(qsctl, served, tmp_path):
     file.write_bytes(xlsx(*GOOD))
     qsctl.ok("validate", "--file", file)
     assert queued(served) == []
-    for _ in range(2):
-        assert "2 added" in qsctl.ok("add", "--file", file).out
+    for is_first in (True, False):
+        ran = qsctl.ok("add", "--file", file)
+        assert "2 added" in ran.out
+        assert ("added before" in ran.err) is not is_first
         assert len(queued(served)) == 2
+
+
+def test_a_bad_row_of_a_sheet_is_named_with_its_reason_and_nothing_is_added(qsctl, served, tmp_path):
+    file = tmp_path / "plans.csv"
+    file.write_text("name,args\ncount,\"['det1']\"\nnonsense,\"['det1']\"\n")
+    ran = qsctl("add", "--file", file)
+    assert ran.code == 1
+    assert "Row 3 of plans.csv was refused" in ran.err
+    assert "nonsense" in ran.err
+    assert queued(served) == []
 
 
 def test_an_item_is_shown_moved_updated_and_removed(qsctl, served):

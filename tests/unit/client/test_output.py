@@ -1,5 +1,6 @@
 import pytest
 
+from sanic_qserver.client import run
 from sanic_qserver.client.failures import WrongUsage
 from sanic_qserver.client.options import hoist
 from sanic_qserver.client.output import clean, lay_out
@@ -31,6 +32,13 @@ def test_addresses_are_understood_as_people_write_them(given, server):
 def test_an_address_that_is_none_is_refused(given):
     with pytest.raises(WrongUsage):
         clean_server(given)
+
+
+def test_no_line_of_the_lists_of_commands_is_cut(capsys):
+    for group in ([], ["queue"], ["item"], ["proposals"], ["environment"], ["plan"], ["profile"], ["apikey"]):
+        run([*group, "--help"])
+        lines = capsys.readouterr().out.splitlines()
+        assert [line for line in lines if line.endswith("...") and not line.startswith("Usage")] == [], group
 
 
 def test_common_options_stand_anywhere_before_two_dashes():
