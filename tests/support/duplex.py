@@ -11,13 +11,13 @@ PATH = "/api/queue/item/add/stream"
 class Duplex:
     """A connection that sends lines and reads results at its own pace."""
 
-    def __init__(self, port):
-        self.port = port
+    def __init__(self, port, prefix=""):
+        self.port, self.prefix = port, prefix
         self.results = []
 
     async def open(self, query="", more=""):
         self.reader, self.writer = await asyncio.open_connection("127.0.0.1", self.port)
-        head = f"POST {PATH}{query} HTTP/1.1\r\nHost: x\r\nAuthorization: ApiKey {KEY}\r\n"
+        head = f"POST {self.prefix}{PATH}{query} HTTP/1.1\r\nHost: x\r\nAuthorization: ApiKey {KEY}\r\n"
         self.writer.write((head + more).encode() + b"Transfer-Encoding: chunked\r\n\r\n")
         await self.reader.readuntil(b"\r\n\r\n")
         return await self.line()
