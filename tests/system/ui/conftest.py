@@ -61,13 +61,13 @@ class Site:
             self.contexts.pop()
         return self.people[name]
 
-    def page(self, name=None, context=None):
+    def page(self, name=None, context=None, url=None):
         """A page of somebody who is logged in, or of nobody."""
         context = context or (self.person(name) if name else self.context())
         page = context.new_page()
         self.pages.append(page)
         page.set_default_timeout(20_000)
-        self.watch(page, self.served.url)
+        self.watch(page, url or self.served.url)
         return page
 
     def watch(self, page, url):

@@ -1,12 +1,15 @@
 """Much at once: a long queue is taken in pieces, and only what is in sight is drawn. Counted, not timed."""
 
 import pytest
+from operator_page import COUNT, region, row
 from playwright.sync_api import expect
+from slow_link import SlowLink
 
 pytestmark = pytest.mark.slow
 
 # The texts look like the end of one item and the beginning of the next, inside strings, lists and objects.
 NASTY = {"a": '"},{"', "b": [{"c": 1}, {"d": '}]},{"x":['}], "e": {"f": [{}, {}, [{"g": "\\\\"}, {}]]}}
+LINES = "async () => (await import('./ui/static/store.js')).state.lines"
 SPY = """
 window.longest = 0;
 const parse = JSON.parse;
@@ -51,3 +54,32 @@ def test_rows_that_are_drawn_while_the_queue_changes_are_those_that_were_counted
         for (let frame = 0; frame < 3; frame++) await new Promise(requestAnimationFrame);
     }""")
     assert site.problems == []
+
+
+FLOOD = """
+import os
+for at in range({count}): print(os.urandom(120).hex())
+print("end of flood {name}")
+"""
+
+
+def test_what_a_slow_connection_dropped_is_fetched_again_and_said_and_10_000_lines_are_kept(site):
+    with SlowLink(site.served.port) as link:
+        page = site.page("alice", url=link.url)
+        page.goto(f"{link.url}/ui")
+        page.get_by_text("Live", exact=True).wait_for()
+        link.pause()
+        site.run_script(FLOOD.format(count=4000, name=1))
+        site.ask("POST", "queue/item/add", item={**COUNT, "kwargs": {"num": 77}})
+        site.run_script(FLOOD.format(count=2000, name=2))
+        link.resume()
+        log = region(page, "Console").get_by_role("log")
+        expect(row(page, 77)).to_be_visible()
+        expect(log).to_contain_text("end of flood 2")
+        kept = page.evaluate(LINES)
+        assert len([line for line in kept if "some output is missing here" in line]) == 1
+        site.run_script(FLOOD.format(count=10_000, name=3))
+        expect(log).to_contain_text("end of flood 3")
+        assert 10_000 <= len(page.evaluate(LINES)) <= 10_500
+        assert log.locator(".line-row").count() < 100
+        page.close()

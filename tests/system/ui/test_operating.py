@@ -225,14 +225,18 @@ def test_the_api_key_of_an_account_works_in_its_tab_and_is_kept_nowhere(site):
 
 
 def test_a_lock_shows_its_note_to_others_and_opens_for_who_has_the_key(site):
-    one, two = site.open("alice"), site.open("alice")
+    one, two, held = site.open("alice"), site.open("alice"), []
+    one.route("**/api/lock", lambda route: held.append((route, route.fetch())))  # The event comes before the reply.
     button(one, "Lock").click()
     dialog = one.get_by_role("dialog")
     dialog.get_by_label("Lock key").fill("secret-of-one")
     dialog.get_by_label("Note for the others").fill("aligning <b>M1</b>")
     dialog.get_by_role("button", name="Lock").click()
     try:
-        expect(region(two, "Status")).to_contain_text("aligning <b>M1</b>")
+        for page in (one, two):
+            expect(region(page, "Status")).to_contain_text("aligning <b>M1</b>")
+        ((route, reply),) = held
+        route.fulfill(response=reply)
         expect(button(two, "Clear queue")).to_have_accessible_description(re.compile("Locked by alice: aligning"))
         expect(button(one, "Clear queue")).to_have_accessible_description("The queue is empty")
         button(one, "Unlock").click()
@@ -245,8 +249,7 @@ def test_a_server_that_was_killed_comes_back_without_a_reload(site, instrument, 
     environment = {**instrument.environment, "QSERVER_HTTP_SERVER_SINGLE_USER_API_KEY": KEY}
     first = ServerProcess(folder, "serve", environment=environment)
     with first:
-        page = site.page()
-        site.watch(page, first.url)
+        page = site.page(url=first.url)
         page.goto(f"{first.url}/ui")
         page.get_by_role("textbox", name="API key").fill(KEY)
         page.get_by_role("dialog").get_by_role("button", name="Log in").click()

@@ -3,8 +3,12 @@
 import re
 
 import pytest
+from conftest import app_of
 from operator_page import COUNT, SLOW, button, confirm, fill_form, is_possible, past, region, row
 from playwright.sync_api import expect
+from servers import KEY, Instrument, Served
+
+from sanic_qserver.config.settings import load
 
 pytestmark = pytest.mark.slow
 
@@ -111,3 +115,37 @@ def test_the_environment_is_updated_closed_and_opened_and_destroyed_after_a_ques
     confirm(page, "Destroy environment", saying="the running plan count is lost")
     is_possible(page, "Open environment")
     assert not site.ask("GET", "status")["worker_environment_exists"]
+
+
+class InKernel(Instrument):
+    """RE Manager whose worker is an IPython kernel: then its profile must lie where IPython's do."""
+
+    def _profile(self):
+        startup = self.folder / "ipython" / "profile_sim" / "startup"
+        startup.parent.mkdir(parents=True)
+        return super()._profile().rename(startup)
+
+
+def test_a_script_in_the_kernel_is_interrupted_after_a_question(site, tmp_path):
+    with InKernel(tmp_path / "instrument", more_options=("--use-ipython-kernel", "ON")) as own:
+        served = Served(app_of(load(environment=own.environment, overrides={"auth": {"single_user_api_key": KEY}})))
+        context = site.context()
+        try:
+            cookie = f"{served.url}/api/auth/cookie"
+            assert context.request.post(cookie, headers={**served.key, "Origin": served.url}).ok
+            page = site.page(context=context, url=served.url)
+            page.goto(f"{served.url}/ui")
+            is_possible(page, "Open environment")
+            button(page, "Open environment").click()
+            is_possible(page, "Close environment")
+            script = {"script": "import time; print('it began', flush=True); time.sleep(600)"}
+            task = served.client.post("/api/script/upload", json=script, headers=served.key).json()["task_uid"]
+            expect(region(page, "Console").get_by_role("log")).to_contain_text("it began")
+            expect(region(page, "Status")).to_contain_text("executing task")
+            confirm(page, "Interrupt kernel", saying="cut short")
+            expect(button(page, "Close environment")).not_to_have_attribute("aria-disabled", "true", timeout=30_000)
+            result = served.client.get(f"/api/task/result?task_uid={task}", headers=served.key).json()["result"]
+            assert "KeyboardInterrupt" in result["traceback"]
+        finally:
+            context.close()
+            served.close()

@@ -2,7 +2,7 @@
 import { ApiError, post, secrets } from "./api.js";
 import { notify, question } from "./dialogs.js";
 import { h, newId, setText } from "./dom.js";
-import { may, on, state } from "./store.js";
+import { may, on, state, tell } from "./store.js";
 import { T } from "./texts.js";
 
 /** @typedef {{label: string, scopes: string[], why?: (status: any) => string, run: () => Promise<any>, ask?: () => string, isDangerous?: boolean, kind?: string, lock?: "environment"|"queue"|"", quiet?: boolean}} Action */
@@ -12,6 +12,7 @@ const opened = (/** @type {any} */ s) => (s.worker_environment_exists ? "" : T.e
 const paused = (/** @type {any} */ s) => (s.manager_state === "paused" ? "" : T.notPaused);
 const runs = (/** @type {any} */ s) => (s.manager_state === "executing_queue" ? "" : T.noPlanRuns);
 const planName = () => state.running?.name ?? "";
+const isTaskRunning = () => state.status?.manager_state === "executing_task";
 
 /** @param {string} label @param {string[]} scopes @param {string} path @param {any} body @param {Partial<Action>} [more] @returns {Action} */
 const simple = (label, scopes, path, body, more = {}) => ({
@@ -105,7 +106,12 @@ export const ACTIONS = {
     QUEUE,
     "kernel/interrupt",
     {},
-    { why: (s) => (s.ip_kernel_state && s.ip_kernel_state !== "disabled" ? "" : T.noKernel) },
+    {
+      why: (s) => (s.ip_kernel_state && s.ip_kernel_state !== "disabled" ? "" : T.noKernel),
+      ask: () => (isTaskRunning() ? T.askInterrupt : ""),
+      isDangerous: true,
+      run: () => post("kernel/interrupt", isTaskRunning() ? { interrupt_task: true } : {}),
+    },
   ),
   lock: {
     label: T.lock,
@@ -144,6 +150,7 @@ async function lock() {
     queue: told.queue,
   });
   if (reply.success) secrets.lockKey = told.key;
+  tell("lock"); // The event of the lock may have come before the reply.
   return reply;
 }
 
@@ -198,10 +205,11 @@ export async function attempt(what, run, how = {}) {
 
 /** @param {Action} action */
 async function perform(action) {
-  if (action.ask) {
+  const text = action.ask?.();
+  if (text) {
     const answer = await question({
       title: `${action.label}?`,
-      text: action.ask(),
+      text,
       verb: action.label,
       isDangerous: true,
     });

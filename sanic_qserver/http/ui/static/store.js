@@ -4,6 +4,7 @@ import { enqueue, pacer, parseEvent } from "./slices.js";
 import { T } from "./texts.js";
 
 const LINES_KEPT = 10_000;
+const LINES_FETCHED = 1000;
 const HISTORY_PAGE = 300;
 const SILENCE_MS = 30_000;
 
@@ -219,9 +220,8 @@ const topics = {
     } else if (type === "dropped") {
       // Changes of the queue may be among them: ask again from there. What is not kept any more comes as a gap.
       lastId = data.since || lastId;
-      addLines(`${T.dropped(data.count)}\n`);
       void follow();
-    } else if (type === "gap" && (data.topics ?? []).includes("console") && state.lines.length) addLines(`${T.gap}\n`);
+    } else if (type === "gap" && data.topics.includes("console") && state.lines.length) void fillConsole();
   },
   /** @param {string} type @param {any} data */
   status(type, data) {
@@ -368,7 +368,7 @@ let isLineOpen = false;
 
 /** Put text behind what is there. A carriage return begins the line anew. @param {string} text */
 function addLines(text) {
-  const lines = state.lines;
+  const { lines } = state;
   const parts = text.split("\n");
   parts.forEach((part, at) => {
     const isLast = at === parts.length - 1;
@@ -381,31 +381,45 @@ function addLines(text) {
     lines.push(pieces[pieces.length - 1]);
     isLineOpen = isLast;
   });
-  if (lines.length > LINES_KEPT + 500) {
-    const surplus = lines.length - LINES_KEPT;
-    lines.splice(0, surplus);
-    state.firstLine += surplus;
-  }
+  trimLines();
   tell("console");
 }
 
-/** What was written before the page was opened, in front of what came since. */
+function trimLines() {
+  const surplus = state.lines.length - LINES_KEPT;
+  if (surplus <= 500) return;
+  state.lines.splice(0, surplus);
+  state.firstLine += surplus;
+}
+
+/** Whether the lines stand there, from a place on. @param {string[]} lines @param {string[]} all @param {number} from */
+const stand = (lines, all, from) => lines.every((line, at) => line === all[from + at]);
+
+/** What was written before the page was there, or while it was away, between what it had and what has come since. */
 async function fillConsole() {
   if (!may("read:console")) return;
+  const number = state.firstLine + state.lines.length;
+  /** @type {string[]} */
+  let old = [];
   try {
-    const { text } = await get("console_output?nlines=1000");
-    const old = text ? text.replace(/\n$/, "").split("\n") : [];
-    const since = state.lines;
-    if (state.firstLine > 0 || since.length > 2000) return;
-    let common = Math.min(old.length, since.length);
-    while (
-      common > 0 &&
-      !old.slice(-common).every((/** @type {string} */ line, /** @type {number} */ at) => line === since[at])
-    )
-      common -= 1;
-    state.lines = [...old.slice(0, old.length - common), ...since];
-    tell("console");
+    const { text } = await get(`console_output?nlines=${LINES_FETCHED}`);
+    old = text ? text.replace(/\n$/, "").split("\n") : [];
   } catch {
     // The events bring what comes.
   }
+  const place = Math.max(0, number - state.firstLine);
+  const had = state.lines.slice(0, place);
+  const since = state.lines.slice(place);
+  let common = Math.min(old.length, since.length);
+  while (common > 0 && !stand(old.slice(-common), since, 0)) common -= 1;
+  if (since.length >= LINES_FETCHED) common = old.length;
+  const fetched = old.slice(0, old.length - common);
+  const last = had.slice(-20);
+  let from = last.length ? fetched.length - last.length : -1;
+  while (from >= 0 && !stand(last, fetched, from)) from -= 1;
+  const isMissing = had.length > 0 && from < 0;
+  const news = fetched.slice(from < 0 ? 0 : from + last.length);
+  state.lines = [...had, ...(isMissing ? [T.gap] : []), ...news, ...since];
+  trimLines();
+  tell("console");
 }

@@ -112,7 +112,7 @@ export const T = {
   askAbort: (plan) => `The plan ${plan} ends as a failure, after its clean-up. What it has not measured is lost.`,
   /** @param {string} plan */
   askHalt: (plan) => `The plan ${plan} ends at once, without its clean-up. Devices are left as they are.`,
-  askStopPlan: "",
+  askInterrupt: "The script or function that runs is cut short, as by Ctrl+C. What it has begun is left as it is.",
   // Lock
   lockTitle: "Lock RE Manager",
   lockKey: "Lock key",
@@ -218,9 +218,7 @@ export const T = {
   copy: "Copy",
   downloadText: "Download",
   emptyConsole: "No output yet.",
-  /** @param {number|string} count */
-  dropped: (count) => `— the connection is too slow: ${count} messages were dropped, and are fetched as far as kept —`,
-  gap: "— some output is missing: the connection was away or too slow for too long —",
+  gap: "— some output is missing here: the connection was away, or too slow —",
   consoleCopied: "Copied",
   // Devices and plans
   devices: "Devices",
