@@ -46,6 +46,10 @@ def item_wait(
 ) -> None:
     """Wait until an item has ended, and show how. Ends with 1 when it did not end well."""
     run = get_runtime(context)
+    state = run.session.get(f"/item/{uid}")
+    if state["state"] == "proposed":
+        raise Refused("It is proposed, and nobody has decided yet", "qsctl proposals list shows what waits for review.")
+    uid = state["item_uid"]  # A proposed item has another one in the queue.
     wait_for(run.session, f"item_finished:{uid}", at_most)
     state = run.session.get(f"/item/{uid}")
     _show(run, state)

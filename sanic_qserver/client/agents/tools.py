@@ -44,8 +44,12 @@ def mark(text: object, limit: int = _MOST_TEXT) -> str:
 
 
 def explain(failure: Failure) -> Answer:
-    """A failure, with what to do next."""
-    step = failure.hint if isinstance(failure, (Refused, WrongUsage)) and failure.hint else ""
+    """A failure, with what to do next. Hints that name commands or options are for people."""
+    step = failure.hint if isinstance(failure, (Refused, WrongUsage)) else ""
+    if "qsctl" in step or "--" in step:
+        step = ""
+    if failure.details.get("code") == "review_required":
+        step = "Use the tool propose: people review what you submit. Without that tool, tell the people you work for."
     return {"ok": False, "error": mark(failure.text, 600), "next_step": step or NEXT_STEPS[_kind(failure)]}
 
 
@@ -132,6 +136,11 @@ class Tools:
 
     def wait_for_item(self, item_uid: str, seconds: float = 30) -> Answer:
         """Wait until an item has ended, for at most so many seconds (50), and see its state."""
+        state = self._session.get(f"/item/{item_uid}")
+        if state["state"] == "proposed":
+            step = "Nobody has decided on the proposal yet: do something else, and ask again later."
+            return {"ok": True, "result": self._tell_item(state), "next_step": step}
+        item_uid = state["item_uid"]  # A proposed item has another one in the queue.
         try:
             wait_for(self._session, f"item_finished:{item_uid}", min(max(seconds, 0.1), _MOST_WAIT_S))
         except Refused as failure:

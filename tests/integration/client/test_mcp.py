@@ -256,7 +256,7 @@ def test_what_an_agent_reads_changes_nothing_in_what_it_may_do(staff, environmen
     assert len(staff("GET", "/queue/get")["items"]) == 1
 
 
-def test_who_may_not_add_proposes(staff, environment, tmp_path):
+def test_who_may_not_add_proposes(staff, environment, instrument_server, tmp_path):
     async def session():
         async with connected(tmp_path, {**environment, "QSERVER_API_KEY": "person:proposer"}) as call:
             assert "propose" in call.names
@@ -266,6 +266,19 @@ def test_who_may_not_add_proposes(staff, environment, tmp_path):
             assert told["result"]["state"] == "open"
             state = await call("item_state", item_uid=told["result"]["item_ids"][0])
             assert state["result"]["state"] == "proposed"
+            waited = await call("wait_for_item", item_uid=told["result"]["item_ids"][0])
+            assert (waited["ok"], waited["result"]["state"]) == (True, "proposed")
+            assert "ask again later" in waited["next_step"]
+            version = {**as_("staff"), "If-Match": '"1"'}
+            approve = f"/api/proposals/{told['result']['proposal']}/approve"
+            assert instrument_server.client.post(approve, json={}, headers=version).json()["success"]
+            queued = (await call("item_state", item_uid=told["result"]["item_ids"][0]))["result"]
+            assert queued["state"] == "queued"
+            later = await call("wait_for_item", item_uid=told["result"]["item_ids"][0], seconds=0.2)
+            assert (later["result"]["item_uid"], later["next_step"]) == (
+                queued["item_uid"],
+                "It has not ended: wait again.",
+            )
 
     asyncio.run(session())
 

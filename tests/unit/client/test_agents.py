@@ -10,8 +10,8 @@ from conftest import ROOT
 from sanic_qserver.client.agents.budget import Budget
 from sanic_qserver.client.agents.scopes import READS, check_scopes
 from sanic_qserver.client.agents.server import STARTING_TOOLS, TOOLS, mcp
-from sanic_qserver.client.agents.tools import CLOSE, mark
-from sanic_qserver.client.failures import NotPermitted, Refused
+from sanic_qserver.client.agents.tools import CLOSE, explain, mark
+from sanic_qserver.client.failures import NotPermitted, OutcomeUnknown, Refused, WrongUsage
 from sanic_qserver.client.options import hoist
 from sanic_qserver.policy.access.permissions import Permissions
 from sanic_qserver.policy.access.windows import Clock
@@ -77,6 +77,23 @@ def test_text_of_the_instrument_cannot_end_its_mark():
     assert marked.count(CLOSE) == 1
     assert marked.endswith(CLOSE)
     assert "\x1b" not in marked
+
+
+@pytest.mark.parametrize(
+    ("failure", "step"),
+    [
+        (WrongUsage("num: not an integer", "qsctl plans count shows the parameters."), "with the tool plan"),
+        (WrongUsage("no parameter nm", "Did you mean --num?"), "with the tool plan"),
+        (Refused("no", "Ask the tool plans for their names."), "Ask the tool plans"),
+        (NotPermitted("reviewed", "qsctl whoami", code="review_required"), "Use the tool propose"),
+        (NotPermitted("no", "qsctl whoami"), "tell the people"),
+        (OutcomeUnknown("lost", "qsctl status"), "same idempotency_key"),
+    ],
+)
+def test_a_failure_says_the_next_step_of_an_agent_not_of_a_person_at_a_terminal(failure, step):
+    told = explain(failure)
+    assert step in told["next_step"]
+    assert "qsctl" not in told["next_step"]
 
 
 def test_long_text_is_cut_to_its_end():
