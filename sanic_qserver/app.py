@@ -158,6 +158,7 @@ def _open_shared(app: App, shared: SharedRedis | None, warnings: list[str]) -> R
 def _watch(app: App, services: Services, metrics: Metrics) -> None:
     """What is asked for its value of the moment."""
     manager, publications, connections = services.manager, services.publications, app.ctx.connections
+    watch = services.redis_watch
 
     def gauges() -> dict[str, float]:
         heard_at = publications.heard_at
@@ -173,6 +174,7 @@ def _watch(app: App, services: Services, metrics: Metrics) -> None:
             "qserver_streams": len(app.ctx.subscriptions),
             "qserver_warnings": len(services.warnings),
             **services.live.feed.gauges(),
+            **({"qserver_replicas_redis_answering": int(not watch.is_away)} if watch is not None else {}),
         }
 
     metrics.watch(gauges)

@@ -37,10 +37,9 @@ def judge_certificate(what: str, pem: bytes, clock: Clock) -> Finding:
 
 def check_certificate(config: Config, clock: Clock) -> Iterator[Finding]:
     """The certificate that is configured, where there is one."""
-    named = str(getattr(config.server, "tls_certificate", ""))
-    if not named:
+    if not config.server.tls_certificate:
         return
-    file = config.folder / named
+    file = config.folder / config.server.tls_certificate
     try:
         yield judge_certificate(f"certificate {file}", file.read_bytes(), clock)
     except OSError as error:
@@ -64,7 +63,7 @@ def _find_secrets(config: Config) -> Iterator[tuple[Path, str]]:
     source = Path(config.source) if config.source else None
     if source is not None and source.is_file() and _SECRET.search(source.read_text("utf-8", "replace")):
         yield source, "the secrets in it"
-    if key := str(getattr(config.server, "tls_key", "")):
+    if key := config.server.tls_key or config.server.tls_certificate:
         yield config.folder / key, "the private key"
     if config.audit.file:
         yield config.folder / config.audit.file, "who did what"

@@ -24,6 +24,7 @@ GAUGES = {
     "qserver_kept_bytes": "Bytes of cached replies.",
     "qserver_connections": "Open connections.",
     "qserver_streams": "Open streams and websockets.",
+    "qserver_replicas_redis_answering": "1 while the Redis that replicas share answers.",
     "qserver_events_following": "1 for the replica that follows RE Manager for all.",
     "qserver_events_lease_gained": "How often it began to.",
     "qserver_events_lease_lost": "How often it stopped because it had to.",

@@ -1,16 +1,20 @@
 """The dashboard and the alert rules: sound, and of metrics that a server really has."""
 
 import json
+import os
 import re
 import subprocess
 
+import pytest
 import yaml
-from conftest import ROOT, find_program, needs
+from conftest import KEY, ROOT, find_program, needs, until_connected
 from prometheus_client.parser import text_string_to_metric_families
+from servers import app_of
 
 DEPLOY = ROOT / "deploy"
 ALERTS = DEPLOY / "prometheus-alerts.yaml"
 DASHBOARD = json.loads((DEPLOY / "grafana-dashboard.json").read_text("utf-8"))
+DOCUMENTED = re.compile(r"`(qserver_\w+)`", re.MULTILINE)
 METRIC = re.compile(r"\b((?:qserver|process)_\w+)(?:\{([^}]*)\})?")
 SCRAPED_BY = {"job", "instance"}  # Prometheus adds these.
 
@@ -38,10 +42,21 @@ def promtool(*arguments):
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-async def test_every_metric_and_label_is_one_of_a_real_server(scraper):
-    await scraper.get("/api/status")
+@pytest.fixture
+async def replica(sanic_client, make_config, instrument):
+    """A server with all that has metrics."""
+    shared = {"redis": f"redis://127.0.0.1:{instrument.redis_port}/3", "name": os.urandom(6).hex()}
+    access = {"roles": {"unauthenticated_single_user": {"scopes_add": ["admin:metrics"]}}}
+    client = await sanic_client(app_of(make_config(replicas=shared, policy={"access": access})))
+    client.headers["Authorization"] = f"ApiKey {KEY}"
+    await until_connected(client)
+    return client
+
+
+async def test_every_metric_and_label_is_one_of_a_real_server(replica):
+    await replica.get("/api/status")
     found = {}
-    for family in text_string_to_metric_families((await scraper.get("/metrics")).text):
+    for family in text_string_to_metric_families((await replica.get("/metrics")).text):
         for sample in family.samples:
             labels = found.setdefault(sample.name, {})
             for label, value in sample.labels.items():
@@ -57,6 +72,14 @@ async def test_every_metric_and_label_is_one_of_a_real_server(scraper):
                 assert label in found[name] or label in SCRAPED_BY, f"{label} in {expression}"
                 if label == "outcome":
                     assert set(value.split("|")) <= found[name][label], expression
+
+
+async def test_every_metric_of_ours_is_explained(replica):
+    await replica.get("/api/status")
+    families = text_string_to_metric_families((await replica.get("/metrics")).text)
+    ours = {f"{one.name}{'_total' * (one.type == 'counter')}" for one in families if one.name.startswith("qserver_")}
+    chapter = (ROOT / "docs" / "operations.md").read_text("utf-8")
+    assert ours == set(DOCUMENTED.findall(chapter))
 
 
 def test_the_alert_rules_are_sound_and_raise_what_they_should():
@@ -92,5 +115,5 @@ def test_the_panels_of_the_dashboard_have_a_place_of_their_own():
 def test_each_alert_says_how_bad_it_is_and_what_to_do():
     for rule in yaml.safe_load(ALERTS.read_text("utf-8"))["groups"][0]["rules"]:
         assert rule["labels"]["severity"] in ("critical", "warning")
-        assert rule["annotations"]["summary"].startswith("{{ $labels.instance }}")
+        assert rule["annotations"]["summary"].startswith(("{{ $labels.instance }}", "{{ $labels.job }}"))
         assert rule["annotations"]["description"].endswith((".", "?"))

@@ -5,6 +5,7 @@ import datetime as dt
 import http.server
 import json
 import socket
+import ssl
 import subprocess
 import threading
 import time
@@ -19,7 +20,7 @@ from cryptography.x509.oid import NameOID
 from ports import free_port
 
 from sanic_qserver.auth.storage.database import HEAD, Database
-from sanic_qserver.cli.doctor.files import check_modes, judge_certificate
+from sanic_qserver.cli.doctor.files import check_certificate, check_modes, judge_certificate
 from sanic_qserver.cli.doctor.listening import check_server
 from sanic_qserver.cli.doctor.manager import check_manager
 from sanic_qserver.cli.doctor.stores import check_logins_database, check_redis
@@ -156,13 +157,16 @@ async def test_a_postgresql_without_tables_with_another_clock_or_away(url):
     assert "s3cret" not in seen["database of logins"].said
 
 
-def certificate(days):
+def certificate(days, *, with_key=False):
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "qserver.example")])
     now = dt.datetime.now(dt.UTC)
     made = x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key())
     made = made.serial_number(1).not_valid_before(now).not_valid_after(now + dt.timedelta(days=days))
-    return made.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
+    pem = made.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
+    form = serialization.PrivateFormat.PKCS8
+    secret = key.private_bytes(serialization.Encoding.PEM, form, serialization.NoEncryption())
+    return secret + pem if with_key else pem
 
 
 def test_a_certificate_that_has_expired_or_soon_will():
@@ -201,9 +205,13 @@ class Stranger(http.server.BaseHTTPRequestHandler):
 
 
 @contextlib.contextmanager
-def stranger(ready=None):
+def stranger(ready=None, pem=None):
     kind = type("Stranger", (Stranger,), {"ready": ready})
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), kind) as server:
+        if pem is not None:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(pem)
+            server.socket = context.wrap_socket(server.socket, server_side=True)
         thread = threading.Thread(target=server.serve_forever, daemon=True)
         thread.start()
         yield server.server_address[1]
@@ -228,10 +236,34 @@ async def test_a_port_that_something_else_has_a_stranger_and_a_server_that_is_no
     not_ready = {"status": "not ready", "checks": {"manager": "there is no connection"}, "warning_count": 0}
     with stranger(json.dumps(not_ready).encode()) as port:
         assert (await served_at(port))["readiness"].said == "manager: there is no connection"
+    degraded = {"status": "degraded", "checks": {"replicas": "their Redis does not answer"}, "warning_count": 0}
+    with stranger(json.dumps(degraded).encode()) as port:
+        assert (await served_at(port))["readiness"].state == "warning"
     warned = {"status": "ready", "checks": {"manager": "ok"}, "warning_count": 2}
     with stranger(json.dumps(warned).encode()) as port:
         seen = (await served_at(port))["readiness"]
         assert (seen.state, "--key-file" in seen.do) == ("warning", True)
+
+
+async def test_a_server_with_tls_and_the_certificate_that_it_shows(folder):
+    file = folder / "server.pem"
+    file.write_bytes(certificate(days=90, with_key=True))
+    file.chmod(0o644)
+    ready = json.dumps({"status": "ready", "checks": {"manager": "ok"}, "warning_count": 0}).encode()
+    with stranger(ready, file) as port:
+        server = ServerConfig(port=port, tls_certificate="server.pem")
+        own = await found(check_server(server, "", "", time.time))
+        assert set(states(own).values()) == {"ok"}
+        assert f"certificate of https://127.0.0.1:{port}" in own
+        late = await found(check_server(server, "", "", lambda: time.time() + 91 * 24 * HOUR_S))
+        assert late[f"certificate of https://127.0.0.1:{port}"].state == "failed"
+        # Who names the server as its clients do sees what they see: nobody trusts this one.
+        named = f"https://localhost:{port}"
+        assert (await found(check_server(server, named, "", time.time)))[f"server at {named}"].state == "failed"
+    (folder / "config.toml").write_text('[server]\ntls_certificate = "server.pem"\n')
+    config = load(folder / "config.toml", environment={})
+    assert [finding.state for finding in check_certificate(config, time.time)] == ["ok"]
+    assert [finding.do for finding in check_modes(config)] == [f"chmod o-rwx {file}"]
 
 
 def test_the_whole_of_it_with_a_redis_that_keeps_snapshots_only(instrument, folder):
