@@ -10,7 +10,7 @@ import secrets
 from collections.abc import Callable
 from pathlib import Path
 
-from sanic_qserver.auth.storage.database import Database
+from sanic_qserver.auth.storage.database import Database, DatabaseAway
 from sanic_qserver.auth.storage.store import Store
 from sanic_qserver.auth.tokens.api_keys import ApiKeys
 from sanic_qserver.auth.tokens.attempts import Attempts
@@ -62,8 +62,11 @@ class Accounts:
     async def open(self) -> None:
         """Raises ConfigError when the database cannot be opened."""
         await self.database.upgrade()
-        self.facts = await self.store.settle()
-        self._epoch = await self.store.epoch()
+        try:
+            self.facts = await self.store.settle()
+            self._epoch = await self.store.epoch()
+        except DatabaseAway as error:  # It went away since.
+            raise self.database.refused(error) from None
         self.credential_cache.heard()
         self._tasks = [asyncio.create_task(self._watch()), asyncio.create_task(self._keep_house())]
 

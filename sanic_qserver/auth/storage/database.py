@@ -48,7 +48,7 @@ class Database:
         try:
             await MIGRATIONS.upgrade(self.engine, SETTING, revision)
         except (SQLAlchemyError, OSError) as error:
-            raise self._refused(error) from None
+            raise self.refused(error) from None
 
     async def checked_revision(self) -> str:
         """The revision of the tables; "" when there are none. Makes nothing.
@@ -61,13 +61,14 @@ class Database:
             async with asyncio.timeout(10), self.engine.connect() as connection:
                 return await connection.run_sync(MIGRATIONS.find_revision)
         except (SQLAlchemyError, OSError, TimeoutError) as error:
-            raise self._refused(error) from None
+            raise self.refused(error) from None
 
     def _is_missing(self) -> bool:
         file = find_file(self.url)
         return bool(file) and not Path(file).exists()
 
-    def _refused(self, error: Exception) -> ConfigError:
+    def refused(self, error: Exception) -> ConfigError:
+        """The error for a start that the database does not allow."""
         return ConfigError(f"{SETTING} {self.url.render_as_string(hide_password=True)}: {_first_line(error)}")
 
     async def close(self) -> None:

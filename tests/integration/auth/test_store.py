@@ -140,6 +140,22 @@ def test_several_replicas_must_be_given_the_secret(folder, clock):
         Accounts(config, clock)
 
 
+async def test_a_database_that_goes_away_during_the_start_names_the_setting(folder, clock, monkeypatch):
+    accounts = Accounts(config_of(folder), clock)
+    upgrade = accounts.database.upgrade
+
+    def fail(*_):
+        raise OSError("connection reset")
+
+    async def upgrade_and_lose():
+        await upgrade()
+        monkeypatch.setattr(type(accounts.database.engine), "begin", fail)
+
+    monkeypatch.setattr(accounts.database, "upgrade", upgrade_and_lose)
+    with pytest.raises(ConfigError, match=r"\[database\] url .*does not answer"):
+        await accounts.open()
+
+
 @pytest.mark.parametrize("url", ["no-url", "mysql://x/y", "://"])
 def test_a_database_that_cannot_be_is_a_mistake(url):
     with pytest.raises(ConfigError, match="url"):
