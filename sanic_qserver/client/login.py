@@ -9,6 +9,7 @@ import typer
 
 from sanic_qserver.client.failures import NotPermitted, WrongUsage
 from sanic_qserver.client.options import Options, environment, read_api_key
+from sanic_qserver.client.output import tell_time
 from sanic_qserver.client.profiles import Profile, clean_server
 from sanic_qserver.client.runtime import Runtime, get_runtime
 from sanic_qserver.client.session import Session
@@ -169,9 +170,19 @@ def apikey_list(context: typer.Context) -> None:
     run = get_runtime(context)
     keys = run.session.get("/auth/whoami")["api_keys"]
     columns = ("key", "ends", "last used", "scopes", "note")
-    names = ("first_eight", "expiration_time", "latest_activity")
-    rows = [((*(key.get(name) for name in names), " ".join(key["scopes"]), key.get("note")), key) for key in keys]
+    rows = [
+        ((key["first_eight"], *map(_tell_when, (key["expiration_time"], key["latest_activity"])),
+          " ".join(key["scopes"]), key.get("note")), key)
+        for key in keys
+    ]  # fmt: skip
     run.out.table(columns, rows)
+
+
+def _tell_when(text: str | None) -> str:
+    """A time of the server, in local time."""
+    from datetime import datetime
+
+    return tell_time(datetime.fromisoformat(text).timestamp()) if text else ""
 
 
 def apikey_delete(context: typer.Context, first_eight: str) -> None:

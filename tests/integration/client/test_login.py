@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import re
 import time
 
 import pytest
@@ -121,6 +122,7 @@ def test_a_key_is_made_used_from_a_file_listed_and_deleted(qsctl, staff, monkeyp
     denied = qsctl("queue", "list", "--api-key-file", file)
     assert denied.code == 3
     assert [one["note"] for one in qsctl.ok("apikey", "list", "--json").records] == ["screen"]
+    assert re.search(made["first_eight"] + r"  \d{4}-\d\d-\d\d \d\d:\d\d:\d\d  ", qsctl.ok("apikey", "list").out)
     qsctl.ok("apikey", "delete", made["first_eight"])
     refused = qsctl("status", "--api-key-file", file)
     assert refused.code == 3

@@ -167,6 +167,19 @@ async def test_a_terminal_logs_in_with_a_device_code(serve, provider):
     assert tokens.json()["access_token"]
 
 
+async def test_a_terminal_that_listens_is_brought_its_login(serve, provider):
+    terminal = await serve()
+    here = "http://127.0.0.1:54321/a-path"
+    begun = (await terminal.post(f"{WAY}/authorize", json={"redirect_uri": here})).json()
+    sent = await terminal.post(f"{WAY}/device_code", data={"user_code": begun["user_code"]})
+    request_id, state = provider.request(sent.headers["location"])
+    done = await terminal.get(back(await post(terminal, provider.answer(request_id), state)))
+    address, _, code = done.headers["location"].partition("?code=")
+    assert (done.status_code, address) == (303, here)
+    tokens = await terminal.post(f"{WAY}/token", json={"device_code": begun["device_code"], "code": code})
+    assert tokens.json()["access_token"]
+
+
 async def test_a_login_ends_in_the_browser_that_began_it_and_once(serve, provider):
     browser = await serve()
     request_id, state = await begin(browser, provider)
