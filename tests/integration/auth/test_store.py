@@ -154,6 +154,8 @@ async def test_a_database_that_goes_away_during_the_start_names_the_setting(fold
     monkeypatch.setattr(accounts.database, "upgrade", upgrade_and_lose)
     with pytest.raises(ConfigError, match=r"\[database\] url .*does not answer"):
         await accounts.open()
+    monkeypatch.undo()
+    await accounts.database.close()
 
 
 @pytest.mark.parametrize("url", ["no-url", "mysql://x/y", "://"])
