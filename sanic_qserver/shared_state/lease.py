@@ -51,6 +51,11 @@ class StandAside(Exception):
     """The work cannot be done here: raised by it, to let another replica try."""
 
 
+def fence_key(redis: SharedRedis, name: str) -> str:
+    """Where the newest fence of a lease is."""
+    return redis.key(name, "fence")
+
+
 class Lease:
     """Does `work(fence)` while this process holds the lease. What it raises, or its end, gives the lease back.
 
@@ -61,8 +66,7 @@ class Lease:
         self.is_held = False
         self.gained_count = 0
         self.lost_count = 0
-        self.fence_key = redis.key(name, "fence")
-        self._keys = [redis.key(name, "lease"), self.fence_key]
+        self._keys = [redis.key(name, "lease"), fence_key(redis, name)]
         self._owner = os.urandom(8).hex()
         self._redis = redis
         self._work = work
@@ -101,12 +105,17 @@ class Lease:
         except StandAside as why:
             log.warning("This replica lets another one follow RE Manager (lease %d): %s", fence, why)
             return _ASIDE_S
-        except (LeaseLost, GatewayError) as why:
+        except LeaseLost as why:
             self.lost_count += 1
             log.warning("This replica does not follow RE Manager any longer (lease %d): %s", fence, why)
+        except GatewayError as why:
+            self.lost_count += 1
+            log.warning("This replica cannot follow RE Manager (lease %d): %s", fence, why)
+            return _ASIDE_S
         except Exception:  # An edge: nobody else would hear of it, and another replica may do better.
             self.lost_count += 1
             log.exception("Following RE Manager failed (lease %d)", fence)
+            return _ASIDE_S
         finally:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)

@@ -91,20 +91,30 @@ class Follower:
     def _relay(
         self, recorder: Recorder, console: Broadcaster, status: StatusFeed, relayed: list[bytes]
     ) -> Callable[[], None]:
-        """Relay what RE Manager publishes, beginning with what came lately and nobody relayed."""
+        """Relay what RE Manager publishes, beginning with what came lately and nobody relayed.
+
+        Output of the console is relayed in the same step as the events made of it, which the tracker publishes.
+        """
+        heard: list[bytes] = []
 
         def hear(topic: str, payload: bytes) -> None:
             if topic == CONSOLE:
-                recorder.relay("relay:console", payload)
+                heard.append(payload)
                 console.publish((Message("console", payload),))
+
+        def hear_console(_: Sequence[Message]) -> None:
+            for payload in heard:
+                recorder.relay("relay:console", payload)
+            heard.clear()
 
         def hear_info(messages: Sequence[Message]) -> None:
             for message in messages:
                 recorder.relay("relay:info", message.body)
 
+        console.listen(hear_console)
+        status.info.listen(hear_info)
         for payload in self._not_relayed(relayed):
             hear(CONSOLE, payload)
-        status.info.listen(hear_info)
         return self._publications.listen(hear)
 
     def _not_relayed(self, relayed: list[bytes]) -> list[bytes]:

@@ -14,7 +14,7 @@ from sanic_qserver.manager.live.shared.state import SharedState
 from sanic_qserver.manager.live.shared.store import LogStore
 from sanic_qserver.manager.publications import Publications
 from sanic_qserver.manager.read_cache import ReadCache
-from sanic_qserver.shared_state.lease import Lease
+from sanic_qserver.shared_state.lease import Lease, fence_key
 from sanic_qserver.shared_state.redis import SharedRedis
 
 _LEASE = "follower"
@@ -23,7 +23,7 @@ _FIRST_S = 3.0
 
 def build_replica(config: Config, reads: ReadCache, redis: SharedRedis, console: Broadcaster) -> Live:
     """The live data of a replica."""
-    store = LogStore(redis, redis.key(_LEASE, "fence"), config.live.kept_events, config.console.max_messages)
+    store = LogStore(redis, fence_key(redis, _LEASE), config.live.kept_events, config.console.max_messages)
     events = SharedLog(config.live, store)
     publications = RelayedPublications()
     status = RelayedStatus(config.live, publications, lambda: reads.coalesce("status"))
