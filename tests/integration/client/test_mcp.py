@@ -159,6 +159,7 @@ def test_a_running_plan_is_stopped_without_confirmation(staff, environment, tmp_
 STARTING = {"start_queue", "open_environment", "execute_now"}
 
 
+@pytest.mark.slow
 def test_starting_needs_the_switch_and_the_scopes(staff, environment, tmp_path):
     starter = {**environment, "QSERVER_API_KEY": "person:starter"}
     ran = run(tmp_path, "mcp", environment=starter)
