@@ -14,7 +14,7 @@ from sanic_qserver.api.table import ENDPOINTS, STREAMS
 from sanic_qserver.auth.building import build_logins
 from sanic_qserver.auth.providers.provider import Providers
 from sanic_qserver.auth.tokens.rejected import Rejected
-from sanic_qserver.config.replicas import refuse_unshared, warn_of_unshared
+from sanic_qserver.config.replicas import refuse_unshared, take_fingerprints, warn_of_unshared
 from sanic_qserver.config.settings import Config
 from sanic_qserver.errors import ConfigError
 from sanic_qserver.extensions.loading import Extensions, load_extensions
@@ -76,7 +76,7 @@ def create_app(config: Config, *, name: str = "sanic_qserver", workers: Workers 
     app = Sanic(name, error_handler=ProblemHandler(), request_class=request_class, configure_logging=False)
     app.ctx.forwarding = forwarding
     _configure(app, config, warnings)
-    redis_watch = _open_shared(app, shared, warnings)
+    redis_watch = _open_shared(app, shared, warnings, config)
     manager = ManagerClient(config.manager, config.submissions)
     extensions = load_extensions(config, manager, ENDPOINTS, STREAMS)
     warnings.extend(extensions.failures)
@@ -144,11 +144,11 @@ def create_app(config: Config, *, name: str = "sanic_qserver", workers: Workers 
     return app
 
 
-def _open_shared(app: App, shared: SharedRedis | None, warnings: list[str]) -> RedisWatch | None:
+def _open_shared(app: App, shared: SharedRedis | None, warnings: list[str], config: Config) -> RedisWatch | None:
     """Look after the Redis of the replicas. What is opened first is closed last."""
     if shared is None:
         return None
-    watch = RedisWatch(shared, warnings)
+    watch = RedisWatch(shared, warnings, take_fingerprints(config))
     app.before_server_start(lambda _: watch.start())
     app.after_server_stop(lambda _: shared.close())
     app.after_server_stop(lambda _: watch.stop())

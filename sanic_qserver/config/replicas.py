@@ -1,6 +1,8 @@
 """What several processes must be given to serve as one. What would weaken a promise silently is refused at start."""
 
+import hashlib
 import logging
+from collections.abc import Mapping, Sequence
 
 from sanic_qserver.config.settings import Config
 from sanic_qserver.errors import ConfigError
@@ -39,3 +41,27 @@ def warn_of_unshared(config: Config) -> None:
     for name in ("access_class", "rate_class"):
         if getattr(config.policy, name):
             log.warning("[policy] %s: what it counts or keeps is each replica's own, unless the class shares it", name)
+
+
+def take_fingerprints(config: Config) -> dict[str, Sequence[str]]:
+    """What replicas must agree on, by setting, so that they can compare it without telling it.
+
+    Of several values the first is used, and all are known.
+    """
+    auth, salt = config.auth, config.replicas.name.encode()
+    secrets = {"[auth] secret_keys": auth.secret_keys}
+    if not auth.providers:
+        secrets["[auth] single_user_api_key"] = (auth.single_user_api_key,)
+    return {
+        setting: [hashlib.scrypt(value.encode(), salt=salt, n=2**12, r=8, p=1, dklen=12).hex() for value in values]
+        for setting, values in secrets.items()
+    }
+
+
+def find_disagreement(ours: Mapping[str, Sequence[str]], theirs: Mapping[str, Sequence[str]]) -> list[str]:
+    """The settings of which one side uses what the other does not know."""
+    return [
+        setting
+        for setting, mine in ours.items()
+        if (other := theirs.get(setting)) and mine and (mine[0] not in other or other[0] not in mine)
+    ]

@@ -2,7 +2,11 @@
 
 import asyncio
 
+import msgspec
+from conftest import KEY, app_of
+
 from sanic_qserver.auth.tokens.one_time import RedisOneTime
+from sanic_qserver.shared_state.watch import DISAGREES
 
 PLAN = {"name": "count", "args": [["det1"]], "item_type": "plan"}
 
@@ -30,3 +34,24 @@ async def test_a_ticket_opens_a_stream_at_another_replica_once(serve_replicas):
     await one_time[0].put("ticket", "short", {"a": 1}, now + 0.05)
     await asyncio.sleep(0.1)
     assert await one_time[1].take("ticket", "short") is None
+
+
+async def warnings(client):
+    reply = await client.get("/readyz", headers={"Authorization": f"ApiKey {KEY}"})
+    return [text for text in reply.json().get("warnings", ()) if "another replica" in text]
+
+
+async def test_replicas_with_different_keys_are_warned_of_while_they_differ(serve_replicas, sanic_client, make_config):
+    access = {"roles": {"unauthenticated_single_user": {"scopes_add": ["admin:metrics"]}}}
+    one, _ = await serve_replicas(policy={"access": access})
+    replicas = msgspec.to_builtins(one.app.ctx.services.config.replicas)
+    assert await warnings(one) == []
+    other = await sanic_client(app_of(make_config(replicas=replicas, auth={"single_user_api_key": "another-key"})))
+    async with asyncio.timeout(10):
+        while not (told := await warnings(one)):
+            await asyncio.sleep(0.1)
+    assert told == [DISAGREES.format("[auth] single_user_api_key")]
+    await other.app.ctx.services.redis_watch.stop()
+    async with asyncio.timeout(20):
+        while await warnings(one):
+            await asyncio.sleep(0.2)

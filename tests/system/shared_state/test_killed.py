@@ -12,6 +12,8 @@ from servers import KEY, Instrument, ServerProcess
 from sanic_qserver.middleware.idempotency.claims import WAIT_S
 from sanic_qserver.middleware.idempotency.keys import LEASE_S
 
+pytestmark = pytest.mark.slow
+
 PLAN = {"name": "count", "args": [["det1"]], "item_type": "plan"}
 HEADERS = {"Authorization": f"ApiKey {KEY}"}
 POLICY = """
@@ -86,6 +88,24 @@ async def test_what_a_killed_replica_had_sent_is_done_before_the_next_looks_at_t
     numbers = await other.numbers()
     assert len(numbers) == 3
     assert reply.status_code == (429 if 2 in numbers else 200)
+
+
+async def test_a_replica_that_was_frozen_while_it_held_the_lock_sends_nothing_when_it_wakes(replicas, own):
+    one, other = replicas
+    for number in range(2):
+        assert (await one.add(number)).json()["success"]
+    own.manager.signal(signal.SIGSTOP)
+    frozen = asyncio.ensure_future(one.add(2))
+    await asyncio.sleep(0.5)  # It holds the lock, and waits for what it reads of the queue.
+    one.process.send_signal(signal.SIGSTOP)
+    own.manager.signal(signal.SIGCONT)
+    assert (await other.add(3)).status_code == 200
+    one.process.send_signal(signal.SIGCONT)
+    late = await frozen
+    assert (late.status_code, "edit lock" in late.json()["detail"]) == (503, True), late.text
+    assert late.headers["Retry-After"]
+    assert await other.numbers() == [0, 1, 3]
+    assert (await one.add(4)).json()["rule"] == "quota.queue_items"
 
 
 async def test_a_key_of_a_killed_replica_is_settled_by_the_stamp_at_another_one_and_never_done_twice(replicas, own):

@@ -94,7 +94,7 @@ async def test_readyz_says_that_it_is_away_and_stays_ready_for_reads(server, red
 async def test_a_redis_that_evicts_or_forgets_is_warned_of_until_that_is_put_right(redis):
     warnings = []
     shared = SharedRedis(ReplicasConfig(redis=redis.url))
-    watch = RedisWatch(shared, warnings)
+    watch = RedisWatch(shared, warnings, {})
     await watch._look()
     assert warnings == [FORGETS]
     await shared.client.config_set("maxmemory-policy", "allkeys-lru")

@@ -4,7 +4,7 @@ import logging
 
 import pytest
 
-from sanic_qserver.config.replicas import refuse_unshared, warn_of_unshared
+from sanic_qserver.config.replicas import find_disagreement, refuse_unshared, take_fingerprints, warn_of_unshared
 from sanic_qserver.config.settings import load
 from sanic_qserver.errors import ConfigError
 
@@ -52,3 +52,19 @@ def test_what_is_shared_on_one_machine_only_is_said(caplog):
     caplog.clear()
     warn_of_unshared(load(environment={}, overrides={"policy": policy}))
     assert caplog.text == ""
+
+
+def fingerprints(**auth):
+    return take_fingerprints(load(environment={}, overrides={"replicas": REDIS, "auth": auth}))
+
+
+def test_keys_are_compared_without_being_told_and_may_be_changed_one_replica_after_the_other():
+    old = {"secret_keys": ["old-secret"], "single_user_api_key": "key"}
+    both = {"secret_keys": ["old-secret", "new-secret"], "single_user_api_key": "key"}
+    turned = {"secret_keys": ["new-secret", "old-secret"], "single_user_api_key": "key"}
+    new = {"secret_keys": ["new-secret"], "single_user_api_key": "other"}
+    assert find_disagreement(fingerprints(**both), fingerprints(**turned)) == []
+    assert find_disagreement(fingerprints(**old), fingerprints(**turned)) == ["[auth] secret_keys"]
+    every = ["[auth] secret_keys", "[auth] single_user_api_key"]
+    assert find_disagreement(fingerprints(**old), fingerprints(**new)) == every
+    assert not any(secret in str(fingerprints(**turned)) for secret in ("new-secret", "old-secret", "'key'"))
