@@ -67,7 +67,7 @@ def needs_a_bare_machine() -> None:
         pytest.skip("a bare machine of its own takes root, and a kernel that makes namespaces")
 
 
-def run_on_a_bare_machine(folder: Path, script: str, timeout_s: float = 120) -> subprocess.CompletedProcess[str]:
+def run_on_a_bare_machine(folder: Path, script: str, timeout_s: float = 300) -> subprocess.CompletedProcess[str]:
     """Run the script with bash, as root, in the root of the repository; it ends at the first command that fails."""
     (folder / "script").write_text(script)
     command = ["unshare", "-mnpfu", "--kill-child", sys.executable, __file__, str(folder)]

@@ -28,6 +28,7 @@ DEBIAN = {
         "exec /usr/lib/postgresql/$V/bin/postgres -D /var/lib/postgresql/$V/$C "
         "-c config_file=/etc/postgresql/$V/$C/postgresql.conf'",
         "User": "postgres",
+        "ready": "until pg_isready -q; do sleep 0.1; done",  # as pg_ctlcluster waits
     },
     "redis-server": {"ExecStart": "/usr/bin/redis-server /etc/redis/redis.conf", "User": "redis"},
 }
@@ -131,6 +132,7 @@ def _start(unit: Unit, listener: socket.socket | None) -> "subprocess.Popen[byte
         notices.settimeout(90)
         while b"READY=1" not in notices.recv(1000).splitlines():
             pass
+    subprocess.run(["sh", "-c", unit.get("ready", "")], check=True, timeout=90)
     (STATE / f"{unit.name}.ready").touch()
     return process
 

@@ -225,6 +225,7 @@ def test_kustomize_builds_manifests_that_the_schemas_of_kubernetes_accept():
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(330)
 def test_the_commands_of_the_chapter_start_two_servers_behind_nginx_and_either_may_go(folder):
     needs_a_bare_machine()
     needs("nginx", "openssl", "curl", "psql", "redis-cli", "wget")

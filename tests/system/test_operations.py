@@ -59,7 +59,16 @@ def walked(tmp_path_factory):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(330)
 @pytest.mark.parametrize("title", SECTIONS)
 def test_each_command_of_a_section_works_as_it_stands_there(walked, title):
     is_done, printed = walked[title]
     assert is_done, printed[0] if printed else "not reached"
+
+
+def test_every_alert_has_a_line_that_says_what_to_do():
+    rules = (ROOT / "deploy" / "prometheus-alerts.yaml").read_text()
+    table = (ROOT / "docs" / "runbooks.md").read_text().partition("| alert | what is seen |")[2]
+    alerts = set(re.findall(r"- alert: (\w+)", rules))
+    assert alerts
+    assert alerts == set(re.findall(r"`(Qserver\w+)`", table))
