@@ -7,7 +7,8 @@ The rules:
 3. Who resumes a stream waits for the batch that is under way, at whichever replica, or for the end of its lease. What a
    replica that was only stopped learns of its batch after that is dropped: the lines were told to be unknown. It sends
    nothing under a lease that may have ended.
-4. A stream is forgotten an hour after its last use, or when its principal begins too many others.
+4. A stream is forgotten an hour after its last use, or when its principal begins too many others. All together have
+   64 of 2 MB at most.
 
 Without Redis nothing begins, is resumed or sent (503; a stream under way waits for it for some minutes).
 """
@@ -24,6 +25,7 @@ from sanic_qserver.api.bulk.state import (
     KEEP_S,
     MOST_OF_ONE,
     MOST_RESULT_BYTES,
+    MOST_STREAMS,
     Bulk,
     Bulks,
     Doubt,
@@ -36,7 +38,6 @@ from sanic_qserver.manager.client.call import sending_while
 from sanic_qserver.shared_state.redis import SharedRedis, SharedStateAway
 from sanic_qserver.shared_state.renewal import LEASE_MS, Renewal, read_clock
 
-_MOST_STREAMS = 256
 _DIGEST_BYTES = 8
 _KEEP_MS = int(KEEP_S * 1000)
 _LOOK_S = 0.05
@@ -44,23 +45,42 @@ _LONGEST_WAIT_S = 120.0  # For a batch that is under way at another replica.
 _TELL_AGAIN_S = 0.5
 _TELL_FOR_S = 30.0
 
-# KEYS: the stream, the streams of the principal, all streams. ARGV: owner, token, keep_ms, most of one, most, prefix.
+# KEYS: the stream, all streams, how many each principal has.
+# ARGV: owner, token, keep_ms, most of one, most, prefix of streams, prefix of the streams of one, the principal.
+# A principal with their share gives up one of their own; when there are too many in all, whoever has most does.
 _BEGIN = """
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
-for number = 2, 3 do
-  redis.call('ZREMRANGEBYSCORE', KEYS[number], '-inf', now - ARGV[3] * 1000)
-  while redis.call('ZCARD', KEYS[number]) >= tonumber(ARGV[number + 2]) do
-    local oldest = redis.call('ZRANGE', KEYS[number], 0, 0)[1]
-    redis.call('DEL', ARGV[6] .. oldest, ARGV[6] .. oldest .. ':results')
-    redis.call('ZREM', KEYS[2], oldest)
-    redis.call('ZREM', KEYS[3], oldest)
-  end
-  redis.call('ZADD', KEYS[number], now, ARGV[2])
-  redis.call('PEXPIRE', KEYS[number], ARGV[3])
+local over = now - ARGV[3] * 1000
+local function count(who)
+  redis.call('ZREMRANGEBYSCORE', ARGV[7] .. who, '-inf', over)
+  local number = redis.call('ZCARD', ARGV[7] .. who)
+  if number > 0 then redis.call('ZADD', KEYS[3], number, who) else redis.call('ZREM', KEYS[3], who) end
+  return number
 end
+local function give_up(who)
+  local given
+  for _, token in ipairs(redis.call('ZRANGE', ARGV[7] .. who, 0, -1)) do
+    given = given or token
+    if (redis.call('HGET', ARGV[6] .. token, 'decided') or '0') == '0' then given = token break end
+  end
+  for _, part in ipairs({'', ':results', ':doubted'}) do redis.call('DEL', ARGV[6] .. given .. part) end
+  redis.call('ZREM', ARGV[7] .. who, given)
+  redis.call('ZREM', KEYS[2], given)
+  count(who)
+end
+redis.call('ZREMRANGEBYSCORE', KEYS[2], '-inf', over)
+while count(ARGV[8]) >= tonumber(ARGV[4]) do give_up(ARGV[8]) end
+while redis.call('ZCARD', KEYS[2]) >= tonumber(ARGV[5]) do
+  local most = redis.call('ZREVRANGE', KEYS[3], 0, 0)[1]
+  if not most then break end
+  if count(most) > 0 then give_up(most) end
+end
+redis.call('ZADD', KEYS[2], now, ARGV[2])
+redis.call('ZADD', ARGV[7] .. ARGV[8], now, ARGV[2])
+count(ARGV[8])
 redis.call('HSET', KEYS[1], 'owner', ARGV[1], 'feeder', 1, 'decided', 0, 'added', 0, 'bytes', 0)
-redis.call('PEXPIRE', KEYS[1], ARGV[3])
+for _, key in ipairs({KEYS[1], KEYS[2], KEYS[3], ARGV[7] .. ARGV[8]}) do redis.call('PEXPIRE', key, ARGV[3]) end
 """
 # KEYS: the stream. ARGV: owner.
 _TAKE = """
@@ -215,8 +235,10 @@ class SharedBulks:
     async def begin(self, fairness_key: str) -> Bulk:
         """See Bulks."""
         token = secrets.token_urlsafe(16)
-        keys = [self.keys(token)[0], *self._lists(fairness_key)]
-        args = [fairness_key, token, _KEEP_MS, MOST_OF_ONE, _MOST_STREAMS, self.shared.key("bulk", "stream", "")]
+        key = self.shared.key
+        keys = [self.keys(token)[0], key("bulk", "all"), key("bulk", "counts")]
+        prefixes = [key("bulk", "stream", ""), key("bulk", "of", "")]
+        args = [fairness_key, token, _KEEP_MS, MOST_OF_ONE, MOST_STREAMS, *prefixes, _hash(fairness_key)]
         await self.ask(self._begin(keys=keys, args=args))
         return SharedBulk(self, token, fairness_key, 1)
 

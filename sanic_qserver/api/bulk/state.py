@@ -17,7 +17,7 @@ from sanic_qserver.errors import Conflict, NotFound
 
 MOST_OF_ONE = 16
 KEEP_S = 3600.0
-_MOST_STREAMS = 64
+MOST_STREAMS = 64
 MOST_RESULT_BYTES = 2_000_000  # Some 15,000 results: more than what fits into the buffers of a connection.
 
 
@@ -146,7 +146,7 @@ class MemoryBulks:
         """Whoever has most gives up their oldest; a principal with their share of streams, one of their own."""
         counts = Counter(bulk.fairness_key for bulk in self._bulks.values())
         name = fairness_key if counts[fairness_key] >= MOST_OF_ONE else ""
-        if not name and len(self._bulks) >= _MOST_STREAMS:
+        if not name and len(self._bulks) >= MOST_STREAMS:
             name = counts.most_common(1)[0][0]
         if name:
             own = [bulk for bulk in self._bulks.values() if bulk.fairness_key == name]

@@ -134,6 +134,23 @@ async def test_a_stream_belongs_to_who_began_it_and_many_of_one_principal_displa
     assert (await other.resume(kept.token, "ann")).decided == 0
 
 
+async def test_a_flood_of_streams_takes_no_token_of_others(replicas):
+    one, other = (client.app.ctx.services.bulks for client in replicas)
+    kept = await one.begin("ann")
+    async with kept.sending(lambda: [(b"digest-0", b"unknown")]):
+        pass
+    kept.decide(b"digest-0", b"done", is_added=True)
+    await kept.keep()
+    for number in range(90):
+        await one.begin(f"crowd {number % 10}")
+    assert len(await streams(replicas[0])) == 64
+    for _ in range(20):
+        await one.begin("ann")
+    assert (await other.resume(kept.token, "ann")).decided == 1  # An empty one of her own goes first.
+    with pytest.raises(NotFound):
+        await other.resume(kept.token, "crowd 1")
+
+
 async def test_a_step_whose_answer_is_lost_is_done_once(replicas, monkeypatch):
     bulks = replicas[0].app.ctx.services.bulks
     bulk = await bulks.begin("ann")
