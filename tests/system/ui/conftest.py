@@ -111,7 +111,7 @@ class Site:
         self.open_environment()
         task = self.ask("POST", "script/upload", script=script)["task_uid"]
         while (reply := self.ask("GET", f"task/result?task_uid={task}"))["status"] != "completed":
-            pass
+            self.until("idle")
         assert reply["result"]["success"], reply
         self.until("idle")
 
@@ -119,7 +119,9 @@ class Site:
 @pytest.fixture(scope="package")
 def whole_site(instrument, tmp_path_factory):
     needs(CHROMIUM)
-    from playwright.sync_api import sync_playwright
+    from playwright.sync_api import expect, sync_playwright
+
+    expect.set_options(timeout=20_000)  # Other tests keep the machine busy.
 
     toy = {"kind": "dictionary", "name": "toy", "users": {name: CHEAP.hash(word) for name, word in PASSWORDS.items()}}
     folder = tmp_path_factory.mktemp("ui")

@@ -1,10 +1,13 @@
 """An operator's day on the page, in a real browser and against RE Manager. Things are found by their names."""
 
+import json
 import re
 
 import pytest
+from conftest import needs
 from operator_page import COUNT, button, drop_file, fill_form, region, row, select
 from playwright.sync_api import expect
+from proxy import Proxy
 from servers import KEY, ServerProcess
 
 pytestmark = pytest.mark.slow
@@ -124,9 +127,17 @@ def test_items_are_edited_duplicated_and_deleted(site):
     assert nums(site) == [7, 7]
 
 
-def test_clearing_the_queue_asks_first_and_names_what_is_lost(site):
+def test_all_is_copied_and_clearing_the_queue_asks_first_and_names_what_is_lost(site):
     fill_queue(site, 1, 2)
     page = site.open("alice")
+    region(page, "Queue").get_by_role("grid").focus()
+    page.keyboard.press("Control+a")
+    expect(region(page, "Queue")).to_contain_text("2 selected")
+    button(region(page, "Queue"), "Copy as JSON").click()
+    expect(page.get_by_role("status").filter(has_text="Copied").first).to_be_visible()
+    copied = json.loads(page.evaluate("navigator.clipboard.readText()"))
+    assert [item["kwargs"]["num"] for item in copied] == [1, 2]
+    assert "item_uid" not in copied[0]
     button(page, "Clear queue").click()
     dialog = page.get_by_role("dialog")
     expect(dialog).to_contain_text("2 items are removed")
@@ -243,6 +254,25 @@ def test_a_lock_shows_its_note_to_others_and_opens_for_who_has_the_key(site):
         expect(region(two, "Status")).to_contain_text("unlocked")
     finally:
         site.ask("POST", "unlock", lock_key="secret-of-one")
+
+
+def test_the_page_works_under_a_path_prefix_behind_a_proxy_with_tls(site, tmp_path):
+    needs("nginx")
+    with Proxy(tmp_path, site.served.port) as proxy:
+        page = site.page(context=site.context(ignore_https_errors=True), url=proxy.url)
+        page.goto(f"{proxy.url}/ui")
+        page.get_by_role("textbox", name="Username").fill("alice")
+        page.get_by_role("textbox", name="Password").fill("wonderland-1")
+        page.get_by_role("dialog").get_by_role("button", name="Log in").click()
+        fill_form(page, "count", detectors="det1", num="6")
+        button(page, "Add to queue").click()
+        expect(row(page, 6)).to_be_visible()
+        page.get_by_role("link", name="Day report").click()
+        page.get_by_role("link", name="Back").click()
+        expect(row(page, 6)).to_be_visible()
+        page.context.close()
+    assert [text for text in site.problems if "401" not in text] == []
+    site.problems.clear()
 
 
 def test_a_server_that_was_killed_comes_back_without_a_reload(site, instrument, folder):
