@@ -33,7 +33,7 @@ def serve_process(
     `workers`: those that this process is one of.
     """
     app = app_to_serve(config, workers)
-    listeners = listeners or bind_sockets(config.server.host, config.server.port)
+    listeners = listeners or bind_sockets(config.server)
     signals.check()
     app.setup_loop()  # uvloop, where there is one
 

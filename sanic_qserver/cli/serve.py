@@ -1,20 +1,22 @@
 """`sanic-qserver serve`: the server."""
 
 import secrets
+import socket
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Annotated
 
 import msgspec
 import typer
 
-from sanic_qserver.cli.listening import take_passed_sockets
+from sanic_qserver.cli.listening import describe_address, take_passed_sockets
 from sanic_qserver.cli.logs import start_logging
 from sanic_qserver.cli.options import ConfigFile
 from sanic_qserver.cli.ports import await_free_port
 from sanic_qserver.cli.process import app_to_serve, serve_process
 from sanic_qserver.cli.reloading import serve_again_and_again
 from sanic_qserver.cli.stopping import StopSignals
-from sanic_qserver.cli.systemd import ALIVE, READY, STOPPING, notify
+from sanic_qserver.cli.systemd import say_to_systemd
 from sanic_qserver.cli.workers import supervise
 from sanic_qserver.config.settings import Config, load
 
@@ -38,7 +40,7 @@ def serve(
     }
     loaded = load(config, overrides=overrides)
     if not reload:
-        run(loaded)
+        run(loaded, lambda: load(config, overrides=overrides))
         return
     chosen = {"config": config, **given, "log-level": log_level, "log-format": log_format}
     arguments = [f"--{name}={value}" for name, value in chosen.items() if value is not None]
@@ -47,25 +49,28 @@ def serve(
     serve_again_and_again(loaded, arguments, {"QSERVER_HTTP_SERVER_SINGLE_USER_API_KEY": key} if key else {})
 
 
-def run(config: Config) -> None:
-    """Serve until SIGINT or SIGTERM. Raises ConfigError, also for a port that is taken."""
+def run(config: Config, load_again: Callable[[], Config] | None = None) -> None:
+    """Serve until SIGINT or SIGTERM. Raises ConfigError, also for a port that is taken.
+
+    `load_again`: how workers that are replaced get the configuration of then. None: that of now.
+    """
     with StopSignals() as signals:
         start_logging(config.log)
         passed = take_passed_sockets()
-        if not passed:
+        if not passed and not config.server.unix_socket:
             await_free_port(config.server.host, config.server.port)
         config = _with_key(config)
         if config.server.workers == 1:
-            serve_process(config, passed, signals, are_kept=bool(passed), say=partial(_say, config))
+            serve_process(config, passed, signals, are_kept=bool(passed), say=partial(_say, config, passed))
         else:
             app_to_serve(config)  # A mistake shows before anything is started.
-            supervise(config, passed, signals)
+            supervise(config, passed, signals, load_again or (lambda: config))
 
 
-def _say(config: Config, what: str) -> None:
+def _say(config: Config, passed: Sequence[socket.socket], what: str) -> None:
     if what == "ready":
-        _say_where(config)
-    notify({"ready": READY, "stopping": STOPPING}.get(what, ALIVE))
+        _say_where(config, passed)
+    say_to_systemd(what)
 
 
 def _with_key(config: Config) -> Config:
@@ -81,14 +86,14 @@ def _with_key(config: Config) -> Config:
     return msgspec.structs.replace(config, auth=msgspec.structs.replace(config.auth, single_user_api_key=key))
 
 
-def _say_where(config: Config) -> None:
+def _say_where(config: Config, passed: Sequence[socket.socket]) -> None:
     host = f"[{config.server.host}]" if ":" in config.server.host else config.server.host
     scheme = "https" if config.server.tls_certificate else "http"
     # Whether RE Manager is there is told by the client's log lines, now and whenever it changes.
-    print(
-        f"Listening on {scheme}://{host}:{config.server.port} for RE Manager at {config.manager.control_address}",
-        flush=True,
-    )
+    where = f"unix:{config.server.unix_socket}" if config.server.unix_socket else f"{host}:{config.server.port}"
+    places = [describe_address(listener) for listener in passed] or [where]
+    named = ", ".join(place if place.startswith("unix:") else f"{scheme}://{place}" for place in places)
+    print(f"Listening on {named} for RE Manager at {config.manager.control_address}", flush=True)
 
 
 COMMANDS = (serve,)

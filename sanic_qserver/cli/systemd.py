@@ -1,10 +1,20 @@
-"""What systemd is told (sd_notify(3)): ready, stopping, alive. Nothing where no systemd asks for it."""
+"""What systemd is told (sd_notify(3)): ready, reloading, stopping, alive. Nothing where no systemd asks for it."""
 
 import contextlib
 import os
 import socket
+import time
 
+_TAKEN_WITHIN_S = 1.0
 READY, STOPPING, ALIVE = "READY=1", "STOPPING=1", "WATCHDOG=1"
+
+
+def say_to_systemd(what: str) -> None:
+    """Tell systemd what the server says of itself: see `serve_until`."""
+    if what == "reloading":
+        notify(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")
+    else:
+        notify({"ready": READY, "reloaded": READY, "stopping": STOPPING}.get(what, ALIVE))
 
 
 def notify(state: str) -> None:
@@ -13,6 +23,7 @@ def notify(state: str) -> None:
     if not address:
         return
     with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as channel:
+        channel.settimeout(0 if state == ALIVE else _TAKEN_WITHIN_S)  # Its queue is short, and may be full.
         channel.sendto(state.encode(), "\0" + address[1:] if address.startswith("@") else address)
 
 
@@ -21,3 +32,8 @@ def alive_period_s() -> float:
     if os.environ.get("WATCHDOG_PID", str(os.getpid())) != str(os.getpid()):
         return 0.0
     return int(os.environ.get("WATCHDOG_USEC", "0")) / 2e6
+
+
+def take_watchdog() -> None:
+    """Have the watchdog's period hold for this process too, which systemd does not know: one that it has started."""
+    os.environ.pop("WATCHDOG_PID", None)

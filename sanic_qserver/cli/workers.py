@@ -6,8 +6,9 @@ and when the last one is gone the manager waits on (Sanic 25.12, `WorkerManager.
 - A worker that dies after it served is replaced at once; one that dies while it starts, after a wait that doubles.
   After `MOST_FAILED_STARTS` of these in a row all end, with code 1; after a mistake in the configuration at once. Not
   while another worker serves: what has broken since the start (a policy, a certificate, new code) can be mended.
-- SIGTERM and SIGINT end all in order, SIGHUP and SIGUSR1 are handed on, SIGUSR2 replaces the workers one by one.
-- A worker whose parent is gone ends by itself.
+- SIGTERM and SIGINT end all in order, SIGHUP and SIGUSR1 are handed on, SIGUSR2 replaces the workers one by one, with
+  the configuration of then.
+- A worker whose parent is gone ends by itself. Where systemd has a watchdog, one whose event loop hangs is killed.
 """
 
 import contextlib
@@ -17,7 +18,7 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from multiprocessing.connection import Connection, wait
 from time import monotonic
 
@@ -25,7 +26,7 @@ from sanic_qserver.cli.listening import bind_sockets
 from sanic_qserver.cli.logs import start_logging
 from sanic_qserver.cli.process import serve_process
 from sanic_qserver.cli.stopping import StopSignals
-from sanic_qserver.cli.systemd import ALIVE, READY, STOPPING, alive_period_s, notify
+from sanic_qserver.cli.systemd import ALIVE, READY, STOPPING, alive_period_s, notify, say_to_systemd, take_watchdog
 from sanic_qserver.config.settings import Config
 from sanic_qserver.errors import ConfigError
 from sanic_qserver.http.metrics.slots import Slots
@@ -39,7 +40,6 @@ _FIRST_WAIT_S, _LONGEST_WAIT_S = 0.1, 15.0
 _LOOK_S = 1.0
 _CONFIG_MISTAKE = 2  # The exit code for a mistake in the configuration.
 _MARGIN_S = 5.0  # A worker may need so long beyond its drain.
-_HANDED_ON = ("SIGHUP", "SIGUSR1")
 
 
 def _work(config: Config, listeners: Sequence[socket.socket], channel: Connection, slots: Slots) -> None:
@@ -47,6 +47,7 @@ def _work(config: Config, listeners: Sequence[socket.socket], channel: Connectio
     with StopSignals() as signals:
         start_logging(config.log)
         signal.signal(signal.SIGUSR2, signal.SIG_IGN)
+        take_watchdog()
 
         def say(what: str) -> None:
             with contextlib.suppress(OSError):
@@ -68,7 +69,8 @@ class _Worker:
         self.process = context.Process(target=_work, args=(config, listeners, theirs, slots), daemon=True)
         self.process.start()
         theirs.close()
-        self.is_ready = False
+        self.is_ready = self.is_reloading = False
+        self.heard_at = monotonic()
 
     def look(self) -> None:
         """Take what it says."""
@@ -76,13 +78,20 @@ class _Worker:
             while self.channel.poll():
                 said = self.channel.recv()  # Always: a dead worker's channel ends by raising.
                 self.is_ready = self.is_ready or said == "ready"
+                self.is_reloading = self.is_reloading and said != "reloaded"
+                self.heard_at = monotonic()
 
 
 class Workers:
     """All workers of a server."""
 
-    def __init__(self, config: Config, listeners: Sequence[socket.socket], *, are_kept: bool) -> None:
-        """`are_kept`: systemd has the listening sockets too."""
+    def __init__(
+        self, config: Config, listeners: Sequence[socket.socket], load_again: Callable[[], Config], *, are_kept: bool
+    ) -> None:
+        """`are_kept`: systemd has the listening sockets too. `load_again`: the configuration of then."""
+        self._load_again = load_again
+        self._is_asked_to_replace = self._is_reloading = False
+        self._watchdog_s = 2 * alive_period_s()
         self._config = config
         self._listeners = listeners
         self._are_kept = are_kept
@@ -101,32 +110,61 @@ class Workers:
         self._wake()
 
     def hand_on(self, number: int) -> None:
-        """Send a signal to every worker."""
+        """Send a signal to every worker. From a signal handler."""
+        if number == signal.SIGHUP:
+            say_to_systemd("reloading")
+            self._is_reloading = True
+            self._wake()
         for worker in (*self._workers, *self._old):
             if worker.process.pid is not None and worker.is_ready:
+                worker.is_reloading = worker.is_reloading or number == signal.SIGHUP
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(worker.process.pid, number)
 
     def replace_all(self) -> None:
-        """Replace the workers, one by one, each when its successor serves."""
+        """Replace the workers, one by one, each when its successor serves. From a signal handler."""
+        self._is_asked_to_replace = True
+        self._wake()
+
+    def _begin_replacement(self) -> None:
+        self._is_asked_to_replace = False
+        try:
+            self._config = self._load_again()
+        except ConfigError as error:
+            log.error("The workers are not replaced: %s", error)  # noqa: TRY400  # its text says all
+            return
         self._old += self._workers
         self._workers = []
-        self._wake()
 
     def run(self) -> int:
         """Keep the workers running until `stop`. The exit code."""
         code, is_told = 0, False
         period_s = min(alive_period_s() or _LOOK_S, _LOOK_S)
         while not self._is_stopping and not code:
+            if self._is_asked_to_replace:
+                self._begin_replacement()
             self._start_missing()
             self._wait(period_s)
             code = self._look()
             notify(ALIVE)
+            self._end_reload()
             if not is_told and self._is_complete():
                 is_told = True
                 notify(READY)
         notify(STOPPING)
         return self._end_all() or code
+
+    def _end_reload(self) -> None:
+        if self._is_reloading and not any(worker.is_reloading for worker in (*self._workers, *self._old)):
+            self._is_reloading = False
+            notify(READY)
+
+    def _end_hung(self) -> None:
+        """End workers whose event loop hangs, as systemd's watchdog ends a server that is one process."""
+        for worker in (*self._workers, *self._old):
+            if worker.is_ready and self._watchdog_s and monotonic() - worker.heard_at > self._watchdog_s:
+                log.error("Worker %s has not said for %g s that it lives", worker.process.pid, self._watchdog_s)
+                worker.process.kill()
 
     def _wake(self) -> None:
         with contextlib.suppress(BlockingIOError):
@@ -160,7 +198,10 @@ class Workers:
                 self._retire_one()
             if not worker.process.is_alive() and (code := self._bury(worker)):
                 return code
+        for worker in self._old:
+            worker.look()
         self._old = [worker for worker in self._old if worker.process.is_alive()]
+        self._end_hung()
         return 0
 
     def _retire_one(self) -> None:
@@ -203,15 +244,17 @@ class Workers:
         return int(any(worker.process.exitcode and worker.is_ready for worker in every))
 
 
-def supervise(config: Config, passed: Sequence[socket.socket], signals: StopSignals) -> None:
+def supervise(
+    config: Config, passed: Sequence[socket.socket], signals: StopSignals, load_again: Callable[[], Config]
+) -> None:
     """Serve with several workers until a signal comes. Ends the process with a code when it is not 0."""
-    listeners = passed or bind_sockets(config.server.host, config.server.port)
+    listeners = passed or bind_sockets(config.server)
     for listener in listeners:
         listener.listen(BACKLOG)  # While a worker is replaced clients wait, they are not refused.
-    workers = Workers(config, listeners, are_kept=bool(passed))
+    workers = Workers(config, listeners, load_again, are_kept=bool(passed))
     signals.tell(workers.stop)
-    for name in _HANDED_ON:
-        signal.signal(getattr(signal, name), lambda number, _: workers.hand_on(number))
+    for handed_on in (signal.SIGHUP, signal.SIGUSR1):
+        signal.signal(handed_on, lambda number, _: workers.hand_on(number))
     signal.signal(signal.SIGUSR2, lambda *_: workers.replace_all())
     if code := workers.run():
         sys.exit(code)

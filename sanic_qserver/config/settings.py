@@ -31,6 +31,7 @@ class ServerConfig(Section, frozen=True, kw_only=True):
     title: str = "Queue Server"
     host: str = "127.0.0.1"
     port: Annotated[int, Meta(ge=1, le=65535)] = 60610
+    unix_socket: str = ""
     workers: Count = 1
     max_body_bytes: Count = 32_000_000
     max_bodies_bytes: Count = 96_000_000

@@ -11,17 +11,13 @@ from sanic_qserver.policy.policies import Policies
 
 
 def mount_policies(app: App, policies: Policies, audit: Audit) -> None:
-    """Start and stop the policies, the audit trail and the watch on certificates with the server."""
-    certificates: Certificates | None = app.ctx.certificates
+    """Start and stop the policies, and the audit trail, with the server."""
+    app.ctx.say = lambda _: None  # Until somebody listens.
     reloading: set[asyncio.Task[None]] = set()
-
-    async def reload_all() -> None:
-        if certificates is not None:
-            await certificates.reload()
-        await policies.reload()
+    mount_certificates(app, app.ctx.certificates)
 
     def reload() -> None:
-        task = asyncio.get_running_loop().create_task(reload_all())
+        task = asyncio.get_running_loop().create_task(_reload_all(app, policies))
         reloading.add(task)
         task.add_done_callback(reloading.discard)
 
@@ -29,8 +25,6 @@ def mount_policies(app: App, policies: Policies, audit: Audit) -> None:
     async def start(_: App) -> None:
         await audit.start()
         await policies.start()
-        if certificates is not None:
-            await certificates.start()
         # Not on Windows, and not in a thread: then files are still looked at.
         with contextlib.suppress(NotImplementedError, ValueError, RuntimeError, AttributeError):
             asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, reload)
@@ -42,9 +36,24 @@ def mount_policies(app: App, policies: Policies, audit: Audit) -> None:
         for task in reloading:
             task.cancel()
         await policies.stop()
-        if certificates is not None:
-            await certificates.stop()
 
     @app.after_server_stop
     async def stop_audit(_: App) -> None:
         await audit.stop()
+
+
+def mount_certificates(app: App, certificates: Certificates | None) -> None:
+    """Watch the certificate's files while the server runs, where there are any."""
+    if certificates is not None:
+        app.before_server_start(lambda _: certificates.start())
+        app.before_server_stop(lambda _: certificates.stop())
+
+
+async def _reload_all(app: App, policies: Policies) -> None:
+    app.ctx.say("reloading")
+    try:
+        if app.ctx.certificates is not None:
+            await app.ctx.certificates.reload()
+        await policies.reload()
+    finally:
+        app.ctx.say("reloaded")

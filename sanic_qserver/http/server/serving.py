@@ -51,8 +51,10 @@ async def serve_until(
     """Serve until it is asked to stop, and drain.
 
     `are_kept`: the listening sockets are somebody else's too, who goes on with what waits in their queues.
-    `say` is called with "ready" and "stopping". Raises what a start-up listener raises.
+    `say` is called with "ready" and "stopping", and with "reloading" and "reloaded" at SIGHUP.
+    Raises what a start-up listener raises.
     """
+    app.ctx.say = say
     starting = asyncio.ensure_future(_start(app, listeners))
     asking = asyncio.ensure_future(stop.asked.wait())
     await asyncio.wait((starting, asking), return_when=asyncio.FIRST_COMPLETED)

@@ -46,14 +46,24 @@ def test_killed_workers_are_replaced_while_clients_wait_and_all_end_at_sigterm(i
 
 
 @pytest.mark.slow
-def test_sigusr2_replaces_the_workers_one_by_one_and_no_request_fails(instrument, folder):
+def test_sigusr2_replaces_the_workers_one_by_one_with_the_configuration_of_then_and_no_request_fails(
+    instrument, folder
+):
     with ServerProcess(folder, *two_workers(folder, instrument.redis_port), environment=with_key(instrument)) as server:
-        before = workers_of(server)
+        before, file = workers_of(server), folder / "config.toml"
+        file.write_text('[server]\ntitle = "Renewed"\n' + file.read_text())
         server.process.send_signal(signal.SIGUSR2)
         end = time.monotonic() + 60
         while workers_of(server) & before or len(workers_of(server)) != 2:
             assert time.monotonic() < end, server.text
             assert httpx.get(f"{server.url}/api/ping", headers=HEADERS, timeout=60).status_code == 200
+        assert "Renewed" in httpx.get(f"{server.url}/ui", timeout=60).text
+        file.write_text("a mistake")
+        before = workers_of(server)
+        server.process.send_signal(signal.SIGUSR2)
+        server.says("The workers are not replaced")
+        assert workers_of(server) == before
+        assert server.answers()
         assert server.stop() == 0, server.text
 
 
