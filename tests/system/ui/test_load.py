@@ -10,6 +10,21 @@ pytestmark = pytest.mark.slow
 # The texts look like the end of one item and the beginning of the next, inside strings, lists and objects.
 NASTY = {"a": '"},{"', "b": [{"c": 1}, {"d": '}]},{"x":['}], "e": {"f": [{}, {}, [{"g": "\\\\"}, {}]]}}
 LINES = "async () => (await import('./ui/static/store.js')).state.lines"
+# Snapshots as the server writes them: many small items, one of many objects, none, a list elsewhere, no snapshot.
+DIFFERENCES = """async () => {
+  const { parseEvent } = await import('./ui/static/slices.js');
+  const objects = Array.from({length: 30000}, (_, at) => ({at, text: '},{'.repeat(at % 3)}));
+  const wrap = (data, type = 'snapshot') => JSON.stringify({id: null, time: 1.5, topic: 'queue', type, data});
+  const texts = [
+    wrap({items: objects, running_item: {}}), wrap({items: [{objects}, {objects}], running_item: {objects}}),
+    wrap({items: [], running_item: {kwargs: {items: objects}}}), wrap({running_item: {items: objects}, items: objects}),
+    wrap({items: objects}, 'other'), wrap({items: [objects, objects]}),
+  ];
+  const wrong = [];
+  for (const [at, text] of texts.entries())
+    if (JSON.stringify(await parseEvent(text)) !== text) wrong.push(at);
+  return wrong;
+}"""
 SPY = """
 window.longest = 0;
 const parse = JSON.parse;
@@ -39,6 +54,7 @@ def test_a_long_queue_comes_in_pieces_and_only_what_is_in_sight_is_drawn(site):
     expect(page.get_by_role("dialog")).to_contain_text(r'"a": "\"},{\""')
     whole = sum(len(str(item)) for item in site.queue())
     assert longest < 150_000 < whole, "the snapshot was not parsed in pieces"
+    assert page.evaluate(DIFFERENCES) == []
 
 
 def test_rows_that_are_drawn_while_the_queue_changes_are_those_that_were_counted(site):

@@ -214,14 +214,14 @@ const topics = {
       tries = 0;
       setConnection("live");
       if (!data.continued) {
-        if (!state.lines.length) void fillConsole();
+        if (!state.lines.length) fillConsole();
         void fetchProposals();
       }
     } else if (type === "dropped") {
       // Changes of the queue may be among them: ask again from there. What is not kept any more comes as a gap.
       lastId = data.since || lastId;
       void follow();
-    } else if (type === "gap" && data.topics.includes("console") && state.lines.length) void fillConsole();
+    } else if (type === "gap" && data.topics.includes("console") && state.lines.length) fillConsole();
   },
   /** @param {string} type @param {any} data */
   status(type, data) {
@@ -395,9 +395,15 @@ function trimLines() {
 /** Whether the lines stand there, from a place on. @param {string[]} lines @param {string[]} all @param {number} from */
 const stand = (lines, all, from) => lines.every((line, at) => line === all[from + at]);
 
+let filled = Promise.resolve();
+
+/** Fill in what is missing of the console, one time after the other. */
+function fillConsole() {
+  if (may("read:console")) filled = filled.then(fetchLines);
+}
+
 /** What was written before the page was there, or while it was away, between what it had and what has come since. */
-async function fillConsole() {
-  if (!may("read:console")) return;
+async function fetchLines() {
   const number = state.firstLine + state.lines.length;
   /** @type {string[]} */
   let old = [];
