@@ -9,7 +9,7 @@ from typing import Any
 SHORTEST_SECRET = 8
 EXAMPLE_DN = "cn={username},ou=users,dc=example,dc=org"
 _SAYS: Mapping[str, str] = {
-    "workers": "one process is enough for nearly every instrument; else set [server] workers and [policy] counters",
+    "workers": "one process is enough for nearly every instrument; else set [server] workers and [replicas] redis",
     "proxy_headers": "set [server] trusted_proxies",
     "forwarded_allow_ips": "set [server] trusted_proxies",
     "allow_origins": "it stands at the top of the file, not in a section",

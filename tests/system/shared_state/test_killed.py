@@ -1,7 +1,10 @@
 """A replica is killed in the middle; the other one goes on, and nothing that was promised is broken."""
 
 import asyncio
+import contextlib
+import itertools
 import signal
+from collections import Counter
 
 import httpx
 import msgspec
@@ -106,6 +109,46 @@ async def test_a_replica_that_was_frozen_while_it_held_the_lock_sends_nothing_wh
     assert late.headers["Retry-After"]
     assert await other.numbers() == [0, 1, 3]
     assert (await one.add(4)).json()["rule"] == "quota.queue_items"
+
+
+async def test_a_quota_is_never_exceeded_while_a_replica_is_killed(replicas):
+    has_ended, seen, answers = asyncio.Event(), [], Counter()
+
+    async def adder(which):
+        number = which
+        while not has_ended.is_set():
+            with contextlib.suppress(httpx.HTTPError):
+                answers[(await replicas[which % 2].add(number)).status_code] += 1
+            await asyncio.sleep(0.05)
+
+    async def remover():
+        """Room for others, and a look at how many there are."""
+        async with httpx.AsyncClient(timeout=60, headers=HEADERS) as client:
+            for turn in itertools.count():
+                if has_ended.is_set():
+                    return
+                with contextlib.suppress(httpx.HTTPError):
+                    url = replicas[turn % 2].url
+                    seen.append(len((await client.get(f"{url}/api/queue/get")).json()["items"]))
+                    await client.post(f"{url}/api/queue/item/remove", json={"pos": "front"})
+                await asyncio.sleep(0.02)
+
+    work = [asyncio.ensure_future(one) for one in (*map(adder, range(12)), remover())]
+    await until(lambda: answers[200] >= 10)
+    replicas[0].process.kill()
+    before = answers[200]
+    await until(lambda: answers[200] >= before + 10)  # The other one goes on.
+    has_ended.set()
+    await asyncio.gather(*work)
+    assert max(seen) <= 3, seen
+    assert 3 in seen
+    assert set(answers) <= {200, 429, 503}, answers
+
+
+async def until(is_so):
+    async with asyncio.timeout(60):
+        while not is_so():
+            await asyncio.sleep(0.05)
 
 
 async def test_a_key_of_a_killed_replica_is_settled_by_the_stamp_at_another_one_and_never_done_twice(replicas, own):
