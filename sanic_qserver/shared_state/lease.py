@@ -130,6 +130,8 @@ class Lease:
         ends_at = asked_at + TTL_S - _MARGIN_S
         while True:
             await asyncio.wait((task,), timeout=min(_RENEW_S, max(0.0, ends_at - monotonic())))
+            if task.cancelled():
+                raise LeaseLost("its work was cancelled")
             if task.done():
                 return task.result()
             asked_at = monotonic()

@@ -114,3 +114,16 @@ async def test_work_that_fails_or_stands_aside_gives_the_lease_back(redis, monke
             await asyncio.sleep(0.01)
     await lease.close()
     assert await redis.client.get(redis.key("work", "lease")) is None
+
+
+async def test_a_task_that_is_cancelled_while_redis_answers_ends(redis):
+    async def ask_on_and_on():
+        while True:
+            await redis.ask(redis.client.get("a"))
+
+    for number in range(40):
+        task = asyncio.ensure_future(ask_on_and_on())
+        await asyncio.sleep(number / 10_000)
+        task.cancel()
+        done, _ = await asyncio.wait((task,), timeout=5)
+        assert done, "the cancellation was swallowed"
