@@ -20,6 +20,7 @@ from sanic_qserver.auth.tokens.sessions import Sessions
 from sanic_qserver.auth.tokens.signing import Tokens
 from sanic_qserver.config.settings import Config
 from sanic_qserver.errors import ConfigError, GatewayError
+from sanic_qserver.tasks import end_tasks
 
 log = logging.getLogger("sanic_qserver.auth")
 
@@ -72,9 +73,7 @@ class Accounts:
 
     async def close(self) -> None:
         """Stop the tasks, write what is left."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await end_tasks(*self._tasks)
         try:
             await self._write_activity()
         except GatewayError:

@@ -18,6 +18,7 @@ from time import monotonic
 
 from sanic_qserver.errors import GatewayError
 from sanic_qserver.shared_state.redis import SharedRedis, SharedStateAway
+from sanic_qserver.tasks import end_tasks
 
 log = logging.getLogger("sanic_qserver.replicas")
 
@@ -79,10 +80,8 @@ class Lease:
 
     async def close(self) -> None:
         """Stop the work, and give the lease back for others to take at once."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
-            self._task = None
+        await end_tasks(self._task)
+        self._task = None
 
     async def _keep_trying(self) -> None:
         while True:
@@ -117,8 +116,7 @@ class Lease:
             log.exception("Following RE Manager failed (lease %d)", fence)
             return _ASIDE_S
         finally:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
+            await end_tasks(task)
             self.is_held = False
             with contextlib.suppress(SharedStateAway, TimeoutError):
                 async with asyncio.timeout(_RENEW_S):

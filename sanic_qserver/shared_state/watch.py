@@ -12,6 +12,7 @@ import msgspec
 
 from sanic_qserver.config.replicas import find_disagreement
 from sanic_qserver.shared_state.redis import SharedRedis, SharedStateAway
+from sanic_qserver.tasks import end_tasks
 
 log = logging.getLogger("sanic_qserver.shared_state")
 
@@ -58,9 +59,7 @@ class RedisWatch:
 
     async def stop(self) -> None:
         """Stop looking."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        await end_tasks(self._task)
 
     async def _keep_looking(self) -> None:
         while True:

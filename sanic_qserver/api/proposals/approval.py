@@ -35,6 +35,7 @@ from sanic_qserver.middleware.hooks import Hooks, Refused, Submission
 from sanic_qserver.structs.identity import Access, Principal
 from sanic_qserver.structs.proposals import Proposal, ProposalState
 from sanic_qserver.structs.requests import QueueItemAddBatch
+from sanic_qserver.tasks import end_tasks
 
 log = logging.getLogger("sanic_qserver.proposals")
 
@@ -92,9 +93,7 @@ class Approvals:
 
     async def close(self) -> None:
         """Stop settling: another start goes on with it."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await end_tasks(*self._tasks)
 
     def _begin(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)

@@ -14,6 +14,7 @@ from sanic_qserver.manager.client.client import ManagerClient
 from sanic_qserver.manager.live.event_log import EventLog
 from sanic_qserver.middleware.hooks import Hooks
 from sanic_qserver.structs.proposals import Proposal
+from sanic_qserver.tasks import end_tasks
 
 if TYPE_CHECKING:
     from sanic_qserver.api.proposals.approval import Approvals
@@ -72,9 +73,7 @@ class Proposals:
 
     async def close(self) -> None:
         """Stop, and give the connections back."""
-        if self._sweeping is not None:
-            self._sweeping.cancel()
-            await asyncio.gather(self._sweeping, return_exceptions=True)  # It gives its connection back first.
+        await end_tasks(self._sweeping)  # It gives its connection back first.
         if self._parts is not None:
             await self._parts[1].close()
         if self._database is not None:

@@ -138,7 +138,8 @@ class _Writer:
         try:
             while True:
                 try:
-                    await asyncio.wait_for(self._something.wait(), self._heartbeat_s)
+                    async with asyncio.timeout(self._heartbeat_s):
+                        await self._something.wait()
                 except TimeoutError:
                     await self._response.send(b"\n")
                     continue

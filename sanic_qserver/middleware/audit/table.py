@@ -126,7 +126,8 @@ class SqlTable:
         told = False
         while not self._stopping.is_set():
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._stopping.wait(), PERIOD_S)
+                async with asyncio.timeout(PERIOD_S):
+                    await self._stopping.wait()
             try:
                 await self._write()
                 await self._clean()

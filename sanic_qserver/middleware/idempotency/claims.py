@@ -19,6 +19,7 @@ from time import monotonic
 
 from sanic_qserver.errors import Overloaded
 from sanic_qserver.middleware.idempotency.keys import LEASE_S, Kept, Key, KeyStore, State, StoreUnavailable
+from sanic_qserver.tasks import end_tasks
 
 log = logging.getLogger("sanic_qserver.idempotency")
 
@@ -121,9 +122,7 @@ class Claims:
 
     async def close(self) -> None:
         """Tell the store what it does not know yet, if it can be told now, and let go of it."""
-        if self._renewing is not None:
-            self._renewing.cancel()
-            await asyncio.gather(self._renewing, return_exceptions=True)
+        await end_tasks(self._renewing)
         if running := [claim.ended for claim in self._mine.values() if not claim.is_over]:
             await asyncio.wait(running, timeout=_END_S)
         for key, claim in list(self._mine.items()):

@@ -17,6 +17,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from sanic_qserver.shared_state.redis import SharedRedis, SharedStateAway
+from sanic_qserver.tasks import end_tasks
 
 log = logging.getLogger("sanic_qserver.policy")
 
@@ -97,10 +98,7 @@ class SharedSlots:
 
     async def close(self) -> None:
         """Give everything back."""
-        for task in (self._renewing, self._freeing):
-            if task is not None:
-                task.cancel()
-                await asyncio.gather(task, return_exceptions=True)
+        await end_tasks(self._renewing, self._freeing)
         self._freed |= self._held
         self._held = {}
         await self._tell(self._free, self._freed.items(), [])

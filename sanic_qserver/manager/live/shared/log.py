@@ -21,6 +21,7 @@ from sanic_qserver.manager.live.event_log import EventLog
 from sanic_qserver.manager.live.shared.store import Entry, LogStore, Read, Refused
 from sanic_qserver.manager.live.subscriber import Message
 from sanic_qserver.shared_state.redis import SharedStateAway
+from sanic_qserver.tasks import end_tasks
 
 log = logging.getLogger("sanic_qserver.replicas")
 
@@ -80,8 +81,7 @@ class SharedLog(EventLog):
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_CLOSING_S):
                     await self._is_empty.wait()
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+            await end_tasks(self._task)
 
     async def _keep_sending(self) -> None:
         while True:

@@ -18,6 +18,7 @@ from sanic_qserver.manager.live.shared.log import SharedLog, message_of
 from sanic_qserver.manager.live.shared.states import TOLD
 from sanic_qserver.manager.live.shared.store import RELAYS, Everything, LogStore, Read, States
 from sanic_qserver.shared_state.redis import SharedStateAway
+from sanic_qserver.tasks import end_tasks
 
 log = logging.getLogger("sanic_qserver.replicas")
 
@@ -65,9 +66,7 @@ class Mirror:
 
     async def close(self) -> None:
         """Stop reading."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        await end_tasks(self._task)
 
     async def reach(self, number: int) -> None:
         """Wait until the event with this number is here. Raises SharedStateAway."""
