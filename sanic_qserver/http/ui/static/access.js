@@ -9,8 +9,20 @@ import { T } from "./texts.js";
 /** @param {string|null|undefined} iso */
 const day = (iso) => (iso ? moment(Date.parse(iso) / 1000) : "—");
 
-/** A table whose rows end with a button that revokes. @param {any[][]} rows the cells @param {(at: number) => any} revoke @param {() => string} whyNot */
-function revocable(rows, revoke, whyNot) {
+/** Names of columns; the last may have none. @param {string[]} names */
+export const columns = (...names) =>
+  h(
+    "thead",
+    {},
+    h(
+      "tr",
+      {},
+      names.map((name) => (name ? h("th", { scope: "col" }, name) : h("td"))),
+    ),
+  );
+
+/** A table whose rows end with a button that revokes. @param {any} head @param {any[][]} rows the cells @param {(at: number) => any} revoke @param {() => string} whyNot */
+function revocable(head, rows, revoke, whyNot) {
   const buttons = rows.map((_, at) =>
     reasonedButton(T.revoke, whyNot, () => void revoke(at), { class: "small danger" }),
   );
@@ -23,7 +35,7 @@ function revocable(rows, revoke, whyNot) {
       h("td", {}, buttons[at].holder),
     ),
   );
-  return rows.length ? h("table", {}, h("tbody", {}, table)) : h("p", { class: "soft" }, T.none);
+  return rows.length ? h("table", {}, head, h("tbody", {}, table)) : h("p", { class: "soft" }, T.none);
 }
 
 /** Somebody's API keys. @param {any[]} keys @param {(key: any) => any} revoke @param {() => string} whyNot */
@@ -34,7 +46,8 @@ export function keyTable(keys, revoke, whyNot) {
     (key.scopes ?? []).join(", "),
     day(key.expiration_time),
   ]);
-  return revocable(cells, (at) => revoke(keys[at]), whyNot);
+  const head = columns(T.keyBegins, T.note, T.scopes, T.ends, "");
+  return revocable(head, cells, (at) => revoke(keys[at]), whyNot);
 }
 
 /** Somebody's sessions. @param {any[]} sessions @param {string|null} own the one in use @param {(session: any) => any} revoke @param {() => string} whyNot */
@@ -45,7 +58,8 @@ export function sessionTable(sessions, own, revoke, whyNot) {
     day(one.created_at),
     day(one.expiration_time),
   ]);
-  return revocable(cells, (at) => revoke(sessions[at]), whyNot);
+  const head = columns(T.sessionBegins, "", T.began, T.ends, "");
+  return revocable(head, cells, (at) => revoke(sessions[at]), whyNot);
 }
 
 /** Make a key and show it. Gives whether one was made. @param {string} path @param {string} [whose] */

@@ -1,5 +1,5 @@
 // The region Admin: the audit trail, and who is known to the server.
-import { keyTable, makeKey, sessionTable } from "./access.js";
+import { columns, keyTable, makeKey, sessionTable } from "./access.js";
 import { attempt, reasonedButton } from "./actions.js";
 import { ask, get } from "./api.js";
 import { question } from "./dialogs.js";
@@ -67,7 +67,11 @@ function audit() {
       outcome,
       h("button", { type: "button", onclick: () => void load(0) }, T.loadAudit),
     ),
-    h("div", { class: "scroll" }, h("table", {}, rows)),
+    h(
+      "div",
+      { class: "scroll" },
+      h("table", {}, columns(T.time, T.user, T.call, T.outcome, T.details, T.address), rows),
+    ),
     more,
   ];
 }
