@@ -71,6 +71,7 @@ class _Worker:
         theirs.close()
         self.is_ready = self.is_reloading = False
         self.heard_at = monotonic()
+        self.ends_by: float | None = None  # When it was told to end.
 
     def look(self) -> None:
         """Take what it says."""
@@ -103,6 +104,11 @@ class Workers:
         self._wake_up, self._waker = os.pipe()
         os.set_blocking(self._waker, False)
         self._is_stopping = False
+
+    @property
+    def _ending_s(self) -> float:
+        """How long a worker that was told to end may take."""
+        return self._config.server.drain_delay_s + self._config.server.shutdown_timeout_s + _MARGIN_S
 
     def stop(self) -> None:
         """End the workers, and `run`. From a signal handler."""
@@ -160,11 +166,20 @@ class Workers:
             notify(READY)
 
     def _end_hung(self) -> None:
-        """End workers whose event loop hangs, as systemd's watchdog ends a server that is one process."""
+        """End workers whose event loop hangs, as systemd's watchdog ends a server that is one process.
+
+        And those that were told to end, and do not.
+        """
+        now = monotonic()
         for worker in (*self._workers, *self._old):
-            if worker.is_ready and self._watchdog_s and monotonic() - worker.heard_at > self._watchdog_s:
+            if worker.is_ready and self._watchdog_s and now - worker.heard_at > self._watchdog_s:
                 log.error("Worker %s has not said for %g s that it lives", worker.process.pid, self._watchdog_s)
-                worker.process.kill()
+            elif worker.ends_by is not None and now > worker.ends_by:
+                log.error("Worker %s was told to end and did not", worker.process.pid)
+            else:
+                continue
+            worker.process.kill()
+            worker.heard_at, worker.ends_by = now, None  # Killed once, and told once.
 
     def _wake(self) -> None:
         with contextlib.suppress(BlockingIOError):
@@ -209,6 +224,7 @@ class Workers:
         ready_count = sum(worker.is_ready for worker in self._workers)
         for worker in serving[: max(0, len(serving) + ready_count - self._config.server.workers)]:
             worker.process.terminate()
+            worker.ends_by = worker.ends_by or monotonic() + self._ending_s
 
     def _bury(self, worker: _Worker) -> int:
         self._workers.remove(worker)
@@ -235,7 +251,7 @@ class Workers:
         every = (*self._workers, *self._old)
         for worker in every:
             worker.process.terminate()
-        until = monotonic() + self._config.server.drain_delay_s + self._config.server.shutdown_timeout_s + _MARGIN_S
+        until = monotonic() + self._ending_s
         for worker in every:
             worker.process.join(max(0.0, until - monotonic()))
             if worker.process.is_alive():

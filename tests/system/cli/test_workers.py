@@ -21,6 +21,14 @@ def register(host):
         os._exit(7)
 """
 
+DEAF = """
+import multiprocessing, signal
+
+def register(host):
+    if multiprocessing.parent_process() is not None:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+"""
+
 
 def is_running(pid):
     with contextlib.suppress(OSError):
@@ -65,6 +73,20 @@ def test_sigusr2_replaces_the_workers_one_by_one_with_the_configuration_of_then_
         assert workers_of(server) == before
         assert server.answers()
         assert server.stop() == 0, server.text
+
+
+@pytest.mark.slow
+def test_a_worker_that_was_replaced_and_does_not_end_is_killed(instrument, folder):
+    (folder / "deaf.py").write_text(DEAF)
+    settings = '[server]\nshutdown_timeout_s = 0.1\n[extensions]\nmodules = ["deaf"]\n'
+    options = two_workers(folder, instrument.redis_port, settings)
+    with ServerProcess(folder, *options, environment=with_key(instrument)) as server:
+        until(lambda: len(workers_of(server)) == 2)
+        before = workers_of(server)
+        server.process.send_signal(signal.SIGUSR2)
+        until(lambda: len(workers_of(server)) == 2 and not workers_of(server) & before, 60)
+        assert server.text.count("was told to end and did not") == 2
+        server.stop()
 
 
 @pytest.mark.slow
