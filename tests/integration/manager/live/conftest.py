@@ -13,12 +13,18 @@ PLAN = {"name": "count", "args": [["det1"]], "item_type": "plan"}
 
 
 @pytest.fixture
-def serve_replica(sanic_client, make_config, instrument):
-    """Start one more replica; all of a test share a name, by default in the Redis of RE Manager."""
-    url, name = f"redis://127.0.0.1:{instrument.redis_port}/3", os.urandom(6).hex()
+def replicas(instrument):
+    """What the replicas of a test share: by default a database in the Redis of RE Manager."""
+    return {"redis": f"redis://127.0.0.1:{instrument.redis_port}/3", "name": os.urandom(6).hex()}
 
-    async def serve(url=url, **sections):
-        client = await sanic_client(app_of(make_config(replicas={"redis": url, "name": name}, **sections)))
+
+@pytest.fixture
+def serve_replica(sanic_client, make_config, replicas):
+    """Start one more replica."""
+
+    async def serve(url=""):
+        shared = {**replicas, "redis": url or replicas["redis"]}
+        client = await sanic_client(app_of(make_config(replicas=shared)))
         client.headers.update(HEADERS)
         await until_connected(client)
         await until_known(client)

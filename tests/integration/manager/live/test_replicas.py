@@ -3,10 +3,13 @@
 import asyncio
 import json
 
+from conftest import app_of
 from following import HEADERS, Reader
+from ports import free_port
 from watching import Watcher, all_leave
 
 from integration.manager.live.conftest import add, feed, follower_first
+from sanic_qserver.manager.live.shared import follower
 
 
 async def test_both_replicas_tell_the_same_events_under_the_same_ids(two):
@@ -39,15 +42,15 @@ async def test_who_changes_the_replica_goes_on_where_it_was(two):
 
 
 async def test_another_replica_follows_when_the_follower_stops_and_the_log_goes_on(two):
-    follower, other = follower_first(two)
+    following, other = follower_first(two)
     reader = await Reader().come(other.port)
     uids = [await add(other)]
     await reader.until_holds(uids)
-    await feed(follower).lease.close()
-    uids += [await add(other), await add(follower)]
+    await feed(following).lease.close()
+    uids += [await add(other), await add(following)]
     await reader.until_holds(uids)
     assert feed(other).lease.is_held
-    assert not feed(follower).lease.is_held
+    assert not feed(following).lease.is_held
     assert (reader.rebuilt.snapshots, reader.rebuilt.gaps) == (1, 0)
 
 
@@ -135,8 +138,27 @@ async def test_who_waits_for_an_item_at_a_replica_that_does_not_follow_is_told_w
 
 
 async def test_readyz_and_metrics_say_who_follows(two):
-    follower, other = follower_first(two)
-    assert (await follower.get("/readyz")).json()["checks"]["events"] == "ok: this replica follows RE Manager"
+    following, other = follower_first(two)
+    assert (await following.get("/readyz")).json()["checks"]["events"] == "ok: this replica follows RE Manager"
     assert (await other.get("/readyz")).json()["checks"]["events"] == "ok: another replica follows RE Manager"
-    gauges = [feed(client).gauges() for client in (follower, other)]
+    gauges = [feed(client).gauges() for client in (following, other)]
     assert [one["qserver_events_following"] for one in gauges] == [1, 0]
+
+
+async def test_a_follower_that_re_manager_does_not_answer_lets_another_one_follow(
+    sanic_client, make_config, serve_replica, replicas, monkeypatch
+):
+    monkeypatch.setattr(follower, "_AWAY_S", 0.5)
+    cut_off = {"control_address": f"tcp://127.0.0.1:{free_port()}", "queue_wait_s": 0.1}
+    lonely = await sanic_client(app_of(make_config(replicas=replicas, manager=cut_off)))
+    async with asyncio.timeout(10):
+        while not feed(lonely).lease.gained_count:
+            await asyncio.sleep(0.02)
+    other = await serve_replica()
+    lonely.headers.update(HEADERS)
+    assert (await other.post("/api/queue/clear")).json()["success"]
+    readers = [await Reader("queue,status").come(client.port) for client in (lonely, other)]
+    uid = await add(other)
+    for reader in readers:
+        await reader.until_holds([uid])
+    await all_leave()
