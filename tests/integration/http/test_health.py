@@ -12,7 +12,7 @@ from servers import app_of
 from sanic_qserver.http import health
 
 HEADERS = {"Authorization": f"ApiKey {KEY}"}
-NOBODY = {"control_address": f"tcp://127.0.0.1:{free_port()}"}
+NOBODY = {name: f"tcp://127.0.0.1:{free_port()}" for name in ("control_address", "info_address")}
 
 
 async def asked(client, path="/readyz", headers=None):
