@@ -141,7 +141,9 @@ def whole_site(instrument, tmp_path_factory):
         if site.ask("GET", "status")["worker_environment_exists"]:
             site.ask("POST", "environment/destroy")
             site.ask("GET", "status?wait_for=environment_closed&timeout=20")
-        site.ask("POST", "queue/clear")
+        for path in ("queue/clear", "history/clear"):
+            site.ask("POST", path)
+        site.ask("POST", "permissions/reload", restore_plans_devices=True)  # Scripts have added plans.
         browser.close()
     served.close()
 
