@@ -9,6 +9,7 @@ import os
 import re
 import secrets
 import signal
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -100,9 +101,13 @@ class Replica:
         self.part.signal(number)
 
     def wait(self, timeout_s: float = 30.0) -> int:
-        """Wait until it has ended. Its exit code."""
+        """Wait until it has ended, and kill it if it does not. Its exit code."""
         assert self.part is not None
-        return self.part.process.wait(timeout_s)
+        try:
+            return self.part.process.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            self.part.signal(signal.SIGKILL)
+            return self.part.process.wait()
 
     def is_ready(self) -> bool:
         """Whether it says so."""

@@ -183,7 +183,12 @@ class Play:
         working = [asyncio.create_task(one.run(end)) for one in (*submitters, *readers)]
         looking = [asyncio.create_task(one.run(last)) for one in (*self.watchers, self.judge)]
         looking.append(asyncio.create_task(self._note_memory(last)))
-        await self.faults.run(args.seconds)
+        try:
+            await self.faults.run(args.seconds)
+        except BaseException:
+            for task in (*working, *looking):
+                task.cancel()
+            raise
         self.seconds = time.monotonic() - began_at
         await settle(self.deployment.instrument, clients[0])
         end.set()
