@@ -46,7 +46,7 @@ from sanic_qserver.manager.console.output import Console
 from sanic_qserver.manager.live.building import build_live
 from sanic_qserver.manager.read_cache import ReadCache
 from sanic_qserver.middleware.audit.sinks import build_audit
-from sanic_qserver.middleware.idempotency.store import build_claims
+from sanic_qserver.middleware.idempotency.store import build_claims, warn_of_store
 from sanic_qserver.middleware.stack import Middleware
 from sanic_qserver.policy.policies import Policies
 from sanic_qserver.policy.protocols import AccessPolicy
@@ -79,7 +79,7 @@ def create_app(config: Config, *, name: str = "sanic_qserver", workers: Workers 
     redis_watch = _open_shared(app, shared, warnings, config)
     manager = ManagerClient(config.manager, config.submissions)
     extensions = load_extensions(config, manager, ENDPOINTS, STREAMS)
-    warnings.extend(extensions.failures)
+    warnings.extend((*extensions.failures, *warn_of_store(config)))
     running = Running(extensions)
     hooks = running.hooks()
     claims = build_claims(config)

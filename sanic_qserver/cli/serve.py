@@ -16,7 +16,7 @@ from sanic_qserver.cli.ports import await_free_port
 from sanic_qserver.cli.process import app_to_serve, serve_process
 from sanic_qserver.cli.reloading import serve_again_and_again
 from sanic_qserver.cli.stopping import StopSignals
-from sanic_qserver.cli.systemd import say_to_systemd
+from sanic_qserver.cli.systemd import notify_stopping, say_to_systemd
 from sanic_qserver.cli.workers import supervise
 from sanic_qserver.config.settings import Config, load
 
@@ -70,7 +70,10 @@ def run(config: Config, load_again: Callable[[], Config] | None = None) -> None:
 def _say(config: Config, passed: Sequence[socket.socket], what: str) -> None:
     if what == "ready":
         _say_where(config, passed)
-    say_to_systemd(what)
+    if what == "stopping":
+        notify_stopping(config.server)
+    else:
+        say_to_systemd(what)
 
 
 def _with_key(config: Config) -> Config:

@@ -5,16 +5,25 @@ import os
 import socket
 import time
 
+from sanic_qserver.config.settings import ServerConfig
+
 _TAKEN_WITHIN_S = 1.0
-READY, STOPPING, ALIVE = "READY=1", "STOPPING=1", "WATCHDOG=1"
+_MARGIN_S = 10.0
+READY, ALIVE = "READY=1", "WATCHDOG=1"
 
 
 def say_to_systemd(what: str) -> None:
-    """Tell systemd what the server says of itself: see `serve_until`."""
+    """Tell systemd what the server says of itself: see `serve_until`. Its end: `notify_stopping`."""
     if what == "reloading":
         notify(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")
     else:
-        notify({"ready": READY, "reloaded": READY, "stopping": STOPPING}.get(what, ALIVE))
+        notify({"ready": READY, "reloaded": READY}.get(what, ALIVE))
+
+
+def notify_stopping(server: ServerConfig) -> None:
+    """Tell systemd that the end has begun, and to wait for it: TimeoutStopSec may be less than what is configured."""
+    wait_s = server.drain_delay_s + server.shutdown_timeout_s + _MARGIN_S
+    notify(f"STOPPING=1\nEXTEND_TIMEOUT_USEC={wait_s * 1e6:.0f}")
 
 
 def notify(state: str) -> None:

@@ -26,7 +26,15 @@ from sanic_qserver.cli.listening import bind_sockets
 from sanic_qserver.cli.logs import start_logging
 from sanic_qserver.cli.process import serve_process
 from sanic_qserver.cli.stopping import StopSignals
-from sanic_qserver.cli.systemd import ALIVE, READY, STOPPING, alive_period_s, notify, say_to_systemd, take_watchdog
+from sanic_qserver.cli.systemd import (
+    ALIVE,
+    READY,
+    alive_period_s,
+    notify,
+    notify_stopping,
+    say_to_systemd,
+    take_watchdog,
+)
 from sanic_qserver.config.settings import Config
 from sanic_qserver.errors import ConfigError
 from sanic_qserver.http.metrics.slots import Slots
@@ -157,7 +165,7 @@ class Workers:
             if not is_told and self._is_complete():
                 is_told = True
                 notify(READY)
-        notify(STOPPING)
+        notify_stopping(self._config.server)
         return self._end_all() or code
 
     def _end_reload(self) -> None:

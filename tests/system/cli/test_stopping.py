@@ -249,3 +249,20 @@ def test_restarts_break_no_request_of_clients_that_connect_again(instrument, fol
                 assert server.stop() == 0, server.text
     assert load.broken == []
     assert load.closed > 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("workers", [1, 2])
+def test_systemd_is_told_that_the_end_may_take_longer_than_its_unit_says(instrument, folder, workers):
+    shared = f'[replicas]\nredis = "redis://127.0.0.1:{instrument.redis_port}/11"\n'
+    command = configure(folder, f"[server]\nshutdown_timeout_s = 200.0\n{shared}")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notices:
+        notices.bind(str(folder / "notify"))
+        notices.settimeout(60)
+        told = {**with_key(instrument), "NOTIFY_SOCKET": str(folder / "notify")}
+        server = ServerProcess(folder, *command, "--workers", workers, environment=told)
+        heard = iter(lambda: notices.recv(1000), None)
+        assert b"READY=1" in heard
+        assert server.stop() == 0, server.text
+        stopping = next(said for said in heard if said.startswith(b"STOPPING"))
+    assert stopping.splitlines() == [b"STOPPING=1", b"EXTEND_TIMEOUT_USEC=210000000"]
