@@ -129,6 +129,7 @@ class SharedState:
         """Read the states, once for all who ask meanwhile."""
         if self._fetching is None:
             self._fetching = asyncio.get_running_loop().create_task(self._fetch_once())
+            self._fetching.add_done_callback(lambda task: task.cancelled() or task.exception())  # All may have left.
         await asyncio.shield(self._fetching)
 
     async def _fetch_once(self) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import signal
 
 import pytest
@@ -23,13 +24,29 @@ def quiet(tmp_path_factory):
         yield instrument
 
 
-@pytest.fixture
-async def client(sanic_client, quiet):
-    config = load(environment=quiet.environment, overrides={"auth": {"single_user_api_key": KEY}})
-    client = await sanic_client(app_of(config))
+async def connect(sanic_client, quiet, **sections):
+    overrides = {"auth": {"single_user_api_key": KEY}, **sections}
+    client = await sanic_client(app_of(load(environment=quiet.environment, overrides=overrides)))
     client.headers.update(HEADERS)
     await until_connected(client)
-    yield client
+    return client
+
+
+@pytest.fixture
+async def client(sanic_client, quiet):
+    yield await connect(sanic_client, quiet)
+    await all_leave()
+
+
+@pytest.fixture(params=["alone", "of two replicas"])
+async def either(request, sanic_client, quiet):
+    """A server that is alone, or the replica that does not follow RE Manager."""
+    if request.param == "alone":
+        yield await connect(sanic_client, quiet)
+    else:
+        replicas = {"redis": f"redis://127.0.0.1:{quiet.redis_port}/3", "name": os.urandom(6).hex()}
+        clients = [await connect(sanic_client, quiet, replicas=replicas) for _ in range(2)]
+        yield next(one for one in clients if not one.app.ctx.services.live.feed.lease.is_held)
     await all_leave()
 
 
@@ -42,8 +59,8 @@ async def next_event(watcher, kind, timeout_s=20):
 
 
 @pytest.mark.parametrize("path", ["/api/status/ws", "/api/info/ws"])
-async def test_the_status_still_comes_each_second_in_the_same_form(client, path):
-    watcher = await Watcher.connect(client.port, path, HEADERS)
+async def test_the_status_still_comes_each_second_in_the_same_form(either, path):
+    watcher = await Watcher.connect(either.port, path, HEADERS)
     times = []
     for _ in range(4):
         message = json.loads(await watcher.recv(3))
@@ -54,14 +71,14 @@ async def test_the_status_still_comes_each_second_in_the_same_form(client, path)
     assert times == sorted(times)
 
 
-async def test_changes_are_told_and_waited_for(client):
-    watcher = await Watcher.connect(client.port, "/api/events?topics=queue,status", HEADERS)
+async def test_changes_are_told_and_waited_for(either):
+    watcher = await Watcher.connect(either.port, "/api/events?topics=queue,status", HEADERS)
     await next_event(watcher, "snapshot")
-    waiting = asyncio.ensure_future(client.get("/api/status?wait_for=items_in_queue=1"))
-    reply = (await client.post("/api/queue/item/add", json={"item": PLAN})).json()
+    waiting = asyncio.ensure_future(either.get("/api/status?wait_for=items_in_queue=1"))
+    reply = (await either.post("/api/queue/item/add", json={"item": PLAN})).json()
     assert (await next_event(watcher, "item_added"))["data"]["item_uid"] == reply["item"]["item_uid"]
     assert (await waiting).json()["wait"]["met"] is True
-    await client.post("/api/queue/clear")
+    await either.post("/api/queue/clear")
     assert (await next_event(watcher, "item_removed"))["data"]["item_uid"] == reply["item"]["item_uid"]
 
 
