@@ -14,7 +14,7 @@ def with_key(instrument):
 
 
 def test_json_logs_name_request_and_principal_and_the_level_follows_a_signal(instrument, folder):
-    (folder / "config.toml").write_text("[server]\naccess_log = true\n")
+    (folder / "config.toml").write_text("[server]\naccess_log = true\n[log]\nslow_request_s = 1e-6\n")
     options = ("serve", "--config", folder / "config.toml", "--log-format", "json")
     with ServerProcess(folder, *options, environment=with_key(instrument)) as server:
         with httpx.Client(base_url=server.url, headers=HEADERS, timeout=30) as client:
@@ -30,6 +30,12 @@ def test_json_logs_name_request_and_principal_and_the_level_follows_a_signal(ins
     assert audit["request_id"] == "the-request"
     assert audit["principal"].endswith(":UNAUTHENTICATED_SINGLE_USER") or ":" in audit["principal"]
     assert any("GET" in line["message"] and "/api/status -> 200" in line["message"] for line in lines)
+    access = next(line for line in lines if line.get("path") == "/api/queue/clear")
+    assert (access["logger"], access["request_id"]) == ("sanic_qserver.access", "the-request")
+    slow = next(line for line in lines if line["logger"] == "sanic_qserver.slow")
+    assert (slow["request_id"], slow["slow"]["path"]) == ("the-request", "/api/queue/clear")
+    assert slow["slow"]["calls"] == ["queue_clear"]
+    assert slow["slow"]["seconds"] >= slow["slow"]["re_manager_s"] > 0
     assert KEY not in server.text
 
 
