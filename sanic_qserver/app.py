@@ -36,7 +36,7 @@ from sanic_qserver.http.server.access import AccessLog
 from sanic_qserver.http.server.connections import Connections
 from sanic_qserver.http.server.forwarding import Forwarding
 from sanic_qserver.http.server.request import DirectRequest, FrontedRequest
-from sanic_qserver.http.server.tls import Certificates, add_hsts
+from sanic_qserver.http.server.tls import Certificates, add_hsts, check_client_certificates
 from sanic_qserver.http.stream.sse import mount_streams
 from sanic_qserver.http.tracing import build_tracing
 from sanic_qserver.http.ui.pages import mount_ui
@@ -199,6 +199,7 @@ def _check_root_path(app: App, root_path: str) -> None:
 
 def _configure(app: App, config: Config, warnings: list[str]) -> None:
     server = config.server
+    check_client_certificates(config)
     app.ctx.certificates = Certificates(config, warnings) if server.tls_certificate else None
     app.config.AUTO_EXTEND = False  # It swallows import errors and starts without CORS, silently.
     app.config.ACCESS_LOG = False  # It has its own.

@@ -145,6 +145,10 @@ def _made(config: kinds.AnyProvider, workshop: _Workshop) -> object:
             from sanic_qserver.auth.providers.proxy import ProxyHeaders  # noqa: PLC0415
 
             return ProxyHeaders(config)
+        case kinds.ClientCertificate():
+            from sanic_qserver.auth.providers.certificate import CertificateLogin  # noqa: PLC0415
+
+            return CertificateLogin(config)
         case _:
             from sanic_qserver.auth.providers.custom import custom_provider  # noqa: PLC0415
 

@@ -157,6 +157,12 @@ class ProxyIdentity(Provider, frozen=True, kw_only=True, tag="proxy"):
     displayed_name_header: str = ""
 
 
+class ClientCertificate(Provider, frozen=True, kw_only=True, tag="certificate"):
+    """Certificates of clients, signed by `[server] tls_client_ca`. `user_from`: what of one is the person's name."""
+
+    user_from: Literal["common_name", "user_id", "email", "uri", "dns"] = "common_name"
+
+
 class Custom(Provider, frozen=True, kw_only=True, tag="custom"):
     """A provider of one's own: `import_path = "package.module:Class"`, called with `options` as keywords."""
 
@@ -164,7 +170,7 @@ class Custom(Provider, frozen=True, kw_only=True, tag="custom"):
     options: dict[str, Any] = field(default_factory=dict)
 
 
-AnyProvider = Dictionary | Ldap | Pam | Oidc | OidcBearer | Saml | ProxyIdentity | Custom
+AnyProvider = Dictionary | Ldap | Pam | Oidc | OidcBearer | Saml | ProxyIdentity | ClientCertificate | Custom
 
 
 class PasswordsConfig(Section, frozen=True, kw_only=True):

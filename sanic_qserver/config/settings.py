@@ -56,6 +56,7 @@ class ServerConfig(Section, frozen=True, kw_only=True):
     tls_certificate: str = ""
     tls_key: str = ""
     tls_key_password: str = ""
+    tls_client_ca: str = ""
     hsts_s: Annotated[int, Meta(ge=0)] = 0
     access_log: bool = False
     allow_anonymous_beyond_loopback: bool = False

@@ -4,6 +4,8 @@ Order: query (`api_key`, `access_token`, `ticket`), header `Authorization` (sche
 `Sec-WebSocket-Protocol` (browsers can set nothing else there), session cookie; else nothing.
 """
 
+from collections.abc import Mapping
+from typing import Any
 from urllib.parse import parse_qsl
 
 from sanic import Request
@@ -14,6 +16,7 @@ from sanic_qserver.structs.identity import Credential, CredentialKind
 from sanic_qserver.structs.networks import UNIX
 
 _LONGEST = 8192
+_NO_CERTIFICATE: Mapping[str, Any] = {}
 _KINDS = {"apikey": CredentialKind.API_KEY, "bearer": CredentialKind.BEARER}
 _IN_QUERY = {
     "api_key": CredentialKind.API_KEY,
@@ -71,4 +74,11 @@ def credential(request: Request, kind: CredentialKind, value: str, scheme: str =
         address=request.client_ip,
         peer=request.ip or UNIX,
         headers=request.headers,
+        certificate=_find_certificate(request) if kind is CredentialKind.ANONYMOUS else _NO_CERTIFICATE,
     )
+
+
+def _find_certificate(request: Request) -> Mapping[str, Any]:
+    """What the client has shown and TLS has checked. Only without another credential: who sends one means that."""
+    transport: Any = request.transport
+    return transport.get_extra_info("peercert") or _NO_CERTIFICATE

@@ -25,7 +25,8 @@ class Credential(Struct, frozen=True, kw_only=True):
 
     `address` is the client's IP, as configured proxies tell it; `peer` is that of the connection itself,
     "unix" over a unix socket.
-    `headers` have lower-case names.
+    `headers` have lower-case names; `certificate` is what the client has shown in the TLS handshake, as
+    Python tells it.
     The value is a secret: it never goes into a log, and `repr` hides it.
     """
 
@@ -35,6 +36,7 @@ class Credential(Struct, frozen=True, kw_only=True):
     address: str = ""
     peer: str = ""
     headers: Mapping[str, str] = field(default_factory=dict)
+    certificate: Mapping[str, Any] = field(default_factory=dict)
 
     def __repr__(self) -> str:
         return f"Credential({self.kind.value}, address={self.address!r})"

@@ -19,7 +19,8 @@ INTERNAL = {
     "Call.find_site",
     "Endpoint.ignores_credential", "Endpoint.inside", "Endpoint.any_scope", "Endpoint.at_root",
     "Stream.also_serves_http", "Stream.any_scope", "Stream.at_root", "Stream.narrowed",
-    "Stream.for_params(self, params)", "Credential.peer", "Attempt.is_stream", "Answer.cookies",
+    "Stream.for_params(self, params)", "Credential.peer", "Credential.certificate",
+    "Attempt.is_stream", "Answer.cookies",
     "ExtensionHost.context", "ExtensionHost.contribution", "SpreadsheetFile.isolation",
 }  # fmt: skip
 FILE = Path(__file__).parent.parent / "data" / "extension_api.txt"

@@ -18,6 +18,7 @@ from pathlib import Path
 from time import monotonic
 from typing import Any
 
+from sanic_qserver.config.logins import ClientCertificate
 from sanic_qserver.config.settings import Config
 from sanic_qserver.errors import ConfigError
 from sanic_qserver.http.application import App
@@ -34,8 +35,11 @@ _QUIET_S = 1.0  # While the server stops, a handshake has so long.
 Seen = tuple[tuple[int, int, int] | None, ...]
 
 
-def build_context(certificate: Path, key: Path | None, password: str) -> ssl.SSLContext:
-    """A server's context. Raises ConfigError for files that cannot be used."""
+def build_context(certificate: Path, key: Path | None, password: str, client_ca: Path | None) -> ssl.SSLContext:
+    """A server's context. Raises ConfigError for files that cannot be used.
+
+    `client_ca`: who signs the certificates of clients, which may show one, and need not.
+    """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.set_ciphers(_CIPHERS)
@@ -47,6 +51,12 @@ def build_context(certificate: Path, key: Path | None, password: str) -> ssl.SSL
     except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
         files = f"{certificate} and {key}" if key else f"{certificate}"
         raise ConfigError(f"[server] tls_certificate, tls_key: {files} cannot be used: {_explain(error)}") from None
+    if client_ca is not None:
+        context.verify_mode = ssl.CERT_OPTIONAL
+        try:
+            context.load_verify_locations(client_ca)
+        except (OSError, ValueError) as error:
+            raise ConfigError(f"[server] tls_client_ca: {client_ca} cannot be used: {_explain(error)}") from None
     return context
 
 
@@ -67,6 +77,7 @@ class Certificates:
         server = config.server
         self._certificate = config.folder / server.tls_certificate
         self._key = config.folder / server.tls_key if server.tls_key else None
+        self._client_ca = config.folder / server.tls_client_ca if server.tls_client_ca else None
         self._password = server.tls_key_password
         self._warnings = warnings
         self._warning = ""
@@ -111,10 +122,10 @@ class Certificates:
                 await self.reload()
 
     def _load(self) -> ssl.SSLContext:
-        return build_context(self._certificate, self._key, self._password)
+        return build_context(self._certificate, self._key, self._password, self._client_ca)
 
     def _stat(self) -> Seen:
-        return tuple(_stat(file) for file in (self._certificate, self._key) if file is not None)
+        return tuple(_stat(file) for file in (self._certificate, self._key, self._client_ca) if file is not None)
 
     def _warn(self, text: str) -> None:
         if text and text != self._warning:
@@ -209,6 +220,19 @@ class _Shaken(DeadlineProtocol):
 def choose_protocol(app: App) -> type[Any]:
     """What a new connection begins as."""
     return DeadlineProtocol if app.ctx.certificates is None else Handshake
+
+
+def check_client_certificates(config: Config) -> None:
+    """Raises ConfigError for settings of which one is worth nothing without the other."""
+    server, certificates = config.server, [one for one in config.auth.providers if isinstance(one, ClientCertificate)]
+    if certificates and not server.tls_client_ca:
+        raise ConfigError(
+            f"[[auth.providers]] {certificates[0].name}: set [server] tls_client_ca, or no client has one"
+        )
+    if server.tls_client_ca and not server.tls_certificate:
+        raise ConfigError(
+            "[server] tls_client_ca: set tls_certificate too; a proxy that serves TLS looks at clients itself"
+        )
 
 
 def add_hsts(app: App, seconds: int) -> None:

@@ -41,8 +41,8 @@ default: {roles: observer}
 
 @pytest.fixture
 def serve(sanic_client, make_config, folder):
-    async def serve(*providers):
-        return await sanic_client(app_of(make_config(**settings(folder, *providers, policy=POLICY))))
+    async def serve(*providers, **server):
+        return await sanic_client(app_of(make_config(**settings(folder, *providers, policy=POLICY), server=server)))
 
     return serve
 
@@ -82,6 +82,20 @@ async def test_a_page_gets_its_cookies_and_goes_on(serve, issuer):
     back = await browser.get(await walk(browser, f"{AUTHORIZE}?next=/docs"))
     assert (back.status_code, back.headers["location"]) == (303, "/docs")
     assert (await browser.get("/api/auth/whoami")).json()["identities"][0]["id"] == "jane"
+
+
+async def test_below_a_path_prefix_a_login_comes_back_to_it_with_its_own_cookies(serve, issuer):
+    browser = await serve(oidc(issuer), root_path="/beamline/qs")
+    start = await browser.get(f"/beamline/qs{AUTHORIZE}?next=/beamline/qs/docs")
+    query = urllib.parse.parse_qs(urllib.parse.urlsplit(start.headers["location"]).query)
+    code = f"{str(browser.base_url).rstrip('/')}/beamline/qs/api/auth/provider/sso/code"
+    assert query["redirect_uri"] == [code]
+    back = await browser.get(await walk(browser, start))
+    assert (back.status_code, back.headers["location"]) == (303, "/beamline/qs/docs")
+    assert {cookie.path for cookie in browser.cookies.jar} == {"/beamline/qs"}
+    assert (await browser.get("/beamline/qs/api/auth/whoami")).json()["identities"][0]["id"] == "jane"
+    device = (await browser.post(f"/beamline/qs{AUTHORIZE}")).json()
+    assert device["verification_uri"].endswith("/beamline/qs/api/auth/provider/sso/device_code")
 
 
 async def test_a_login_leads_to_paths_of_this_server_only(serve, issuer):
