@@ -26,7 +26,10 @@ _DRAIN_AT_ONCE = 200
 class PublicationSource(Protocol):
     """What RE Manager publishes, wherever it comes from. `heard_at` is when it last did; 0 for never."""
 
-    heard_at: float
+    @property
+    def heard_at(self) -> float:
+        """When RE Manager was last heard here, by the loop's clock."""
+        ...
 
     def listen(self, listener: Listener) -> Callable[[], None]:
         """Call `listener` with each message from now on. Returns the function that ends it."""

@@ -29,7 +29,7 @@ class Recorder:
 
     def __init__(self, config: LiveConfig, store: LogStore, epoch: str, fence: int) -> None:
         self.last_id = ""
-        self.left_out_count = 0
+        self._left_out_count = 0
         self._config = config
         self._store = store
         self._epoch = epoch
@@ -63,7 +63,7 @@ class Recorder:
 
     def _add(self, entry: Entry) -> None:
         if len(self._entries) >= _MOST and entry.stream in _MAY_BE_LEFT_OUT:
-            self.left_out_count += 1
+            self._left_out_count += 1
             return
         self._entries.append(entry)
         self._changed.set()
@@ -103,6 +103,9 @@ class Recorder:
         entries, self._entries = self._entries, []
         states = self._new_states()
         entries += self._first_snapshots(states)
+        if self._left_out_count:
+            log.warning("Redis is too slow: %d lines of the console were left out", self._left_out_count)
+            self._left_out_count = 0
         if not entries and not states:
             return
         self._is_unknown = True

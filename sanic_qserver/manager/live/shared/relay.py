@@ -2,22 +2,26 @@
 
 import asyncio
 from collections.abc import Callable
-from time import monotonic
 
 import msgspec
 
 from sanic_qserver.manager.live.status_feed import StatusFeed
-from sanic_qserver.manager.publications import Listener
+from sanic_qserver.manager.publications import Listener, PublicationSource
 
 _ASK_S = 1.0
 
 
 class RelayedPublications:
-    """Implements `PublicationSource` with what was relayed."""
+    """Implements `PublicationSource` with what was relayed; `heard` is what this replica hears itself."""
 
-    def __init__(self) -> None:
-        self.heard_at = 0.0
+    def __init__(self, heard: PublicationSource) -> None:
+        self._heard = heard
         self._listeners: list[Listener] = []
+
+    @property
+    def heard_at(self) -> float:
+        """When RE Manager was last heard here: what is relayed may be a status that it was asked for."""
+        return self._heard.heard_at
 
     def listen(self, listener: Listener) -> Callable[[], None]:
         """Call `listener` with each message from now on. Returns the function that ends it."""
@@ -26,7 +30,6 @@ class RelayedPublications:
 
     def tell(self, topic: str, payload: bytes) -> None:
         """Hand on one message."""
-        self.heard_at = monotonic()
         for listener in tuple(self._listeners):
             listener(topic, payload)
 

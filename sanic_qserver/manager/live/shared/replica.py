@@ -25,10 +25,11 @@ def build_replica(config: Config, reads: ReadCache, redis: SharedRedis, console:
     """The live data of a replica."""
     store = LogStore(redis, fence_key(redis, _LEASE), config.live.kept_events, config.console.max_messages)
     events = SharedLog(config.live, store)
-    publications = RelayedPublications()
+    heard = Publications(config.manager)
+    publications = RelayedPublications(heard)
     status = RelayedStatus(config.live, publications, lambda: reads.coalesce("status"))
     state = SharedState(store, events, status, publications, reads)
-    follower = Follower(config.live, Publications(config.manager), reads, store, state.mirror)
+    follower = Follower(config.live, heard, reads, store, state.mirror)
     feed = Replica(events, state, status, follower, Lease(redis, _LEASE, follower.follow))
     return Live(config.live, publications, console, status, events, state, state, feed)
 

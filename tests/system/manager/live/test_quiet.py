@@ -69,6 +69,7 @@ async def test_the_status_still_comes_each_second_in_the_same_form(either, path)
         assert set(message["msg"]) == {"status"}
         times.append(message["time"])
     assert times == sorted(times)
+    assert (await either.get("/readyz")).json()["checks"]["publications"] == "nothing was published yet"
 
 
 async def test_changes_are_told_and_waited_for(either):
