@@ -118,13 +118,23 @@ def _furnish(root: Path) -> None:
         (stand_ins / name).write_text(text)
         (stand_ins / name).chmod(0o755)
     for used in (ROOT, Path(sys.prefix), Path(sys.executable).resolve(), Path(sys.base_prefix)):
-        for one in (used, *used.parents):
-            if (root / one.relative_to("/")).exists():
-                (root / one.relative_to("/")).chmod(0o755)
+        _show(root, used)
     with (root / "etc" / "hosts").open("a") as hosts:
         hosts.write(f"\n127.0.0.1 {NAME} localhost\n")
     shutil.rmtree(root / "etc" / "nginx" / "conf.d", ignore_errors=True)
     (root / "etc" / "nginx" / "conf.d").mkdir(parents=True)
+
+
+def _show(root: Path, used: Path) -> None:
+    """Let all users of the machine read a folder, also one of another file system: that one as it is, for reading."""
+    inside = root / used.relative_to("/")
+    if used.is_dir() and used.stat().st_dev != Path("/").stat().st_dev:
+        inside.mkdir(parents=True, exist_ok=True)
+        _mount("--bind", used, inside)
+        _mount("-o", "remount,ro,bind", inside)
+    for one in (inside, *inside.parents):
+        if one.is_relative_to(root) and one.stat().st_dev == root.stat().st_dev:  # Else it would be the real one.
+            one.chmod(one.stat().st_mode & 0o7777 | 0o755)
 
 
 def _raise_loopback() -> None:
