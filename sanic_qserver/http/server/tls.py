@@ -160,9 +160,14 @@ class Handshake(asyncio.Protocol):
     def connection_made(self, transport: Any) -> None:
         """A client connects. The loop gets the connection again, for TLS, before it has read anything of it."""
         if self._registry.enter(self, read_peer(transport)):
-            self._socket = socket.socket(fileno=os.dup(transport.get_extra_info("socket").fileno()))
-            self._socket.settimeout(0)
-            self._task = asyncio.get_running_loop().create_task(self._shake_hands())
+            try:
+                self._socket = socket.socket(fileno=os.dup(transport.get_extra_info("socket").fileno()))
+            except OSError as error:  # Too many open files.
+                log.warning("A connection was cut off: %s", error)
+                self.leave()
+            else:
+                self._socket.settimeout(0)
+                self._task = asyncio.get_running_loop().create_task(self._shake_hands())
         transport.abort()  # To one who is refused nothing can be said before a handshake.
 
     async def _shake_hands(self) -> None:

@@ -157,7 +157,7 @@ def test_another_process_is_not_asked_for_signs_of_life(instrument, folder, syst
 def test_with_workers_systemd_hears_the_process_above_them_and_a_hung_one_is_replaced(instrument, folder, systemd):
     (folder / "hangs.py").write_text(HANGS)
     options = two_workers(folder, instrument.redis_port, MODULE)
-    environment = {**with_key(instrument), **systemd.environment, "WATCHDOG_USEC": "4000000"}
+    environment = {**with_key(instrument), **systemd.environment, "WATCHDOG_USEC": "8000000"}
     with ServerProcess(folder, *options, environment=environment) as server:
         heard = systemd.wait_for("READY=1")
         assert heard[:-1] == ["WATCHDOG=1"] * (len(heard) - 1)

@@ -176,7 +176,7 @@ async def test_a_broken_renewal_keeps_the_old_certificate_and_is_told_until_it_i
 
 
 async def test_connections_without_a_handshake_are_counted_and_cut(serve, folder):
-    connect = await serve(body_timeout_s=1.0, max_connections_per_address=3)
+    connect = await serve(body_timeout_s=2.0, max_connections_per_address=3)
     silent = [await connect() for _ in range(3)]
     silent[0][1].write(b"\x16\x03\x01")  # A handshake has begun.
     await until(lambda: len(connect.app.ctx.connections) == 3)
@@ -196,14 +196,28 @@ async def _rest(reader):
         return b""
 
 
+async def test_a_lack_of_files_cuts_a_connection_off_and_is_not_counted_for_good(serve, folder, monkeypatch):
+    connect = await serve()
+
+    def refuse(_):
+        raise OSError(24, "Too many open files")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(tls.os, "dup", refuse)
+        with pytest.raises((ssl.SSLError, ConnectionError)):
+            await connect(trusting(folder))
+    assert len(connect.app.ctx.connections) == 0
+    assert (await ask(await connect(trusting(folder))))[0].startswith(b"HTTP/1.1 404 ")
+
+
 async def test_deadlines_and_limits_hold_over_tls(serve, folder):
-    connect = await serve(body_timeout_s=1.0, write_stall_s=1.0)
+    connect = await serve(body_timeout_s=2.0, write_stall_s=1.0)
     slow = await connect(trusting(folder))
     slow[1].write(b"GET /nothing HTTP/1.1\r\n")
     assert (await asyncio.wait_for(slow[0].read(), 20)).startswith(b"HTTP/1.1 408 ")
     large = await connect(trusting(folder))
     large[1].write(b"POST /api/auth/logout HTTP/1.1\r\n" + HOST + b"Content-Length: 5000000\r\n\r\n" + b"x" * 5_000_000)
-    assert (await asyncio.wait_for(large[0].readuntil(b"\r\n\r\n"), 20)).split()[1] in (b"401", b"413")
+    assert (await asyncio.wait_for(large[0].readuntil(b"\r\n\r\n"), 20)).split()[1] in (b"401", b"408", b"413")
     unread = await connect(trusting(folder))
     unread[1].transport.pause_reading()
     asset = b"GET /docs/assets/swagger-ui-bundle.js HTTP/1.1\r\n" + HOST + b"\r\n"
