@@ -141,6 +141,12 @@ def test_only_nginx_is_reached_from_outside_and_each_service_is_shut_in():
         assert {"user", "build"} & set(service) or "unprivileged" in service["image"], f"{name} would run as root"
 
 
+def test_secrets_of_the_compose_file_lie_where_git_does_not_look():
+    folders = {str(Path(secret["file"]).parent) for secret in COMPOSE["secrets"].values()}
+    assert folders == {"secrets"}
+    assert "/deploy/secrets/" in (ROOT / ".gitignore").read_text().splitlines()
+
+
 def test_redis_forgets_nothing():
     command = " ".join(COMPOSE["services"]["redis"]["command"])
     assert "--appendonly yes" in command
