@@ -7,6 +7,7 @@ one running RE Manager, `system` starts processes of its own (servers, browsers,
 import asyncio
 import os
 import shutil
+import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,11 @@ from sanic_qserver.config.settings import Config, load
 ROOT = Path(__file__).parent.parent
 DATA = Path(__file__).parent / "data"
 KINDS = ("unit", "integration", "system")
+
+# Started in the background of a shell, a process ignores ctrl-C, and so would all programs that tests interrupt.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
 # One address stands for all callers in tests: what it has free of bad credentials is a test's own business.
 _WITH_KEY: dict[str, Any] = {
     "auth": {"single_user_api_key": KEY, "attempts": {"rejected_credentials": 1_000_000}},
@@ -33,8 +39,8 @@ _WITH_KEY: dict[str, Any] = {
 
 
 def pytest_xdist_auto_num_workers() -> int:
-    """`-n auto`: one more than there are cores, since many tests wait rather than compute; each has an RE Manager."""
-    return min((os.cpu_count() or 1) + 1, 8)
+    """`-n auto`: two more than there are cores, since many tests wait rather than compute; each has an RE Manager."""
+    return min((os.cpu_count() or 1) + 2, 8)
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
@@ -148,6 +154,11 @@ async def client(sanic_client: Serve, make_config: MakeConfig) -> Client:
     client = await sanic_client(app_of(make_config()))
     client.headers["Authorization"] = f"ApiKey {KEY}"
     await until_connected(client)
+    status = (await client.get("/api/status")).json()
+    if status["queue_autostart_enabled"]:
+        assert (await client.post("/api/queue/autostart", json={"enable": False})).json()["success"]
+    if any(status["plan_queue_mode"].values()):
+        assert (await client.post("/api/queue/mode/set", json={"mode": "default"})).json()["success"]
     for path in ("/api/queue/clear", "/api/history/clear"):
         assert (await client.post(path)).json()["success"]
     return client
