@@ -72,7 +72,7 @@ def test_what_the_document_allows_is_taken_and_answered_as_it_says(served, opera
     def ask(case):
         case.query.pop("wait_for", None)  # It waits: tests/integration/api/test_waiting.py
         response = case.call(base_url=served.url, headers={"Authorization": f"ApiKey {KEY}"})
-        if operation.path.split("/")[2] in HANDED_ON:
+        if operation.path.split("/")[2] in HANDED_ON and operation.path != "/api/queue/upload/spreadsheet":
             assert response.status_code not in REFUSALS, (case.as_curl_command(), response.text)
         case.validate_response(response, checks=CHECKS)
 
