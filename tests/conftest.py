@@ -143,7 +143,9 @@ def serve_replicas(sanic_client: Serve, make_config: MakeConfig, instrument: Ins
 @pytest.fixture(scope="session")
 def served(instrument: Instrument) -> Iterator[Served]:
     """A server with the shipped policies and the key, in front of the shared RE Manager, for the whole session."""
-    served = Served(app_of(load(environment=instrument.environment, overrides=_WITH_KEY)))
+    # Who watched a moment ago costs RE Manager no more calls: tests count them.
+    sections = {**_WITH_KEY, "live": {"linger_s": 0.2}}
+    served = Served(app_of(load(environment=instrument.environment, overrides=sections)))
     yield served
     served.close()
 

@@ -44,6 +44,11 @@ class DenialBudget:
         self._left_out[key if key in self._left_out or len(self._left_out) < _COUNTED else (kind, "others")] += 1
         return False
 
+    @property
+    def has_rest(self) -> bool:
+        """Whether something was left out that no summary has told."""
+        return bool(self._left_out)
+
     def summary(self, *, at_end: bool = False) -> AuditEntry | None:
         """What was left out within the last second, when that is over, or with `at_end`. None for nothing."""
         second = int(self._clock())

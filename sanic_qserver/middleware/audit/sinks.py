@@ -93,13 +93,18 @@ class Audit:
         self._tell_of_rest()
         if self._budget.take(entry):
             return True
+        self._begin_to_tell()
+        return False
+
+    def _begin_to_tell(self) -> None:
         if self._teller is None:
             self._teller = asyncio.get_running_loop().call_later(_TELL_AFTER_S, self._tell_later)
-        return False
 
     def _tell_later(self) -> None:
         self._teller = None
         self._tell_of_rest()
+        if self._budget.has_rest:  # Of a second that is not over.
+            self._begin_to_tell()
 
     def _tell_of_rest(self, *, at_end: bool = False) -> None:
         if (rest := self._budget.summary(at_end=at_end)) is not None:
