@@ -65,8 +65,8 @@ class QueuedCall:
     """
 
     __slots__ = ("answered_at", "batch_key", "began_at", "deadline_s", "fairness_key", "future", "id", "is_dead",
-                 "is_read", "is_shared", "method", "payload", "queued_at", "sending", "sent_at", "submission",
-                 "timer")  # fmt: skip
+                 "is_queued", "is_read", "is_shared", "method", "payload", "queued_at", "sending", "sent_at",
+                 "submission", "timer")  # fmt: skip
 
     def __init__(
         self, method: str, payload: bytes, deadline_s: float, future: "asyncio.Future[bytes]", fairness_key: str = ""
@@ -83,6 +83,7 @@ class QueuedCall:
         self.timer: asyncio.TimerHandle | None = None
         self.sent_at = 0.0
         self.is_dead = False
+        self.is_queued = False
         self.is_shared = False
         self.sending = None if self.is_read else SENDING.get()
         self.queued_at = perf_counter()

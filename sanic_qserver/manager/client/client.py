@@ -166,7 +166,7 @@ class ManagerClient:
             timeline.note(call)
         self._waiting.append(call)
         self._send_waiting()
-        if not call.sent_at:
+        if call.is_queued:  # Neither sent at once nor refused.
             self._start_waiting(call)
 
     def _start_waiting(self, call: QueuedCall) -> None:

@@ -131,8 +131,8 @@ class FairScheduler:
         return newest
 
     def drop(self, call: QueuedCall) -> None:
-        """Remove a queued call."""
-        if not call.is_dead:
+        """Remove a call, if it is queued."""
+        if call.is_queued:
             call.is_dead = True
             self._change_count(call, -1)
             self._clear_away(call)
@@ -177,6 +177,7 @@ class FairScheduler:
             del self._writes[call.fairness_key]
 
     def _change_count(self, call: QueuedCall, by: int) -> None:
+        call.is_queued = by > 0
         self._count += by
         count = self._counts.get(call.fairness_key, 0) + by
         if count:

@@ -12,6 +12,7 @@ from servers import Instrument
 
 from sanic_qserver.config.settings import ManagerConfig
 from sanic_qserver.errors import ManagerLost, ManagerTimeout, ManagerUnavailable, Overloaded, ShuttingDown
+from sanic_qserver.manager.client.call import sending_while
 from sanic_qserver.manager.client.client import ManagerClient
 from sanic_qserver.manager.client.methods import READS, SLOW, deadline_s
 
@@ -239,5 +240,26 @@ async def test_a_connection_that_met_itself_is_no_connection_and_is_given_up(cap
             await client.request("status")
         assert client.counts["sent"] == 0
         assert "range of source ports" in caplog.text
+    finally:
+        await client.close()
+
+
+@pytest.mark.parametrize("is_batched", [False, True])
+async def test_what_is_refused_at_the_socket_is_taken_from_the_queue_once(instrument, is_batched):
+    """A lease that has ended lets nothing be sent. Counted twice, such calls broke the client for good."""
+    client = await opened(control_address=instrument.control_address, queue_wait_s=0.05)
+    try:
+        await until_connected(client)
+        with sending_while(lambda: False):
+            for _ in range(3):
+                if is_batched:
+                    call = client.add({"item_type": "plan", "name": "count"}, "x", "primary")
+                else:
+                    call = client.submit("queue_item_move", {"pos": 0, "pos_dest": 0})
+                with pytest.raises(Overloaded):
+                    await call
+        await asyncio.sleep(0.2)  # Longer than `queue_wait_s`: whatever waits for the end of it has come.
+        assert client.waiting_count == 0
+        assert json.loads(await client.request("status"))["msg"]
     finally:
         await client.close()
