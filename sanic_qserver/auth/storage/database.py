@@ -39,7 +39,7 @@ class Database:
             async with self.engine.begin() as connection:
                 yield connection
         except (DBAPIError, OSError, TimeoutError) as error:
-            if isinstance(error, DBAPIError) and not _is_away(error):
+            if isinstance(error, DBAPIError) and not is_away(error):
                 raise
             raise DatabaseAway("The database of logins does not answer", headers={"Retry-After": "2"}) from error
 
@@ -76,8 +76,16 @@ class Database:
         await self.engine.dispose()
 
 
-def _is_away(error: DBAPIError) -> bool:
-    return error.connection_invalidated or error.__class__.__name__ in ("OperationalError", "InterfaceError")
+def is_away(error: DBAPIError) -> bool:
+    """Whether the database does not serve now: it is gone, full, or starts or stops.
+
+    asyncpg gives the last of these no class of their own. Source: appendix A of PostgreSQL's manual, classes 08 (the
+    connection), 53 (resources), 57P (an operator's intervention).
+    """
+    state = str(getattr(error.orig, "sqlstate", None) or "")
+    is_of_the_server = state.startswith(("08", "53", "57P"))
+    named = error.__class__.__name__ in ("OperationalError", "InterfaceError")
+    return error.connection_invalidated or named or is_of_the_server
 
 
 def _first_line(error: Exception) -> str:

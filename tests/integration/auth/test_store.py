@@ -7,6 +7,7 @@ from conftest import app_of
 from logins import SECRET_KEY, dictionary
 
 from sanic_qserver.auth.accounts import Accounts
+from sanic_qserver.auth.storage.database import is_away
 from sanic_qserver.auth.tokens.credential_cache import CredentialCache
 from sanic_qserver.config.settings import load
 from sanic_qserver.errors import AccessTokenExpired, ConfigError, InvalidApiKey, NotAuthenticated
@@ -204,3 +205,16 @@ def test_the_errors_that_clients_match_say_what_they_match():
     assert InvalidApiKey().detail == "Invalid API key"
     assert AccessTokenExpired().detail.startswith("Access token has expired")
     assert issubclass(InvalidApiKey, NotAuthenticated)
+
+
+@pytest.mark.parametrize(("state", "expected"), [
+    ("57P03", True), ("57P01", True), ("53300", True), ("08006", True), ("23505", False), ("22021", False),
+    (None, False),
+])  # fmt: skip
+def test_a_postgresql_that_starts_stops_or_is_full_is_away(state, expected):
+    from sqlalchemy.exc import DBAPIError
+
+    class Refused(Exception):
+        sqlstate = state
+
+    assert is_away(DBAPIError("SELECT 1", None, Refused("the database system is starting up"))) is expected
