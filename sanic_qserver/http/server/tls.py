@@ -24,6 +24,8 @@ from sanic_qserver.errors import ConfigError
 from sanic_qserver.http.application import App
 from sanic_qserver.http.server.connection import DeadlineProtocol
 from sanic_qserver.http.server.connections import Connections, read_peer
+from sanic_qserver.reloading import FileChanges, StandingWarning
+from sanic_qserver.tasks import end_tasks
 
 log = logging.getLogger("sanic_qserver.http")
 
@@ -31,8 +33,6 @@ PERIOD_S = 1.0  # So often the files are looked at. Polling works on network fil
 _CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20"  # Of TLS 1.2: forward secrecy and authenticated encryption. 1.3 has no others.
 _CLOSING_S = 2.0  # So long a client may take to say that it closes too.
 _QUIET_S = 1.0  # While the server stops, a handshake has so long.
-
-Seen = tuple[tuple[int, int, int] | None, ...]
 
 
 def build_context(certificate: Path, key: Path | None, password: str, client_ca: Path | None) -> ssl.SSLContext:
@@ -79,16 +79,16 @@ class Certificates:
         self._key = config.folder / server.tls_key if server.tls_key else None
         self._client_ca = config.folder / server.tls_client_ca if server.tls_client_ca else None
         self._password = server.tls_key_password
-        self._warnings = warnings
-        self._warning = ""
-        self._in_force = self._last_seen = self._stat()
+        self._warning = StandingWarning(warnings, log)
+        files = (self._certificate, self._key, self._client_ca)
+        self._changes = FileChanges([file for file in files if file is not None])
         self.context = self._load()
         self._watching: asyncio.Task[None] | None = None
 
     @property
     def is_stale(self) -> bool:
         """Whether the files changed and cannot be used."""
-        return bool(self._warning)
+        return bool(self._warning.text)
 
     async def start(self) -> None:
         """Begin to watch the files."""
@@ -96,53 +96,27 @@ class Certificates:
 
     async def stop(self) -> None:
         """Watch them no more."""
-        if self._watching is not None:
-            self._watching.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._watching
+        await end_tasks(self._watching)
 
     async def reload(self) -> None:
         """Read the files now."""
-        self._in_force = self._last_seen = await asyncio.to_thread(self._stat)
+        await asyncio.to_thread(self._changes.take)
         try:
             self.context = await asyncio.to_thread(self._load)
         except ConfigError as error:
-            self._warn(f"{error} (the old certificate stays in force)")
+            self._warning.say(f"{error} (the old certificate stays in force)")
         else:
             log.info("The certificate of %s is in force now", self._certificate)
-            self._warn("")
+            self._warning.say("")
 
     async def _watch(self) -> None:
         while True:
             await asyncio.sleep(PERIOD_S)
-            seen = await asyncio.to_thread(self._stat)
-            if seen != self._last_seen:
-                self._last_seen = seen  # Certificate and key are written one after the other: look once more.
-            elif seen != self._in_force:
+            if await asyncio.to_thread(self._changes.have_settled):
                 await self.reload()
 
     def _load(self) -> ssl.SSLContext:
         return build_context(self._certificate, self._key, self._password, self._client_ca)
-
-    def _stat(self) -> Seen:
-        return tuple(_stat(file) for file in (self._certificate, self._key, self._client_ca) if file is not None)
-
-    def _warn(self, text: str) -> None:
-        if text and text != self._warning:
-            log.error("%s", text)
-        if self._warning in self._warnings:
-            self._warnings.remove(self._warning)
-        if text:
-            self._warnings.append(text)
-        self._warning = text
-
-
-def _stat(file: Path) -> tuple[int, int, int] | None:
-    try:
-        status = file.stat()
-    except OSError:
-        return None
-    return status.st_mtime_ns, status.st_size, status.st_ino
 
 
 class Handshake(asyncio.Protocol):

@@ -27,6 +27,7 @@ from sanic_qserver.policy.access.permissions_file import User
 from sanic_qserver.policy.access.sources import ConfigPermissions, FilePermissions
 from sanic_qserver.policy.access.windows import Clock, uptime
 from sanic_qserver.policy.files.hot_reload import ReloadedFile
+from sanic_qserver.reloading import StandingWarning
 from sanic_qserver.structs.identity import PUBLIC, Access, Principal
 
 log = logging.getLogger("sanic_qserver.policy")
@@ -70,8 +71,7 @@ class AccessServer:
             )
         self.config = config
         self._base = base
-        self._warnings = warnings
-        self._warning = ""
+        self._warning = StandingWarning(warnings, log)
         self._now = now
         self._people: dict[str, User] = {}
         self._fetched_at: float | None = None
@@ -140,14 +140,14 @@ class AccessServer:
         except (httpx.HTTPError, httpx.InvalidURL, TimeoutError, AnswerRefused) as error:
             what = str(error) or type(error).__name__
             state = "nobody may enter" if self.is_expired else "what is known stays in force for now"
-            self._warn(f"The access server {self.config.url} gave no usable answer ({what}): {state}")
+            self._warning.say(f"The access server {self.config.url} gave no usable answer ({what}): {state}")
             return False
         if people != self._people or self._fetched_at is None:
             self._people = people
             self._worked_out = None
             self._version += 1
         self._fetched_at = self._now()
-        self._warn("")
+        self._warning.say("")
         return True
 
     async def _fetch(self) -> bytes:
@@ -186,15 +186,6 @@ class AccessServer:
             log.warning("The access server gives roles that the permissions file does not know: %s", sorted(unknown))
         people.update(dict.fromkeys(base.shut_out))
         return base.with_users(people)
-
-    def _warn(self, text: str) -> None:
-        if text and text != self._warning:
-            log.error("%s", text)
-        if self._warning in self._warnings:
-            self._warnings.remove(self._warning)
-        if text:
-            self._warnings.append(text)
-        self._warning = text
 
 
 def _people(body: bytes) -> dict[str, User]:

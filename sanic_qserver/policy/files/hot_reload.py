@@ -16,13 +16,12 @@ from typing import Any, Generic, Protocol, Self, TypeVar
 
 from sanic_qserver.errors import ConfigError
 from sanic_qserver.policy.files.documents import Document, read_document
+from sanic_qserver.reloading import FileChanges, StandingWarning
 
 log = logging.getLogger("sanic_qserver.policy")
 
 PERIOD_S = 0.25
 """The polling period. Polling works on network file systems too, where the kernel sends no notifications."""
-
-Seen = tuple[int, int, int] | None
 
 
 class Parsed(Protocol):
@@ -49,17 +48,12 @@ class ReloadedFile(Generic[P]):
         self.version = 1
         self.current = parse(read_document(file))
         self._parse = parse
-        self._warnings = warnings
-        self._warning = ""
-        self._in_force = self._last_seen = _stat(file)
+        self._warning = StandingWarning(warnings, log)
+        self._changes = FileChanges([file])
 
     async def poll(self) -> None:
         """Reload the file if it has changed. Never raises for its contents."""
-        seen = await asyncio.to_thread(_stat, self.file)
-        if seen != self._last_seen:
-            self._last_seen = seen
-        elif seen != self._in_force:
-            self._in_force = seen
+        if await asyncio.to_thread(self._changes.have_settled):
             await self.reload()
 
     async def reload(self, *, is_meant: bool = False) -> bool:
@@ -69,13 +63,13 @@ class ReloadedFile(Generic[P]):
             new = await asyncio.to_thread(lambda: self._parse(read_document(self.file)))
             self._refuse_cut_off(new, is_meant=is_meant)
         except ConfigError as error:
-            self._warn(f"{error} (the old policy stays in force)")
+            self._warning.say(f"{error} (the old policy stays in force)")
             return False
         if new.document.text != self.current.document.text:
             self.current = new
             self.version += 1
             log.info("%s is in force now", self.file)
-        self._warn("")
+        self._warning.say("")
         return True
 
     def _refuse_cut_off(self, new: P, *, is_meant: bool) -> None:
@@ -87,23 +81,6 @@ class ReloadedFile(Generic[P]):
                 f"{self.file}: it is a prefix of the file in force, and grants more: {more}. "
                 "A truncated file applies only if it grants nothing new; SIGHUP forces it"
             )
-
-    def _warn(self, text: str) -> None:
-        if text and text != self._warning:
-            log.error("%s", text)
-        if self._warning in self._warnings:
-            self._warnings.remove(self._warning)
-        if text:
-            self._warnings.append(text)
-        self._warning = text
-
-
-def _stat(file: Path) -> Seen:
-    try:
-        status = file.stat()
-    except OSError:
-        return None
-    return status.st_mtime_ns, status.st_size, status.st_ino
 
 
 class HotReloader:

@@ -1,7 +1,7 @@
 """The state of RE Manager as a replica tells its subscribers: from the log of all, and from what is stored with it.
 
 A new subscriber gets the stored states, which are exactly as of one number of the log, and the events after it. They
-are read once for all who come within `_REUSED_FOR` events, so that a crowd that comes back costs one question.
+are read once for all who come within `_REUSED_FOR` events, so that many who come back at once cost one question.
 
 While RE Manager does not answer, subscribers begin with the last state that was known. A topic whose state was never
 known is subscribed to at once: its first event is its snapshot.
