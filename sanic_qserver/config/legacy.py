@@ -31,13 +31,16 @@ def read_legacy(path: Path) -> Json:
     """The sections of a file, or of all YAML files in a folder together. Raises ConfigError."""
     files = sorted(one for one in path.iterdir() if one.suffix in SUFFIXES) if path.is_dir() else [path]
     if not files:
-        raise ConfigError(f"{path}: there is no YAML file in this folder")
+        hint = f"name the file: {path / 'config.toml'}" if (path / "config.toml").exists() else "name a config.toml"
+        raise ConfigError(f"{path}: there is no YAML file of bluesky-httpserver in this folder; {hint}")
     together: Json = {}
     for file in files:
         try:
             content = yaml.safe_load(file.read_text("utf-8")) or {}
-        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-            raise ConfigError(f"{file}: {error}") from None
+        except OSError as error:
+            raise ConfigError(f"{file} cannot be read: {error.strerror}") from None
+        except (UnicodeDecodeError, yaml.YAMLError) as error:
+            raise ConfigError(f"{file} is not YAML: {error}") from None
         if not isinstance(content, dict):
             raise ConfigError(f"{file}: the file must hold sections")
         _join(together, content, str(file))

@@ -16,6 +16,7 @@ from msgspec import Meta, field
 from sanic_qserver.config.leftovers import left_over
 from sanic_qserver.config.legacy import is_legacy, read_legacy, translate
 from sanic_qserver.config.logins import AuthConfig, DatabaseConfig
+from sanic_qserver.config.mistakes import explain, find_unusable
 from sanic_qserver.errors import ConfigError
 from sanic_qserver.structs.section import Count, Seconds, Section
 
@@ -329,10 +330,15 @@ def load(
         settings["source"] = str(file / "config.yml" if file.is_dir() else file)
     _merge(settings, overrides or {})
     _share_among_replicas(settings)
+    where = settings.get("source") or "configuration"
     try:
-        return msgspec.convert(settings, Config, strict=False)
+        config = msgspec.convert(settings, Config, strict=False)
     except msgspec.ValidationError as error:
-        raise ConfigError(f"{file if path else 'configuration'}: {error}") from None
+        raise ConfigError(f"{where}: {explain(error, Config, settings)}") from None
+    manager = config.manager
+    if mistake := find_unusable(manager.control_address, manager.info_address, manager.public_key):
+        raise ConfigError(f"{where}: {mistake}")
+    return config
 
 
 def from_environment(env: Mapping[str, str]) -> dict[str, Any]:
@@ -398,8 +404,12 @@ def _own(file: Path, env: Mapping[str, str]) -> dict[str, Any]:
 def _read_toml(file: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(file.read_text("utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise ConfigError(f"{file}: {error}") from None
+    except FileNotFoundError:
+        raise ConfigError(f"{file}: there is no such file; 'sanic-qserver init FOLDER' writes a config.toml") from None
+    except OSError as error:
+        raise ConfigError(f"{file} cannot be read: {error.strerror}") from None
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ConfigError(f"{file} is not TOML: {error}") from None
 
 
 def _refuse_plain_passwords(content: Mapping[str, Any], file: Path) -> None:

@@ -5,6 +5,7 @@ import tomllib
 
 import msgspec
 import pytest
+import zmq
 
 from sanic_qserver.config import settings as configuration
 from sanic_qserver.config.settings import ENVIRONMENT, Config, Section, load, shipped
@@ -81,9 +82,9 @@ def test_the_order_is_command_line_file_environment_default(folder):
     [
         ("[sever]\n", "sever"),
         ("[server]\nprot = 1\n", "prot"),
-        ('[server]\nport = "many"\n', r"\$.server.port"),
-        ("[server]\nport = 99999\n", r"\$.server.port"),
-        ("[manager]\nwindow = 0\n", r"\$.manager.window"),
+        ('[server]\nport = "many"\n', r"\[server\] port"),
+        ("[server]\nport = 99999\n", r"\[server\] port"),
+        ("[manager]\nwindow = 0\n", r"\[manager\] window"),
         ('[manager]\ncontrol_address = "${NOT_SET}"\n', "NOT_SET"),
         ("[server\n", "config.toml"),
     ],
@@ -129,13 +130,74 @@ def test_replicas_refuse_a_place_that_they_do_not_share(folder, section, name, p
 
 
 def test_a_secret_may_stand_in_a_file_that_the_environment_names(folder):
-    (folder / "secret").write_text("of-a-file\n")
+    (folder / "secret").write_text(f"{'of-a-file':x<40}\n")
     (folder / "config.toml").write_text('[auth]\nsecret_keys = ["${SIGNING}"]\n')
     named = {"SIGNING_FILE": str(folder / "secret"), "QSERVER_ZMQ_PUBLIC_KEY_FILE": str(folder / "secret")}
     loaded = load(folder / "config.toml", environment=named)
-    assert (loaded.auth.secret_keys, loaded.manager.public_key) == (("of-a-file",), "of-a-file")
+    (secret,) = loaded.auth.secret_keys
+    assert secret == loaded.manager.public_key == f"{'of-a-file':x<40}"
     assert load(folder / "config.toml", environment={**named, "SIGNING": "of-the-environment"}).auth.secret_keys == (
         "of-the-environment",
     )
     with pytest.raises(ConfigError, match=r"SIGNING_FILE: .*gone: No such file"):
         load(folder / "config.toml", environment={"SIGNING_FILE": str(folder / "gone")})
+
+
+@pytest.mark.parametrize(
+    ("written", "told"),
+    [
+        ("[server]\nprot = 1", "[server]: there is no setting 'prot'; did you mean 'port'?"),
+        ("[serve]\nport = 1", "there is no section [serve]; did you mean 'server'?"),
+        ("[zzz]\na = 1", "there is no section [zzz]; there are audit, auth, "),
+        ("[server]\nport = 'x'", "[server] port: Expected `int`, got `str`"),
+        ("[log]\nlevel = 'loud'", "[log] level: Invalid enum value 'loud'; give one of debug, error, info, warning"),
+        ("[manager.deadlines_s]\nstatus = 'x'", "[manager] deadlines_s: Expected `float`, got `str`"),
+        ("[auth]\nsecret_keys = ['longer than 8', 'x']", "[auth] secret_keys no. 2: Expected `str` of length >= 8"),
+        (
+            "[[auth.providers]]\nkind = 'ldp'\nname = 'x'",
+            "[auth] providers no. 1, kind: Invalid value 'ldp'; give one of ",
+        ),
+        (
+            "[[auth.providers]]\nkind = 'ldap'\nname = 'x'\nserver_address = 'x'\nbind_dn_templat = 'x'",
+            "[auth] providers no. 1: there is no setting 'bind_dn_templat'; did you mean 'bind_dn_template'?",
+        ),
+        ("[server", "is not TOML: "),
+    ],
+    ids=name_of,
+)
+def test_a_mistake_names_the_setting_as_it_is_written_and_what_may_stand_there(folder, written, told):
+    (folder / "config.toml").write_text(written)
+    with pytest.raises(ConfigError) as error:
+        load(folder / "config.toml", environment={})
+    assert told in str(error.value)
+    assert str(error.value).startswith(str(folder / "config.toml"))
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("control_address", "localhost:60615"),
+        ("control_address", "tcp://localhost"),
+        ("control_address", "tcp://*:60615"),  # what RE Manager binds
+        ("info_address", "http://localhost:60625"),
+        ("public_key", "abc"),
+    ],
+)
+def test_what_0mq_would_refuse_is_a_mistake_of_the_configuration(name, value):
+    with pytest.raises(ConfigError, match=rf"\[manager\] {name} .*; give "):
+        load(None, {}, {"manager": {name: value}})
+
+
+def test_addresses_and_keys_that_0mq_takes_are_taken():
+    key = zmq.curve_keypair()[0].decode()
+    for address in ("tcp://[::1]:60615", "tcp://eth0;host:60615", "ipc:///run/re-manager"):
+        loaded = load(None, {}, {"manager": {"control_address": address, "public_key": key}})
+        assert (loaded.manager.control_address, loaded.manager.public_key) == (address, key)
+
+
+def test_a_file_that_is_not_there_says_how_to_get_one_and_a_folder_which_file_to_name(folder):
+    with pytest.raises(ConfigError, match=r"there is no such file; 'sanic-qserver init FOLDER'"):
+        load(folder / "gone.toml", environment={})
+    (folder / "config.toml").write_text("")
+    with pytest.raises(ConfigError, match=r"name the file: .*config\.toml"):
+        load(folder, environment={})
