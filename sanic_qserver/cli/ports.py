@@ -27,10 +27,7 @@ def await_free_port(host: str, port: int, wait_s: float = WAIT_S) -> None:
     while (error := _try_to_bind(host, port)) is not None:
         holder = describe_holder(port)
         if error.errno != errno.EADDRINUSE or not holder:
-            raise ConfigError(
-                f"{host} port {port} is taken, or may not be bound. Another server may run there: "
-                f"look with 'ss -ltnp', or choose another port with --port"
-            )
+            raise ConfigError(_describe(error, host, port))
         told = f"{host} port {port} is taken by {holder}; {_RESERVE.format(port=port)}"
         if time.monotonic() > until:
             raise ConfigError(told)
@@ -38,6 +35,23 @@ def await_free_port(host: str, port: int, wait_s: float = WAIT_S) -> None:
             log.warning("%s. Trying for %g s", told, wait_s)
             is_told = True
         time.sleep(_TRY_S)
+
+
+def _describe(error: OSError, host: str, port: int) -> str:
+    """Why an address cannot be served, and what to do about it."""
+    if error.errno == errno.EADDRINUSE:
+        return (
+            f"{host} port {port} is taken. Another server may run there: look with 'ss -ltnp', "
+            "or choose another port with --port"
+        )
+    if error.errno in (errno.EACCES, errno.EPERM):
+        return f"{host} port {port} may not be bound by this user: choose a port from 1024 on with --port"
+    if error.errno == errno.EADDRNOTAVAIL or isinstance(error, socket.gaierror):
+        return (
+            f"{host} is no address of this machine: choose one with --host, as 127.0.0.1 (this machine only) "
+            "or 0.0.0.0 (all networks)"
+        )
+    return f"{host} port {port} cannot be bound: {error.strerror}"
 
 
 def _try_to_bind(host: str, port: int) -> OSError | None:

@@ -17,7 +17,7 @@ STOP_LIMIT_S = 10.0
 def serve_again_and_again(config: Config, arguments: Sequence[str], environment: Mapping[str, str]) -> None:
     """Serve until Ctrl-C; start anew when Python files or the configuration change in the folders of the modules."""
     folders = sorted({(config.folder / path).resolve() for path in config.extensions.paths} | {config.folder})
-    print(f"Subscription {', '.join(map(str, folders))} for changes", flush=True)
+    print(f"Watching {', '.join(map(str, folders))} for changes", flush=True)
     # SIGTERM ends the watching as Ctrl-C does: otherwise the server would live on without its parent.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     server = _start(arguments, environment)

