@@ -275,15 +275,19 @@ def test_the_page_works_under_a_path_prefix_behind_a_proxy_with_tls(site, tmp_pa
     site.problems.clear()
 
 
-def test_a_server_that_was_killed_comes_back_without_a_reload(site, instrument, folder):
+def test_a_server_with_one_key_says_where_it_is_and_comes_back_without_a_reload_when_it_was_killed(
+    site, instrument, folder
+):
     environment = {**instrument.environment, "QSERVER_HTTP_SERVER_SINGLE_USER_API_KEY": KEY}
     first = ServerProcess(folder, "serve", environment=environment)
     with first:
         page = site.page(url=first.url)
         page.goto(f"{first.url}/ui")
+        expect(page.get_by_text("It prints one when it starts")).to_be_visible()
         page.get_by_role("textbox", name="API key").fill(KEY)
         page.get_by_role("dialog").get_by_role("button", name="Log in").click()
         page.get_by_text("Live", exact=True).wait_for()
+        expect(page.get_by_role("banner")).to_contain_text("single user")
         first.process.kill()
         expect(page.get_by_text("The connection to the server is lost")).to_be_visible()
         expect(button(page, "Clear queue")).to_have_attribute("title", "Connection lost")

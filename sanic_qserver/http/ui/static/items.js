@@ -72,10 +72,15 @@ export function typed(value) {
   return JSON.stringify(value);
 }
 
+/** Somebody's name, as shown: those without an account have names that programs are told. @param {string} user */
+export function called(user) {
+  if (user === "UNAUTHENTICATED_SINGLE_USER") return "single user";
+  return user.startsWith("UNAUTHENTICATED") ? "anonymous" : user;
+}
+
 /** Whose an item is, as shown. @param {any} item @param {boolean} isOwn @param {string} yours */
 export function owner(item, isOwn, yours) {
-  const user = String(item?.user ?? "");
-  const name = user.startsWith("UNAUTHENTICATED") ? "anonymous" : user;
+  const name = called(String(item?.user ?? ""));
   return isOwn ? `${name} (${yours})` : name;
 }
 

@@ -158,7 +158,7 @@ function keyForm(attempt, isOnlyWay) {
   const form = h(
     "form",
     {},
-    h("p", { class: "hint" }, T.loginKeyHelp),
+    h("p", { class: "hint" }, isOnlyWay ? T.loginOnlyKeyHelp : T.loginKeyHelp),
     key,
     h("button", { type: "submit", class: isOnlyWay ? "primary wide-button" : "" }, isOnlyWay ? T.logIn : T.loginUse),
   );

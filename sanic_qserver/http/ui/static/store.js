@@ -1,5 +1,6 @@
 // One store of what is so, fed by the server's events. Panels listen to topics and read; they never write here.
 import { ApiError, ask, get, secrets } from "./api.js";
+import { called } from "./items.js";
 import { enqueue, pacer, parseEvent } from "./slices.js";
 import { T } from "./texts.js";
 
@@ -85,7 +86,7 @@ export async function learnMe() {
     names: new Set(names.map((name) => String(name).toLowerCase())),
     roles: told.roles,
     scopes: new Set(told.scopes),
-    label: info ? ids.join(", ") || info.uuid : T.anonymous,
+    label: info ? ids.map(called).join(", ") || info.uuid : T.anonymous,
     isKnown: info !== null,
     info,
   };

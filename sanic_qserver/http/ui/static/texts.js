@@ -126,6 +126,7 @@ export const T = {
   loginTitle: "Log in",
   loginAgain: "Your session has ended. Log in again: nothing that you typed is lost.",
   loginKeyHelp: "Paste an API key of this server.",
+  loginOnlyKeyHelp: "Paste the API key of this server. It prints one when it starts, unless one is configured.",
   loginUse: "Use this key",
   orKey: "Or with an API key",
   anonymous: "Not logged in",
