@@ -5,7 +5,6 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from functools import partial
 
-from cachetools import FIFOCache
 from sanic import Request
 
 from sanic_qserver.api.call import Call
@@ -13,6 +12,7 @@ from sanic_qserver.api.endpoint import Answer, Endpoint, Serve, Stream
 from sanic_qserver.api.services import Services
 from sanic_qserver.auth.providers.provider import Providers
 from sanic_qserver.auth.tokens.rejected import Rejected
+from sanic_qserver.bounded import BoundedDict
 from sanic_qserver.errors import GatewayError, NotAuthenticated, ScopeMissing
 from sanic_qserver.http.credentials import read_credential
 from sanic_qserver.http.csrf import AMBIENT, Browsers
@@ -53,9 +53,7 @@ class Gate:
         self.audit = services.audit
         self.access = access
         self.rates = rates
-        self._known: FIFOCache[tuple[CredentialKind, str, str], tuple[Access, tuple[int, int], float]] = FIFOCache(
-            _CACHE_SIZE
-        )
+        self._known: BoundedDict[_CredentialKey, tuple[Access, tuple[int, int], float]] = BoundedDict(_CACHE_SIZE)
 
     async def admit(
         self,
@@ -77,7 +75,9 @@ class Gate:
             credential = Credential(kind=CredentialKind.ANONYMOUS, address=address)
         access: Access | None = None
         try:
-            credential = credential or read_credential(request)
+            if credential is None:
+                of_head = request.of_head
+                credential = of_head.credential = of_head.credential or read_credential(request)
             access = await self.identify(credential)
             request.ctx.__dict__["principal"] = access.principal  # for the log
             if credential.kind in AMBIENT:

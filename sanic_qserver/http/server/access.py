@@ -1,6 +1,7 @@
-"""The access log: one line for each answer, written many at a time, so that it costs a request few microseconds.
+"""The access log: one line for each answer, written many at a time, so that it costs a request about a microsecond.
 
-It goes to standard error as all logs do, but not through `logging`, which takes many times as long for a line.
+It goes to standard error as all logs do, but not through `logging`, which takes many times as long for a line. What
+the line says of a request is put into words once for a head that comes again and again on one connection.
 """
 
 import asyncio
@@ -12,19 +13,33 @@ from time import perf_counter
 from typing import Any
 
 import msgspec
-from sanic import HTTPResponse, Request
+from msgspec import Struct
+from sanic import HTTPResponse
 
 from sanic_qserver.http.request_id import read_request_id
+from sanic_qserver.http.server.request import DirectRequest
 from sanic_qserver.http.server.response import Reply
+from sanic_qserver.structs.identity import Principal
 
 LOGGER = "sanic_qserver.access"
 FLUSH_S = 0.25
-_MOST_LINES = 512
-_MOST_KEPT = 1000
+_MOST_LINES = 256
 _CLIENT_CLOSED, _SWITCHED = 499, 101
 _TEXT = f"INFO    {LOGGER}:"
 _JSON = f'"level":"INFO","logger":"{LOGGER}"'
-_Key = tuple[str, str, str, int, tuple[str, str]]
+
+
+class Described(Struct, frozen=True):
+    """The parts of a line that stay: what was asked, what came of it, and who asked."""
+
+    status: int
+    principal: Principal | None
+    asked: str
+    caller: str
+
+
+_Note = tuple[str, Described, str, int | None, float, str | None]
+"""Time, description, id of the request, bytes (None: not sent in one piece), milliseconds, id of the trace."""
 
 
 class AccessLog:
@@ -34,82 +49,93 @@ class AccessLog:
         """`form` is "text" or "json"."""
         self._is_json = form == "json"
         self._write = write or _write_to_stderr
-        self._lines: list[str] = []
+        self._notes: list[_Note] = []
         self._timer: asyncio.TimerHandle | None = None
-        self._millisecond, self._told_time = 0, ""
-        self._asked: dict[_Key, tuple[str, str]] = {}
+        self._second, self._told_second = 0, ""
+        self._told_time, self._told_until = "", 0.0
 
-    def note(self, request: Request, response: Any, started_at: float | None, *, is_websocket: bool) -> None:
+    def note(self, request: DirectRequest, response: Any, started_at: float | None, *, is_websocket: bool) -> None:
         """A request was answered, or its client has left. `started_at`: `perf_counter()` when its head was there."""
-        took_ms = 0.0 if started_at is None else (perf_counter() - started_at) * 1000
+        now = perf_counter()
+        took_ms = 0.0 if started_at is None else (now - started_at) * 1000
+        if now >= self._told_until:
+            self._tell_time(now)
+        size: int | None
         if type(response) is Reply:
-            status, size = response.status, str(len(response.body))
+            status, size = response.status, len(response.body)
         else:
             status, size = _look_at(response, is_websocket=is_websocket)
-        if (now := int(time.time() * 1000)) != self._millisecond:
-            self._tell_time(now)
         known = request.ctx.__dict__
-        principal = known.get("principal")
-        who = ("", "") if principal is None else (principal.provider, principal.name)
-        key = (request.client_ip, request.method, request.path, status, who)
-        asked, caller = self._asked.get(key) or self._describe(key)
-        request_id = read_request_id(request)
-        if self._is_json:
-            more = f',"bytes":{size}' if size else ""
-            if "trace_id" in known:
-                more = f'{more},"trace_id":"{known["trace_id"]}"'
-            line = (
-                f'{{"time":"{self._told_time}",{_JSON},{asked},"duration_ms":{took_ms:.2f},"request_id":"{request_id}"'
-                f"{caller}{more}}}\n"
-            )
-        else:
-            sent = f"{size} B" if size else "stream"
-            line = f"{self._told_time} {_TEXT} {asked} {sent} {took_ms:.1f} ms [request_id={request_id}{caller}]\n"
-        self._lines.append(line)
+        principal, of_head = known.get("principal"), request.of_head
+        told = of_head.described
+        if told is None or told.status != status or told.principal is not principal:
+            told = of_head.described = self._describe(request, status, principal)
+        request_id = known.get("request_id") or read_request_id(request)
+        self._notes.append((self._told_time, told, request_id, size, took_ms, known.get("trace_id")))
         if self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(FLUSH_S, self.flush)
-        elif len(self._lines) >= _MOST_LINES:
+        elif len(self._notes) >= _MOST_LINES:
             self.flush()
 
-    def _describe(self, key: _Key) -> tuple[str, str]:
-        """What was asked and came of it, and who asked: for a line. Without the query, which may hold a key."""
-        address, method, path, status, who = key
-        name, message = ":".join(filter(None, who)), f"{address} {method} {path} -> {status}"
+    def _describe(self, request: DirectRequest, status: int, principal: Principal | None) -> Described:
+        """Without the query, which may hold a key."""
+        name = "" if principal is None else ":".join(filter(None, (principal.provider, principal.name)))
+        address, method, path = request.client_ip, request.method, request.path
+        message = f"{address} {method} {path} -> {status}"
         if self._is_json:
             facts = {"message": message, "address": address, "method": method, "path": path, "status": status}
-            told = _encode(facts)[1:-1], f',"principal":{_encode(name)}' if name else ""
+            asked, caller = f"{_JSON},{_encode(facts)[1:-1]}", f',"principal":{_encode(name)}' if name else ""
         else:
-            told = _one_line(message), _one_line(f" principal={name}") if name else ""
-        if len(self._asked) >= _MOST_KEPT:
-            self._asked.clear()
-        self._asked[key] = told
-        return told
+            asked, caller = f"{_TEXT} {_one_line(message)}", _one_line(f" principal={name}") if name else ""
+        return Described(status, principal, asked, caller)
 
-    def _tell_time(self, milliseconds: int) -> None:
-        """As `logging` tells it; for programs in UTC. Many lines have the same."""
-        self._millisecond = milliseconds
-        second, rest = divmod(milliseconds, 1000)
-        if self._is_json:
-            self._told_time = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second)) + f".{rest:03d}+00:00"
-        else:
-            self._told_time = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(second)) + f",{rest:03d}"
+    def _tell_time(self, now: float) -> None:
+        """As `logging` tells it; for programs in UTC. Told again in the next millisecond."""
+        second, rest = divmod(time.time(), 1)
+        milliseconds = int(rest * 1000)
+        self._told_until = now + (milliseconds + 1) / 1000 - rest
+        if second != self._second:
+            self._second = int(second)
+            if self._is_json:
+                self._told_second = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
+            else:
+                self._told_second = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(second))
+        form = "{}.{:03d}+00:00" if self._is_json else "{},{:03d}"
+        self._told_time = form.format(self._told_second, milliseconds)
 
     def flush(self) -> None:
         """Write what is there."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        lines, self._lines = self._lines, []
-        if lines:
-            self._write("".join(lines))
+        notes, self._notes = self._notes, []
+        if notes:
+            self._write("".join(map(_to_json if self._is_json else _to_text, notes)))
 
 
-def _look_at(response: Any, *, is_websocket: bool) -> tuple[int, str]:
-    """Status and size; "" for what was not sent in one piece."""
+def _to_text(note: _Note) -> str:
+    told_time, told, request_id, size, took_ms, _ = note
+    sent = "stream" if size is None else f"{size} B"
+    return f"{told_time} {told.asked} {sent} {took_ms:.1f} ms [request_id={request_id}{told.caller}]\n"
+
+
+def _to_json(note: _Note) -> str:
+    told_time, told, request_id, size, took_ms, trace_id = note
+    more = "" if size is None else f',"bytes":{size}'
+    if trace_id is not None:
+        more = f'{more},"trace_id":"{trace_id}"'
+    return (
+        f'{{"time":"{told_time}",{told.asked},"duration_ms":{took_ms:.2f},"request_id":"{request_id}"'
+        f"{told.caller}{more}}}\n"
+    )
+
+
+def _look_at(response: Any, *, is_websocket: bool) -> tuple[int, int | None]:
+    """Status and size; None for what was not sent in one piece."""
     if response is None:
-        return (_SWITCHED if is_websocket else _CLIENT_CLOSED), ""
+        return (_SWITCHED if is_websocket else _CLIENT_CLOSED), None
     is_whole = isinstance(response, HTTPResponse) and response.headers.get("transfer-encoding") != "chunked"
-    return response.status, str(len(response.body or b"")) if is_whole else ""
+    return response.status, len(response.body or b"") if is_whole else None
 
 
 def _encode(value: Any) -> str:

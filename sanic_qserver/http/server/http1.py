@@ -23,6 +23,7 @@ from sanic.http import Http, Stage
 from sanic_qserver.http.server.access import AccessLog
 from sanic_qserver.http.server.chunks import take_chunk_line
 from sanic_qserver.http.server.head import check_beginning, check_head
+from sanic_qserver.http.server.request import OfHead
 from sanic_qserver.http.server.response import Reply
 
 log = logging.getLogger("sanic_qserver.http")
@@ -45,6 +46,7 @@ class _Head(Struct, frozen=True):
     version: str
     headers: Header
     length: int | None
+    of_head: OfHead
 
 
 def _readable(headers: Header) -> Header:
@@ -108,6 +110,7 @@ class CachedHeadHttp(Http):
 
     # Sanic declares these too narrowly. A body is None, True or "chunked".
     protocol: Any
+    request: Any
     request_body: Any
     request_bytes: Any
     request_bytes_left: Any
@@ -242,6 +245,7 @@ class CachedHeadHttp(Http):
         if known.length is not None:
             self.request_body = True
         del self.recv_buffer[: len(known.block)]
+        request.known_of_head = known.of_head
         self.request, request.stream = request, self
         protocol.state["requests_count"] += 1
 
@@ -269,7 +273,7 @@ class CachedHeadHttp(Http):
         ):
             length = self.request_bytes if self.request_body else None
             self._head = _Head(request.head + b"\r\n\r\n", request.head, self.url.encode("ascii"), request.method,
-                               request.version, Header(request.headers), length)  # fmt: skip
+                               request.version, Header(request.headers), length, request.of_head)  # fmt: skip
 
     async def read(self) -> bytes | None:
         """The next piece of the request's body; None at its end."""

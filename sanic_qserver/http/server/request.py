@@ -11,6 +11,7 @@ from sanic_qserver.api.call import Site
 from sanic_qserver.http.forms import MULTIPART, URLENCODED, check_charset, parse_multipart, parse_urlencoded
 from sanic_qserver.http.server.connections import read_peer
 from sanic_qserver.http.server.forwarding import Forwarding, strip_prefix
+from sanic_qserver.structs.identity import Credential
 
 
 class FormRequest(Request[Any, Any]):
@@ -37,11 +38,33 @@ class FormRequest(Request[Any, Any]):
         return self.parsed_form
 
 
+class OfHead:
+    """What was found out from a head and its connection, and holds when the same head comes again on that one.
+
+    `credential`: what it carries; `described`: what the access log says of it.
+    """
+
+    __slots__ = ("credential", "described")
+
+    def __init__(self) -> None:
+        self.credential: Credential | None = None
+        self.described: Any = None
+
+
 class DirectRequest(FormRequest):
     """A request that came without a proxy in between: the peer is the client.
 
     Sanic's own `client_ip` reads and parses forwarding headers for each question, to find that none is trusted.
     """
+
+    known_of_head: OfHead | None = None
+
+    @property
+    def of_head(self) -> OfHead:
+        """What is known of its head."""
+        if self.known_of_head is None:
+            self.known_of_head = OfHead()
+        return self.known_of_head
 
     @property
     def client_ip(self) -> str:

@@ -11,9 +11,9 @@ import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
-from cachetools import FIFOCache
 from msgspec import Struct
 
+from sanic_qserver.bounded import BoundedDict
 from sanic_qserver.errors import ConfigError, Overloaded, TooManyRequests
 from sanic_qserver.policy.access.roles import words
 from sanic_qserver.policy.files.documents import Document
@@ -80,8 +80,8 @@ class RateRules:
         for number, (rule, _, _) in enumerate(self._rules):
             for name in words(rule.users) or ("",):
                 self._of_users.setdefault(name, []).append(number)
-        self._met: FIFOCache[tuple[object, ...], AppliedLimits] = FIFOCache(_MOST_KINDS)
-        self._counted: FIFOCache[tuple[object, ...], CallerCharges] = FIFOCache(_MOST_CALLERS)
+        self._met: BoundedDict[tuple[object, ...], AppliedLimits] = BoundedDict(_MOST_KINDS)
+        self._counted: BoundedDict[tuple[object, ...], CallerCharges] = BoundedDict(_MOST_CALLERS)
         names = Counter(rule.name for rule in (*self.file.rates, *self.file.concurrency))
         if names and names.most_common(1)[0][1] > 1:
             raise ConfigError(f"{document.source}: two rules are named '{names.most_common(1)[0][0]}'")

@@ -85,6 +85,12 @@ async def test_another_head_is_parsed_whatever_it_has_in_common(line, parsed):
     assert len(parsed) == 6
 
 
+async def test_who_asks_is_told_by_the_head_that_came_not_by_the_one_before(line):
+    mine, nobodys = get("/api/auth/whoami"), get("/api/auth/whoami").replace(KEY, "another")
+    statuses = [(await line.ask(text))[0] for text in (mine, mine, nobodys, nobodys, mine, mine)]
+    assert statuses == [200, 200, 401, 401, 200, 200]
+
+
 async def test_the_body_is_each_request_s_own_under_the_same_head(line, parsed):
     for name in ("aaaa", "bbbb", "cccc"):
         body = json.dumps({"item": {"name": name, "item_type": "plan"}}).encode()
