@@ -1,6 +1,7 @@
 """The Redis that replicas share: one bounded pool, one prefix for all names, and one error when it is away.
 
 Nothing here tries twice: what was sent and not answered may have been done. Each caller says what that means for it.
+A pooled connection that Redis has closed meanwhile is replaced before anything is sent: see `pool`.
 Redis must not evict (`maxmemory-policy noeviction`) and should write what it is told (`appendonly yes`).
 """
 
@@ -28,17 +29,19 @@ class SharedRedis:
     def __init__(self, config: ReplicasConfig) -> None:
         """Raises ConfigError for a URL that is none, or when the library is not installed."""
         try:
-            from redis.asyncio import BlockingConnectionPool, Redis  # noqa: PLC0415  # the extra [redis]
+            from redis.asyncio import Redis  # noqa: PLC0415  # the extra [redis]
             from redis.asyncio.retry import Retry  # noqa: PLC0415
             from redis.backoff import NoBackoff  # noqa: PLC0415
             from redis.exceptions import RedisError  # noqa: PLC0415
+
+            from sanic_qserver.shared_state.pool import FreshPool  # noqa: PLC0415
         except ImportError:
             raise ConfigError("[replicas] redis: needs the extra: pip install 'sanic-qserver[redis]'") from None
         self._prefix = config.name
         # RuntimeError: uvloop's, for a write to a connection that was reset a moment ago.
         self._failures: tuple[type[Exception], ...] = (RedisError, OSError, RuntimeError)
         try:
-            pool = BlockingConnectionPool.from_url(
+            pool = FreshPool.from_url(
                 config.redis, max_connections=CONNECTIONS, timeout=_POOL_WAIT_S, socket_timeout=_TIMEOUT_S,
                 socket_connect_timeout=_TIMEOUT_S, retry=Retry(NoBackoff(), 0),
             )  # fmt: skip

@@ -66,15 +66,17 @@ class RedisKeys:
 
     def __init__(self, config: IdempotencyConfig, prefix: str = "sanic_qserver") -> None:
         try:
-            from redis.asyncio import BlockingConnectionPool, Redis  # noqa: PLC0415  # the extra [redis]
+            from redis.asyncio import Redis  # noqa: PLC0415  # the extra [redis]
             from redis.asyncio.retry import Retry  # noqa: PLC0415
             from redis.backoff import NoBackoff  # noqa: PLC0415
             from redis.exceptions import RedisError  # noqa: PLC0415
+
+            from sanic_qserver.shared_state.pool import FreshPool  # noqa: PLC0415
         except ImportError:
             raise ConfigError(
                 "[idempotency] store: Redis needs the extra: pip install 'sanic-qserver[redis]'"
             ) from None
-        pool = BlockingConnectionPool.from_url(
+        pool = FreshPool.from_url(
             config.store, max_connections=CONNECTIONS, timeout=_POOL_WAIT_S, socket_timeout=_TIMEOUT_S,
             socket_connect_timeout=_TIMEOUT_S, retry=Retry(NoBackoff(), 1),
         )  # fmt: skip

@@ -64,11 +64,12 @@ class RedisCounters:
 def _connect(url: str) -> tuple[Any, Any]:
     try:
         from limits.aio.storage import RedisStorage  # noqa: PLC0415  # only who uses Redis needs it
-        from redis.asyncio import BlockingConnectionPool  # noqa: PLC0415
+
+        from sanic_qserver.shared_state.pool import FreshPool  # noqa: PLC0415
     except ImportError:
         raise ConfigError("[policy] counters: Redis needs the extra: pip install 'sanic-qserver[redis]'") from None
     try:
-        pool = BlockingConnectionPool.from_url(
+        pool = FreshPool.from_url(
             url,
             max_connections=CONNECTIONS,
             timeout=2 * TIMEOUT_S,

@@ -71,6 +71,14 @@ async def test_edits_that_need_the_lock_are_refused_and_the_rest_goes_on(server,
             await asyncio.sleep(0.1)
 
 
+async def test_no_edit_is_refused_after_redis_was_restarted_while_nobody_asked(server, redis):
+    await asyncio.gather(*(add(server, "tim") for _ in range(4)))
+    redis.stop()
+    redis.start()
+    replies = await asyncio.gather(*(add(server, "staff", **{"Idempotency-Key": f"{key}"}) for key in range(8)))
+    assert [reply.status_code for reply in replies] == [200] * 8
+
+
 async def readiness(server):
     reply = await server.get("/readyz", headers={"Authorization": f"ApiKey {KEY}"})
     return reply.status_code, reply.json()["status"], reply.json()["checks"]["replicas"]
