@@ -14,6 +14,12 @@ _MODULES = (serve, demo, configuration, doctor, policy, extensions, auth, migrat
 COMMANDS = tuple(command for module in _MODULES for command in module.COMMANDS)
 
 
+_FIRST_STEPS = (
+    "To try it: sanic-qserver demo. For an RE Manager of your own: sanic-qserver init FOLDER, then sanic-qserver check "
+    "and sanic-qserver serve with --config FOLDER/config.toml."
+)
+
+
 def _asked(is_asked: bool) -> None:
     if is_asked:
         print(f"sanic-qserver {__version__}")
@@ -33,6 +39,7 @@ def main() -> None:
     app = typer.Typer(
         name="sanic-qserver",
         help="The HTTP face of the Bluesky Queue Server's RE Manager.",
+        epilog=_FIRST_STEPS,
         no_args_is_help=True,
         pretty_exceptions_enable=False,
         rich_markup_mode=None,  # Square brackets in a text are no style.

@@ -18,7 +18,10 @@ from sanic_qserver.structs.identity import Principal
 
 
 def hash_password(config: ConfigFile = None) -> None:
-    """Print the hash of a password, for [auth.providers.users]. Asks for it, or reads a line from a pipe."""
+    """Print the hash of a password, for config.toml.
+
+    It asks for the password, or reads a line from a pipe. The hash goes under [auth.providers.users].
+    """
     from sanic_qserver.auth.providers.passwords import build_hasher  # noqa: PLC0415  # argon2, for this command only
 
     if sys.stdin.isatty():
@@ -36,14 +39,17 @@ def apikey(
     action: Annotated[Literal["create", "list", "delete"], typer.Argument(help="What to do.")],
     owner: Annotated[str, typer.Argument(help="A login as provider:name; service:name makes a service account.")],
     scopes: Annotated[
-        list[str] | None, typer.Option("--scope", help="Again for each; none: all that the owner has.")
+        list[str] | None, typer.Option("--scope", help="What the key may do; repeat it. None: all that its owner may.")
     ] = None,
     note: Annotated[str, typer.Option(help="What the key is for.")] = "",
-    days: Annotated[float | None, typer.Option(help="Days until it ends; none: until it is deleted.", min=0)] = None,
-    first_eight: Annotated[str, typer.Option(help="Which key to delete.")] = "",
+    days: Annotated[float | None, typer.Option(help="Days until it ends. None: it does not.", min=0)] = None,
+    first_eight: Annotated[str, typer.Option(help="With delete: the key's first characters, as listed.")] = "",
     config: ConfigFile = None,
 ) -> None:
-    """Make, list or delete API keys of somebody, in the database, with or without a running server."""
+    """Make, list or delete API keys of somebody.
+
+    In the database of the server, which may run meanwhile or not. A new key is printed once.
+    """
     provider, _, name = owner.partition(":")
     if not name:
         raise ConfigError(f"'{owner}': write the owner as provider:name, such as staff:alice or service:robot")
@@ -110,15 +116,14 @@ async def _apikey(
 
 
 def db(
-    action: Annotated[
-        Literal["upgrade", "check", "copy"], typer.Argument(help="Make or update the tables, only look, or copy.")
-    ],
+    action: Annotated[Literal["upgrade", "check", "copy"], typer.Argument(help="What to do.")],
     from_: Annotated[str, typer.Option("--from", help="With copy: the URL of the database to copy from.")] = "",
     config: ConfigFile = None,
 ) -> None:
-    """Bring the database of logins up to date, as the server does at its start; or see whether it is.
+    """Update, check or copy the database of logins.
 
-    `copy` fills a new database, [database] url, with all that another one holds; stop the servers first.
+    `upgrade` makes or updates its tables, as the server does when it starts; `check` only looks. `copy` fills a new
+    database, [database] url, with all that another one holds: stop the servers first.
     """
     from sanic_qserver.auth.storage.database import HEAD  # noqa: PLC0415  # SQLAlchemy, for this command only
 

@@ -13,7 +13,7 @@ from sanic_qserver.api.endpoint import Endpoint, Stream
 from sanic_qserver.api.services import Services
 from sanic_qserver.api.table import ENDPOINTS, STREAMS
 from sanic_qserver.cli.checking import app_to_look_at, collect_warnings
-from sanic_qserver.cli.options import ConfigFile
+from sanic_qserver.cli.options import ConfigFile, name_unwritable
 from sanic_qserver.config.settings import Config, load, shipped
 from sanic_qserver.errors import ConfigError
 from sanic_qserver.http.openapi import document
@@ -22,17 +22,17 @@ from sanic_qserver.http.openapi import document
 def init(
     folder: Annotated[Path, typer.Argument(help="Where to write; made if it is not there.")],
 ) -> None:
-    """Write config.toml and the policies into a folder, for editing."""
-    folder.mkdir(parents=True, exist_ok=True)
-    policies = shipped("policies")
-    for existing in (folder / "config.toml", folder / "policies"):
-        if existing.exists():
-            raise ConfigError(f"{existing} is there already and is left as it is")
+    """Write config.toml and policies/ into a folder, to edit."""
     text = shipped("config.toml").read_text("utf-8")
     # The written configuration uses the policies beside it, not the shipped ones.
     active = re.sub(r'^# (\w+ = "policies/[^"]*")', r"\1", text, flags=re.MULTILINE)
-    (folder / "config.toml").write_text(active, "utf-8")
-    shutil.copytree(policies, folder / "policies")
+    with name_unwritable(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        for existing in (folder / "config.toml", folder / "policies"):
+            if existing.exists():
+                raise ConfigError(f"{existing} is there already and is left as it is")
+        (folder / "config.toml").write_text(active, "utf-8")
+        shutil.copytree(shipped("policies"), folder / "policies")
     print(f"Wrote {folder / 'config.toml'} and {folder / 'policies'}/")
     print(f"Start: sanic-qserver serve --config {folder / 'config.toml'}")
 
@@ -40,12 +40,13 @@ def init(
 def check(
     config: ConfigFile = None,
     *,
-    online: Annotated[bool, typer.Option("--online", help="Ask RE Manager, directory, database … too.")] = False,
+    online: Annotated[bool, typer.Option("--online", help="Ask RE Manager, databases, Redis and logins too.")] = False,
     login: Annotated[str, typer.Option(help="With --online: a login to try, as provider:name.")] = "",
 ) -> None:
-    """Check a configuration with its policies. Ends with 0 when all is well, 1 for warnings, 2 for mistakes.
+    """Check a configuration, its policies and custom modules.
 
-    Nothing is written. With --online everything that the configuration names is asked, and one login tried.
+    Ends with 0 when all is well, 1 for warnings, 2 for mistakes. Nothing is written. With --online RE Manager,
+    databases, Redis and logins are asked whether they answer, and --login tries a login.
     """
     loaded = load(config)
     app = app_to_look_at(loaded, "check")
@@ -90,7 +91,7 @@ def _say_around(row: Endpoint) -> str:
 
 def routes(
     config: ConfigFile = None,
-    verbose: Annotated[bool, typer.Option("--verbose", help="What surrounds each row, too, outermost first.")] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", help="The middleware of each, outermost first, too.")] = False,
 ) -> None:
     """Print what is served, and which scope it asks for. With a configuration, its custom modules too."""
     from rich.console import Console  # noqa: PLC0415  # a tenth of a second that `serve` does not need

@@ -14,6 +14,7 @@ from typing import Annotated, Any
 import typer
 
 from sanic_qserver.app import create_app
+from sanic_qserver.cli.options import name_unwritable
 from sanic_qserver.cli.ports import await_free_port
 from sanic_qserver.cli.serve import run
 from sanic_qserver.config.settings import ENVIRONMENT, Config, load, shipped
@@ -30,12 +31,18 @@ def demo(
     is_open: Annotated[bool, typer.Option("--open", help="No key needed. Loopback only.")] = False,
     extension: Annotated[list[str] | None, typer.Option(help="A custom module to load; may be repeated.")] = None,
 ) -> None:
-    """Start Redis, RE Manager with simulated devices, and the server: all that is needed to try it."""
+    """Start all that is needed to try the server.
+
+    A Redis of its own, RE Manager with simulated devices, and the server. Ctrl-C ends all of it.
+    """
     sections = _sections(host, port, is_open=is_open)
     sections["extensions"] = {"modules": extension or [], "paths": [str(Path.cwd())]}
     create_app(load(environment={}, overrides=sections), name="check")  # Mistakes show before anything is started.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     await_free_port(host, port)
+    if state is not None:
+        with name_unwritable(state):
+            state.mkdir(parents=True, exist_ok=True)
     print("Starting Redis and RE Manager with simulated devices ...", flush=True)
     try:
         with state_folder(state) as folder, _instrument(folder) as instrument:

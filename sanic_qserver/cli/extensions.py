@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from sanic_qserver.cli.options import name_unwritable
 from sanic_qserver.errors import ConfigError
 
 MODULE = '''"""{name}: a custom module for sanic_qserver."""
@@ -112,7 +113,7 @@ def new_extension(
     name: Annotated[str, typer.Argument(help="The name of the module and of its folder.")],
     folder: Annotated[Path, typer.Option("--in", help="Where the folder is made.")] = Path(),
 ) -> None:
-    """Write a custom module that works, with a test, into a new folder."""
+    """Write a custom module, with a test, into a new folder."""
     module = name.replace("-", "_")
     if not re.fullmatch(r"[a-z_][a-z0-9_]*", module) or keyword.iskeyword(module):
         raise ConfigError(f"'{name}' is no name of a module: use lower-case letters, digits and _")
@@ -121,10 +122,11 @@ def new_extension(
     target = folder / name
     if target.exists():
         raise ConfigError(f"{target} is there already and is left as it is")
-    for file, text in FILES.items():
-        path = target / file.format(name=module)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text.format(name=module, project=module.replace("_", "-")), "utf-8")
+    with name_unwritable(target):
+        for file, text in FILES.items():
+            path = target / file.format(name=module)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text.format(name=module, project=module.replace("_", "-")), "utf-8")
     print(f"Wrote {target}/. Now:\n  cd {target}\n  pytest\n  sanic-qserver serve --config config.toml --reload")
 
 

@@ -9,6 +9,7 @@ import tomli_w
 import typer
 import yaml
 
+from sanic_qserver.cli.options import name_unwritable
 from sanic_qserver.config.leftovers import SECTIONS, left_over
 from sanic_qserver.config.legacy import read_legacy, translate
 from sanic_qserver.errors import ConfigError
@@ -18,9 +19,10 @@ def migrate(
     old: Annotated[Path, typer.Argument(help="A configuration of bluesky-httpserver: a YAML file or a folder.")],
     folder: Annotated[Path, typer.Argument(help="Where to write config.toml and policies/; made if it is not there.")],
 ) -> None:
-    """Write the same configuration as config.toml and policies/permissions.yaml. `${NAME}` is kept as it is.
+    """Translate a configuration of bluesky-httpserver.
 
-    Ends with 0 when all of it was carried over, with 1 after listing what was not.
+    Writes config.toml and policies/permissions.yaml into a folder; `${NAME}` is kept as it is. Ends with 0 when all of
+    it was carried over, with 1 after listing what was not.
     """
     content = read_legacy(old)
     lost = list(left_over(content))
@@ -29,7 +31,8 @@ def migrate(
     for file in (folder / "config.toml", policy):
         if file.exists():
             raise ConfigError(f"{file} is there already and is left as it is")
-    policy.parent.mkdir(parents=True, exist_ok=True)
+    with name_unwritable(folder):
+        policy.parent.mkdir(parents=True, exist_ok=True)
     if access := sections.get("policy", {}).pop("access", None):
         policy.write_text(f"# From {old.name}.\n{yaml.safe_dump(access, sort_keys=False)}", "utf-8")
         sections["policy"]["permissions"] = "policies/permissions.yaml"
@@ -40,6 +43,7 @@ def migrate(
     print(f"Wrote {folder / 'config.toml'}" + (f" and {policy}" if access else ""))
     for note in notes:
         print(note if note.startswith("Not carried over") else f"Note: {note}")
+    print(f"Check: sanic-qserver check --config {folder / 'config.toml'}")
     if lost:
         raise typer.Exit(1)
 

@@ -28,7 +28,7 @@ from sanic_qserver.structs.identity import PUBLIC, SINGLE_USER, Access, Principa
 def explain(  # noqa: PLR0913, PLR0917  # each is an option
     verb: Annotated[str, typer.Argument(help="GET, POST, DELETE, or WS for a websocket.")],
     path: Annotated[str, typer.Argument(help="As in the documentation: /api/queue/get")],
-    user: Annotated[str, typer.Option(help="The login. Empty: the anonymous.")] = "",
+    user: Annotated[str, typer.Option(help="The login. None: a caller without a credential.")] = "",
     provider: Annotated[str, typer.Option(help="Where the user logged in.")] = "",
     role: Annotated[list[str] | None, typer.Option(help="A role that the provider gives.")] = None,
     group: Annotated[list[str] | None, typer.Option(help="A group of the directory.")] = None,
@@ -38,7 +38,10 @@ def explain(  # noqa: PLR0913, PLR0917  # each is an option
     single_user: Annotated[bool, typer.Option("--single-user", help="The holder of the server's one API key.")] = False,
     config: ConfigFile = None,
 ) -> None:
-    """Say whether somebody may do something, and why. Ends with 0 for yes, 1 for no, 2 for a mistake."""
+    """Say whether somebody may do something, and why.
+
+    Ends with 0 for yes, 1 for no, 2 for a mistake.
+    """
     row = _row(verb.upper(), "/" + path.removeprefix("/api").strip("/"))
     policies = Policies(load(config), [])
     permissions = getattr(policies.access, "permissions", None)
@@ -133,7 +136,10 @@ def _holdings(
 
 
 def matrix() -> None:
-    """Print the table of built-in roles and endpoints, as it stands in docs/policies.md."""
+    """Print which built-in role may call what.
+
+    It is the table at the end of docs/policies.md, in Markdown.
+    """
     print("\n".join(matrix_lines()))
 
 

@@ -129,7 +129,8 @@ def load_extensions(
 
 def _fail(loaded: Extensions, source: Source, error: ConfigError, *, is_required: bool) -> None:
     if is_required:
-        raise ConfigError(f"{error} (only with [extensions] required = false the server starts without it)") from error
+        told = f"{error}. The server starts without it only when [extensions] required = false"
+        raise ConfigError(told) from error
     log.error("%s. The server runs without '%s'.", error, source.name, exc_info=error.__cause__)
     loaded.failures.append(f"extension '{source.name}' is not loaded: {error}")
 

@@ -67,14 +67,24 @@ def import_module(name: str) -> ModuleType:
     try:
         return importlib.import_module(name)
     except (Exception, SystemExit) as error:  # third-party code
-        raise ConfigError(f"Extension '{name}' cannot be imported: {describe(error)}") from error
+        told = f"Extension '{name}' cannot be imported: {describe(error)}{_hint(name, error)}"
+        raise ConfigError(told) from error
+
+
+def _hint(name: str, error: BaseException) -> str:
+    """What to do when a module is not there: the extension's own, or one that it needs."""
+    if not isinstance(error, ModuleNotFoundError) or not error.name:
+        return ""
+    if name == error.name or name.startswith(f"{error.name}."):
+        return f"; name the folder that holds {error.name} in [extensions] paths, or install the package"
+    return f"; install what has {error.name} where the server is installed"
 
 
 def describe(error: BaseException) -> str:
     """An exception, with the file and line in the extension's code that raised it."""
     text = f"{type(error).__name__}: {error}"
     if isinstance(error, SyntaxError):
-        return f"{text} ({error.filename}:{error.lineno})"
+        return f"{type(error).__name__}: {error.msg} ({error.filename}:{error.lineno})"
     here = str(Path(__file__).resolve().parent.parent)
     frames = [
         frame

@@ -25,16 +25,18 @@ _WIDTH = 32
 def doctor(
     config: ConfigFile = None,
     url: Annotated[str, typer.Option(help="The running server, as its clients reach it: https://HOST/PREFIX.")] = "",
-    key_file: Annotated[Path | None, typer.Option(help="An API key that may see the server's warnings.")] = None,
+    key_file: Annotated[Path | None, typer.Option(help="A file with a key that may see the server's warnings.")] = None,
     *,
     json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
 ) -> None:
-    """Look at a whole deployment, and say what to do. Ends with 0 when all is well, 1 for warnings, 2 for failures.
+    """Look at a whole deployment, and say what to do.
 
     Looked at are the configuration with its policies, RE Manager, databases, Redis, logins, clocks, certificates, modes
     of files, and the server that runs. Nothing is changed.
+
+    Ends with 0 when all is well, 1 for warnings, 2 for failures.
     """
-    key = key_file.read_text("utf-8").strip() if key_file is not None else ""
+    key = _read_key(key_file) if key_file is not None else ""
     findings = asyncio.run(_collect(config, url, key, is_told=not json))
     worst = max((finding.state for finding in findings), key=_CODES.__getitem__)
     if json:
@@ -89,6 +91,13 @@ async def _examine_deployment(config: Config, app: App, url: str, key: str, cloc
 def _say_versions() -> str:
     parts = [f"{name} {importlib.metadata.version(name)}" for name in ("sanic", "pyzmq", "msgspec")]
     return ", ".join([f"sanic-qserver {__version__}", f"Python {platform.python_version()}", *parts])
+
+
+def _read_key(file: Path) -> str:
+    try:
+        return file.read_text("utf-8").strip()
+    except OSError as error:
+        raise ConfigError(f"--key-file: {file} cannot be read: {error.strerror}") from None
 
 
 COMMANDS = (doctor,)

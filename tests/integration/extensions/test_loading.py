@@ -70,6 +70,14 @@ def test_a_module_that_fails_stops_the_start_and_the_way_without_it_is_told(make
         make("ext_gone")
 
 
+def test_a_module_that_is_not_there_says_where_to_put_it_and_one_that_it_needs_to_install_that(write_module, make):
+    with pytest.raises(ConfigError, match=r"ext_gone'; name the folder .* in \[extensions\] paths"):
+        make("ext_gone")
+    name = write_module("ext_needs", "import no_such_library\n")
+    with pytest.raises(ConfigError, match=r"\(.*ext_needs\.py:1\); install what has no_such_library"):
+        make(name)
+
+
 def test_a_plain_blueprint_of_the_environment_that_fails_costs_its_routes_only(make):
     assert "ext_gone.bp" in make(blueprints=["ext_gone.bp"]).ctx.services.warnings[0]
     with pytest.raises(ConfigError, match="ext_gone"):

@@ -63,6 +63,33 @@ def test_routes_prints_what_surrounds_each_row():
     assert "audited, idempotent, reviewed, hooked, quota, owned, stamped" in line
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("init", "{file}/etc"), ("new-extension", "mine", "--in", "{file}"), ("demo", "--state", "{file}/kept"),
+        ("migrate", "{old}", "{file}/new"), ("doctor", "--key-file", "{file}/key"),
+    ],
+    ids=lambda arguments: arguments[0],
+)  # fmt: skip
+def test_a_folder_that_cannot_be_written_is_named_without_a_traceback(folder, arguments):
+    file, old = folder / "a-file", folder / "old.yml"
+    file.write_text("not a folder")
+    old.write_text("authentication: {allow_anonymous_access: true}\n")
+    port = ("--port", free_port()) if arguments[0] == "demo" else ()
+    done = run(*(part.format(file=file, old=old) for part in arguments), *port)
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1].startswith("sanic-qserver: ")
+    assert str(file) in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_no_command_is_cut_short_in_the_help_and_the_first_steps_are_told():
+    text = run("--help", environment={"COLUMNS": "80"}).stdout
+    assert "..." not in text
+    for words in ("sanic-qserver demo", "sanic-qserver init", "sanic-qserver check", "sanic-qserver serve"):
+        assert words in " ".join(text.split())
+
+
 def test_serve_says_that_a_port_is_taken():
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
