@@ -85,7 +85,7 @@ def test_a_folder_that_cannot_be_written_is_named_without_a_traceback(folder, ar
 
 def test_no_command_is_cut_short_in_the_help_and_the_first_steps_are_told():
     text = run("--help", environment={"COLUMNS": "80"}).stdout
-    assert "..." not in text
+    assert "..." not in text.partition("Commands:")[2]
     for words in ("sanic-qserver demo", "sanic-qserver init", "sanic-qserver check", "sanic-qserver serve"):
         assert words in " ".join(text.split())
 
