@@ -173,6 +173,19 @@ def proposals_deny(
     run.out.done(f"{id}: {reply['proposal']['state']}", reply["proposal"])
 
 
+def proposals_withdraw(
+    context: typer.Context,
+    id: str,  # noqa: A002
+    version: Annotated[int, typer.Option(help="The version that you looked at.")] = 0,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Withdraw the version that is there now.")] = False,
+) -> None:
+    """Take back an open proposal of your own."""
+    run = get_runtime(context)
+    headers = _decide_on(run, id, version, "Withdraw", yes)
+    reply = run.session.post(f"/proposals/{id}/withdraw", headers=headers)
+    run.out.done(f"{id}: {reply['proposal']['state']}", reply["proposal"])
+
+
 def _decide_on(run: Runtime, proposal: str, version: int, verb: str, is_sure: bool) -> dict[str, str]:
     """The header that says which version was seen: nobody decides on another one."""
     if not version:
@@ -190,7 +203,13 @@ GROUPS: dict[str, tuple[str, dict[str, Any]]] = {
         {"show": item_show, "wait": item_wait, "move": item_move, "remove": item_remove, "update": item_update},
     ),
     "proposals": (
-        "Proposals: list, show, approve, deny.",
-        {"list": proposals_list, "show": proposals_show, "approve": proposals_approve, "deny": proposals_deny},
+        "Proposals: list, show, approve, deny, withdraw.",
+        {
+            "list": proposals_list,
+            "show": proposals_show,
+            "approve": proposals_approve,
+            "deny": proposals_deny,
+            "withdraw": proposals_withdraw,
+        },
     ),
 }

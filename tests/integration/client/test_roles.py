@@ -66,7 +66,8 @@ READS = (
     "status", "status --watch", "queue list", "plans", "plans count", "devices", "history", "console", "events status",
     "wait idle", "add count det1", "validate count det1", f"item show {UID}", f"item wait {UID}",
     f"item update {UID} num=3", "proposals list", f"proposals show {UID}", f"proposals approve {UID} --yes",
-    f"proposals deny {UID} --reason no --yes", "mcp", "apikey create --scope read:status", "apikey delete 12345678",
+    f"proposals deny {UID} --reason no --yes", f"proposals withdraw {UID} --yes", "mcp",
+    "apikey create --scope read:status", "apikey delete 12345678",
 )  # fmt: skip
 CHANGES = (
     "queue start", "queue stop", "queue stop --cancel", "queue clear --yes", "queue mode --loop", "queue autostart on",
@@ -74,7 +75,7 @@ CHANGES = (
     f"item remove {UID}", "environment open", "environment close", "environment destroy --yes", "environment update",
     "plan pause", "plan pause --now", "plan resume", "plan stop", "plan abort", "plan halt",
     "lock --lock-key-file {key}", "unlock --lock-key-file {key}", f"proposals approve {UID} --version 1",
-    f"proposals deny {UID} --reason no --version 1",
+    f"proposals deny {UID} --reason no --version 1", f"proposals withdraw {UID} --version 1",
 )  # fmt: skip
 # Who you are may be asked by everybody; the screen needs a terminal (tests/system/client/test_top.py).
 FREE = {"login", "logout", "whoami", "profile list", "profile use", "apikey list", "top"}
@@ -157,3 +158,16 @@ def test_proposals_are_shown_approved_and_denied(as_person, people):
     assert states == {ids[0]: "queued", ids[1]: "denied"}
     assert [one["user"] for one in qsctl.ok("queue", "list", "--json").records] == ["ann"]
     assert "not today" in as_person("ann").ok("proposals", "show", ids[1]).out
+
+
+def test_a_proposal_is_withdrawn_by_its_proposer_while_it_is_open(as_person, people):
+    served, _ = people
+    reply = served.client.post("/api/proposals", json={"items": [GOOD]}, headers=as_("ann"))
+    uid = reply.json()["proposal"]["id"]
+    assert as_person("staff")("proposals", "withdraw", uid, "--version", "1").code == 3  # It is not theirs.
+    qsctl = as_person("ann")
+    assert qsctl("proposals", "withdraw", uid).code == 2  # Nobody was asked.
+    assert qsctl("proposals", "withdraw", uid, "--version", "7").code == 1
+    assert qsctl.ok("proposals", "withdraw", uid, "--yes", "--json").records[0]["state"] == "withdrawn"
+    assert qsctl("proposals", "withdraw", uid, "--version", "1").code == 1
+    assert as_person("staff")("proposals", "approve", uid, "--version", "1").code == 1
