@@ -6,6 +6,7 @@ the line says of a request is put into words once for a head that comes again an
 
 import asyncio
 import contextlib
+import math
 import sys
 import time
 from collections.abc import Callable
@@ -24,6 +25,7 @@ from sanic_qserver.structs.identity import Principal
 LOGGER = "sanic_qserver.access"
 FLUSH_S = 0.25
 _MOST_LINES = 256
+_MILLISECOND = 0.001
 _CLIENT_CLOSED, _SWITCHED = 499, 101
 _TEXT = f"INFO    {LOGGER}:"
 _JSON = f'"level":"INFO","logger":"{LOGGER}"'
@@ -38,8 +40,9 @@ class Described(Struct, frozen=True):
     caller: str
 
 
-_Note = tuple[str, Described, str, int | None, float, str | None]
-"""Time, description, id of the request, bytes (None: not sent in one piece), milliseconds, id of the trace."""
+_Note = tuple[float, float, Described, str, int | None, str | None]
+"""When it was answered and how long that took (s), description, id of the request, bytes (None: not sent in one
+piece), id of the trace."""
 
 
 class AccessLog:
@@ -51,27 +54,24 @@ class AccessLog:
         self._write = write or _write_to_stderr
         self._notes: list[_Note] = []
         self._timer: asyncio.TimerHandle | None = None
-        self._second, self._told_second = 0, ""
-        self._told_time, self._told_until = "", 0.0
+        self._second, self._told_second = 0.0, ""
 
     def note(self, request: DirectRequest, response: Any, started_at: float | None, *, is_websocket: bool) -> None:
         """A request was answered, or its client has left. `started_at`: `perf_counter()` when its head was there."""
         now = perf_counter()
-        took_ms = 0.0 if started_at is None else (now - started_at) * 1000
-        if now >= self._told_until:
-            self._tell_time(now)
         size: int | None
         if type(response) is Reply:
             status, size = response.status, len(response.body)
         else:
             status, size = _look_at(response, is_websocket=is_websocket)
         known = request.ctx.__dict__
-        principal, of_head = known.get("principal"), request.of_head
+        principal, of_head = known.get("principal"), request.known_of_head or request.of_head
         told = of_head.described
         if told is None or told.status != status or told.principal is not principal:
             told = of_head.described = self._describe(request, status, principal)
         request_id = known.get("request_id") or read_request_id(request)
-        self._notes.append((self._told_time, told, request_id, size, took_ms, known.get("trace_id")))
+        took_s = 0.0 if started_at is None else now - started_at
+        self._notes.append((now, took_s, told, request_id, size, known.get("trace_id")))
         if self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(FLUSH_S, self.flush)
         elif len(self._notes) >= _MOST_LINES:
@@ -89,43 +89,49 @@ class AccessLog:
             asked, caller = f"{_TEXT} {_one_line(message)}", _one_line(f" principal={name}") if name else ""
         return Described(status, principal, asked, caller)
 
-    def _tell_time(self, now: float) -> None:
-        """As `logging` tells it; for programs in UTC. Told again in the next millisecond."""
-        second, rest = divmod(time.time(), 1)
-        milliseconds = int(rest * 1000)
-        self._told_until = now + (milliseconds + 1) / 1000 - rest
-        if second != self._second:
-            self._second = int(second)
-            if self._is_json:
-                self._told_second = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
-            else:
-                self._told_second = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(second))
-        form = "{}.{:03d}+00:00" if self._is_json else "{},{:03d}"
-        self._told_time = form.format(self._told_second, milliseconds)
-
     def flush(self) -> None:
         """Write what is there."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
         notes, self._notes = self._notes, []
-        if notes:
-            self._write("".join(map(_to_json if self._is_json else _to_text, notes)))
+        tell = _to_json if self._is_json else _to_text
+        lines, told_time, until, offset = [], "", -math.inf, time.time() - perf_counter()
+        for note in notes:
+            if note[0] >= until:  # Many share a millisecond.
+                told_time, until = self._tell_time(note[0] + offset), note[0] + _MILLISECOND
+            lines.append(tell(told_time, *note))
+        if lines:
+            self._write("".join(lines))
+
+    def _tell_time(self, at: float) -> str:
+        """As `logging` tells it; for programs in UTC."""
+        second, rest = divmod(at, 1)
+        if second != self._second:
+            self._second = second
+            if self._is_json:
+                self._told_second = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
+            else:
+                self._told_second = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(second))
+        milliseconds = f"{int(rest * 1000):03d}"
+        return f"{self._told_second}.{milliseconds}+00:00" if self._is_json else f"{self._told_second},{milliseconds}"
 
 
-def _to_text(note: _Note) -> str:
-    told_time, told, request_id, size, took_ms, _ = note
+def _to_text(
+    told_time: str, _at: float, took_s: float, told: Described, request_id: str, size: int | None, _trace_id: str | None
+) -> str:
     sent = "stream" if size is None else f"{size} B"
-    return f"{told_time} {told.asked} {sent} {took_ms:.1f} ms [request_id={request_id}{told.caller}]\n"
+    return f"{told_time} {told.asked} {sent} {took_s * 1000:.1f} ms [request_id={request_id}{told.caller}]\n"
 
 
-def _to_json(note: _Note) -> str:
-    told_time, told, request_id, size, took_ms, trace_id = note
+def _to_json(
+    told_time: str, _at: float, took_s: float, told: Described, request_id: str, size: int | None, trace_id: str | None
+) -> str:
     more = "" if size is None else f',"bytes":{size}'
     if trace_id is not None:
         more = f'{more},"trace_id":"{trace_id}"'
     return (
-        f'{{"time":"{told_time}",{told.asked},"duration_ms":{took_ms:.2f},"request_id":"{request_id}"'
+        f'{{"time":"{told_time}",{told.asked},"duration_ms":{took_s * 1000:.2f},"request_id":"{request_id}"'
         f"{told.caller}{more}}}\n"
     )
 
