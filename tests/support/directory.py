@@ -1,8 +1,6 @@
 """A real slapd in a folder of its own, with people, groups and TLS."""
 
 import contextlib
-import datetime as dt
-import ipaddress
 import shutil
 import socket
 import subprocess
@@ -10,10 +8,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
+from certificates import make_certificate
 
 BASE = "dc=lab,dc=example"
 PEOPLE = f"ou=people,{BASE}"
@@ -89,7 +84,7 @@ class Directory:
 def running_directory(folder: Path, free_port: object) -> Iterator[Directory]:
     """slapd, until the block ends."""
     (folder / "data").mkdir()
-    _certificate(folder)
+    make_certificate(folder)
     conf = _CONF.format(folder=folder, base=BASE, admin=ADMIN, password=ADMIN_PASSWORD)
     (folder / "slapd.conf").write_text(conf)
     entries = folder / "entries.ldif"
@@ -118,26 +113,3 @@ def _wait_for(port: int) -> None:
             return
         time.sleep(0.05)
     raise AssertionError("slapd does not answer")
-
-
-def _certificate(folder: Path) -> None:
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")])
-    now = dt.datetime.now(dt.UTC)
-    made = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - dt.timedelta(days=1))
-        .not_valid_after(now + dt.timedelta(days=2))
-        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    (folder / "cert.pem").write_bytes(made.public_bytes(serialization.Encoding.PEM))
-    secret = key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
-    (folder / "key.pem").write_bytes(secret)

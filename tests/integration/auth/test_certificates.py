@@ -5,13 +5,13 @@ import ssl
 
 import httpx
 import pytest
+from certificates import make_certificate
 from conftest import app_of
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from logins import settings
-from proxy import make_certificate
 
 from sanic_qserver.auth.providers.certificate import CertificateLogin
 from sanic_qserver.config.logins import ClientCertificate

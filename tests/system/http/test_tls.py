@@ -13,8 +13,8 @@ import httpx
 import pytest
 import websockets
 from bluesky_queueserver_api.http import REManagerAPI
+from certificates import make_certificate
 from conftest import KEY, needs
-from proxy import make_certificate
 from qsctl import Qsctl
 from servers import ServerProcess
 from worker_processes import two_workers, until, with_key, workers_of

@@ -7,8 +7,8 @@ import ssl
 
 import pytest
 import uvloop
+from certificates import make_certificate
 from conftest import KEY, app_of
-from proxy import make_certificate
 
 from sanic_qserver.config.settings import load
 from sanic_qserver.errors import ConfigError
