@@ -28,6 +28,7 @@ from sanic_qserver.api.endpoint import Answer, Endpoint, Serve
 from sanic_qserver.errors import BadArguments, GatewayError, NotOwner, Overloaded, ScopeMissing
 from sanic_qserver.manager.bodies import Body
 from sanic_qserver.manager.client.call import sending_while
+from sanic_qserver.manager.client.settling import wait_until_nothing_is_under_way
 from sanic_qserver.manager.replies import decode_as
 from sanic_qserver.scopes import Scope
 from sanic_qserver.structs.requests import (
@@ -99,19 +100,13 @@ async def editing(call: Call) -> AsyncIterator[None]:
             yield
             return
         if hold.is_after_loss:
-            await _wait_until_nothing_is_under_way(call)
+            await wait_until_nothing_is_under_way(call.manager, call.fairness_key)
         with sending_while(hold.may_send) as sending:
             before = sending.unanswered
             try:
                 yield
             finally:
                 hold.is_clean = sending.unanswered == before
-
-
-async def _wait_until_nothing_is_under_way(call: Call) -> None:
-    """RE Manager takes from its connections in turn: after so many answers it has done what others had sent before."""
-    for _ in range(call.services.config.manager.window + 1):
-        await call.manager.request("ping", fairness_key=call.fairness_key)
 
 
 def is_confined(call: Call) -> bool:

@@ -6,11 +6,9 @@ The states: open -> approving -> queued, or open again with the reason.
    batch, and each carries in its `meta` the proposal, the attempt and its number.
 2. RE Manager's answer ends it: queued, or open again when the answer proves that nothing was added.
 3. Without such an answer (time-out, lost connection, a failure half-way, the death of this server) the outcome is
-   unknown and is *settled*: RE Manager is asked until nothing that was sent before can still be under way, and then the
-   queue and the history are searched for the attempt. All there: queued. Nothing there: open again. A part there: only
-   the missing items are sent.
-4. Nothing is under way any more once RE Manager has answered as many calls as this server may have in flight, asked
-   one after the other: it takes the calls of a connection in order, and those of several connections by turns.
+   unknown and is *settled*: RE Manager is asked until nothing that was sent before can still be under way
+   (`manager/client/settling.py`), and then the queue and the history are searched for the attempt. All there: queued.
+   Nothing there: open again. A part there: only the missing items are sent.
 
 Unknown remains only what was removed from the queue, or cleared from the history, before the search: it counts as not
 added, and the proposal is open again for a person to decide.
@@ -29,6 +27,7 @@ from sanic_qserver.api.items.meta import STAMP, stamp_items
 from sanic_qserver.api.proposals.store import Approval, ProposalStore
 from sanic_qserver.errors import GatewayError
 from sanic_qserver.manager.client.client import ManagerClient
+from sanic_qserver.manager.client.settling import wait_until_nothing_is_under_way
 from sanic_qserver.manager.outcomes import Verdict, judge, read_batch
 from sanic_qserver.manager.replies import decode_reply
 from sanic_qserver.middleware.hooks import Hooks, Refused, Submission
@@ -139,7 +138,7 @@ class Approvals:
             try:
                 if not await self._store.extend_claim(approval, self._claim_s):
                     return
-                await self._wait_until_nothing_is_under_way()
+                await wait_until_nothing_is_under_way(self._manager, _FAIRNESS_KEY)
                 if (outcome := await self._look_for(approval, lock_key)) is not None:
                     await self._end(approval, outcome)
                     return
@@ -173,10 +172,6 @@ class Approvals:
             if mark.get("attempt") == approval.attempt and "item" in mark:
                 found.setdefault(int(mark["item"]), item["item_uid"])
         return found
-
-    async def _wait_until_nothing_is_under_way(self) -> None:
-        for _ in range(self._manager.config.window + 2):
-            await self._manager.request("status", fairness_key=_FAIRNESS_KEY)
 
     async def _end(self, approval: Approval, outcome: Outcome) -> Proposal:
         ended = await self._store.end_approval(approval, outcome.state, outcome.uids, outcome.reason)

@@ -1,7 +1,7 @@
 """What is known of a call whose outcome is unknown: the queue and the history are looked at.
 
-RE Manager is asked only what cannot mislead. It takes from each of its connections in turn, so that after `window`
-answers to us whatever a worker that is gone had sent has been done as well. A queue that it cannot read proves nothing.
+RE Manager is asked only what cannot mislead, and only after whatever a worker that is gone had sent has been done. A
+queue that it cannot read proves nothing.
 """
 
 from typing import Any
@@ -12,6 +12,7 @@ from sanic_qserver.api.call import Call
 from sanic_qserver.api.endpoint import Answer
 from sanic_qserver.api.items.meta import STAMP
 from sanic_qserver.errors import Conflict, GatewayError
+from sanic_qserver.manager.client.settling import wait_until_nothing_is_under_way
 from sanic_qserver.manager.replies import decode_reply
 from sanic_qserver.middleware.idempotency.keys import Kept
 
@@ -47,19 +48,16 @@ async def settle(call: Call, kept: Kept) -> Answer:
 
 async def _items(call: Call) -> list[dict[str, Any]] | None:
     """The items of queue and history. The queue first: what leaves it in between is in the history then."""
-    found: list[dict[str, Any]] = []
-    rounds = ["ping"] * (call.services.config.manager.window + 1)
-    for method in (*rounds, "queue_get", "history_get"):
-        try:
-            reply = decode_reply(await call.manager.request(method, fairness_key=call.fairness_key))
-        except (GatewayError, msgspec.DecodeError):
-            return None
-        if method == "ping":
-            continue
-        if not reply.get("success"):
-            return None
-        found += [one for one in (*reply.get("items", ()), reply.get("running_item")) if isinstance(one, dict)]
-    return found
+    try:
+        await wait_until_nothing_is_under_way(call.manager, call.fairness_key)
+        queue = decode_reply(await call.manager.request("queue_get", fairness_key=call.fairness_key))
+        history = decode_reply(await call.manager.request("history_get", fairness_key=call.fairness_key))
+    except (GatewayError, msgspec.DecodeError):
+        return None
+    if not queue.get("success") or not history.get("success"):
+        return None
+    found = (*queue.get("items", ()), queue.get("running_item"), *history.get("items", ()))
+    return [one for one in found if isinstance(one, dict)]
 
 
 def _is_stamped(other: dict[str, Any], call: Call) -> bool:
