@@ -11,6 +11,18 @@ def stamp_items(items: Sequence[Any], first: Sequence[dict[str, Any]]) -> list[A
     return [_stamp(item, first) for item in items]
 
 
+def read_metas(item: Any) -> list[dict[str, Any]]:
+    """The dictionaries of an item's `meta`."""
+    meta = item.get("meta") if isinstance(item, dict) else None
+    return [one for one in (meta if isinstance(meta, list) else [meta]) if isinstance(one, dict)]
+
+
+def read_stamp(item: Any) -> dict[str, Any]:
+    """What this server stamped into an item's `meta`; empty when it did not."""
+    stamp = next((one[STAMP] for one in read_metas(item) if STAMP in one), None)
+    return stamp if isinstance(stamp, dict) else {}
+
+
 def _stamp(item: Any, first: Sequence[dict[str, Any]]) -> Any:
     if not isinstance(item, dict):
         return item

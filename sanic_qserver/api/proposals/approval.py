@@ -23,7 +23,7 @@ from typing import Any
 import msgspec
 from msgspec import UNSET
 
-from sanic_qserver.api.items.meta import STAMP, stamp_items
+from sanic_qserver.api.items.meta import STAMP, read_stamp, stamp_items
 from sanic_qserver.api.proposals.store import Approval, ProposalStore
 from sanic_qserver.errors import GatewayError
 from sanic_qserver.manager.client.client import ManagerClient
@@ -168,7 +168,7 @@ class Approvals:
         history = decode_reply(await self._manager.request("history_get", fairness_key=_FAIRNESS_KEY))
         found: dict[int, str] = {}
         for item in (*history["items"], queue["running_item"], *queue["items"]):
-            mark = read_mark(item)
+            mark = read_stamp(item)
             if mark.get("attempt") == approval.attempt and "item" in mark:
                 found.setdefault(int(mark["item"]), item["item_uid"])
         return found
@@ -199,13 +199,3 @@ def mark_items(items: Sequence[Any], approval: Approval) -> list[dict[str, Any]]
         }
         marked += stamp_items([item], [{STAMP: mark}])
     return marked
-
-
-def read_mark(item: Any) -> dict[str, Any]:
-    """What this server stamped into an item's `meta`; empty when it did not."""
-    meta = item.get("meta") if isinstance(item, dict) else None
-    for part in meta if isinstance(meta, list) else [meta]:
-        if isinstance(part, dict) and isinstance(part.get(STAMP), dict):
-            mark: dict[str, Any] = part[STAMP]
-            return mark
-    return {}

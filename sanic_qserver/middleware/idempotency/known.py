@@ -10,7 +10,7 @@ import msgspec
 
 from sanic_qserver.api.call import Call
 from sanic_qserver.api.endpoint import Answer
-from sanic_qserver.api.items.meta import STAMP
+from sanic_qserver.api.items.meta import read_metas, read_stamp
 from sanic_qserver.errors import Conflict, GatewayError
 from sanic_qserver.manager.client.settling import wait_until_nothing_is_under_way
 from sanic_qserver.manager.replies import decode_reply
@@ -62,10 +62,7 @@ async def _items(call: Call) -> list[dict[str, Any]] | None:
 
 def _is_stamped(other: dict[str, Any], call: Call) -> bool:
     """Whether the server put this key into the item (`[items] stamp`): nobody else can."""
-    stamp = next((one[STAMP] for one in _metas(other) if STAMP in one), None)
-    if not isinstance(stamp, dict):
-        return False
-    principal = call.access.principal
+    stamp, principal = read_stamp(other), call.access.principal
     said = (stamp.get("submission"), stamp.get("principal"), stamp.get("provider"))
     return said == (call.headers.get("idempotency-key"), principal.name, principal.provider)
 
@@ -74,13 +71,8 @@ def _is_equal(other: dict[str, Any], item: dict[str, Any], user: str) -> bool:
     """Whether this item may have become the other one: RE Manager names it, policies add to its `meta`."""
     wanted = {**{name: value for name, value in item.items() if name not in _CHANGED}, "user": user}
     return all(other.get(name) == value for name, value in wanted.items()) and all(
-        one in _metas(other) for one in _metas(item)
+        one in read_metas(other) for one in read_metas(item)
     )
-
-
-def _metas(item: dict[str, Any]) -> list[dict[str, Any]]:
-    meta = item.get("meta")
-    return [one for one in (meta if isinstance(meta, list) else [meta]) if isinstance(one, dict)]
 
 
 def _conflict(text: str, outcome: str, headers: dict[str, str], **more: Any) -> Conflict:
