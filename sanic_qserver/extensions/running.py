@@ -1,7 +1,6 @@
 """The lifecycle of extensions: start, status updates, stop. Each call is isolated and has a time limit."""
 
 import asyncio
-import contextlib
 import inspect
 import logging
 from collections.abc import Callable, Sequence
@@ -12,6 +11,7 @@ from sanic_qserver.extensions.loading import Extensions
 from sanic_qserver.extensions.watchdog import Watchdog
 from sanic_qserver.manager.live.status_feed import Snapshot, StatusFeed
 from sanic_qserver.middleware.hooks import Hook, Hooks, limited
+from sanic_qserver.tasks import end_tasks
 from sanic_qserver.threads import DaemonThreads
 
 log = logging.getLogger("sanic_qserver.extensions")
@@ -61,10 +61,7 @@ class Running:
         if not self.loaded.contributions:
             return
         self._end_following()
-        if self._watch is not None:
-            self._watch.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._watch
+        await end_tasks(self._watch)
         for hook in reversed(self.loaded.all("on_stop")):
             await self._call(hook, STOP_LIMIT_S)
         self._watchdog.stop()

@@ -23,6 +23,7 @@ from sanic_qserver.http.metrics.measuring import Metrics
 from sanic_qserver.http.nesting import check_nesting
 from sanic_qserver.http.request_id import REQUEST_ID
 from sanic_qserver.http.server.connection import find_connection
+from sanic_qserver.tasks import end_tasks
 
 NDJSON = "application/x-ndjson"
 _HEADERS = {"X-Accel-Buffering": "no", "Cache-Control": "no-store"}
@@ -131,8 +132,7 @@ class _Writer:
 
     async def close(self) -> None:
         """Stop, also when not everything was sent: the client is gone."""
-        self._task.cancel()
-        await asyncio.gather(self._task, return_exceptions=True)
+        await end_tasks(self._task)
 
     async def _run(self) -> None:
         try:

@@ -19,6 +19,7 @@ from sqlalchemy.exc import DataError, DBAPIError, SQLAlchemyError, StatementErro
 from sanic_qserver.errors import ConfigError, Overloaded
 from sanic_qserver.sql import Migrations, build_engine, find_file, read_url
 from sanic_qserver.structs.audit import AuditEntry, AuditGet, KeptEntry
+from sanic_qserver.tasks import end_tasks
 
 log = logging.getLogger("sanic_qserver.audit")
 
@@ -90,9 +91,7 @@ class SqlTable:
         if self._task is not None:
             # A write or migration that is under way ends by itself: cut off, it would leave a connection behind.
             await asyncio.wait((self._task,), timeout=STOP_S)
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
+            await end_tasks(self._task)
         try:
             await self._write()
         except (SQLAlchemyError, OSError) as error:

@@ -9,7 +9,6 @@ The rules:
 """
 
 import asyncio
-import contextlib
 import logging
 import random
 from collections.abc import Callable
@@ -29,6 +28,7 @@ from sanic_qserver.policy.access.windows import Clock, uptime
 from sanic_qserver.policy.files.hot_reload import ReloadedFile
 from sanic_qserver.reloading import StandingWarning
 from sanic_qserver.structs.identity import PUBLIC, Access, Principal
+from sanic_qserver.tasks import end_tasks
 
 log = logging.getLogger("sanic_qserver.policy")
 
@@ -121,10 +121,7 @@ class AccessServer:
 
     async def stop(self) -> None:
         """End."""
-        if self._task is not None:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
+        await end_tasks(self._task)
         if self._client is not None:
             await self._client.aclose()
 

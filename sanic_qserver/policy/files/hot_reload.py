@@ -8,7 +8,6 @@ The rules:
 """
 
 import asyncio
-import contextlib
 import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -17,6 +16,7 @@ from typing import Any, Generic, Protocol, Self, TypeVar
 from sanic_qserver.errors import ConfigError
 from sanic_qserver.policy.files.documents import Document, read_document
 from sanic_qserver.reloading import FileChanges, StandingWarning
+from sanic_qserver.tasks import end_tasks
 
 log = logging.getLogger("sanic_qserver.policy")
 
@@ -103,11 +103,7 @@ class HotReloader:
 
     async def stop(self) -> None:
         """Stop."""
-        if self._task is not None:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
-            self._task = None
+        await end_tasks(self._task)
 
     async def reload(self) -> None:
         """Reload all files now."""
