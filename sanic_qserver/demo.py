@@ -33,16 +33,21 @@ def free_port() -> int:
         return port
 
 
-def is_taken(host: str, port: int) -> bool:
-    """Whether somebody listens there, or it may not be bound."""
+def try_to_bind(host: str, port: int) -> OSError | None:
+    """Why a port cannot be bound now; None when it can."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((host, port))
-        except OSError:
-            return True
-    return False
+        except OSError as error:
+            return error
+    return None
+
+
+def is_taken(host: str, port: int) -> bool:
+    """Whether somebody listens there, or it may not be bound."""
+    return try_to_bind(host, port) is not None
 
 
 class Part:

@@ -10,6 +10,7 @@ import socket
 import time
 from pathlib import Path
 
+from sanic_qserver.demo import try_to_bind
 from sanic_qserver.errors import ConfigError
 
 log = logging.getLogger("sanic_qserver")
@@ -24,7 +25,7 @@ def await_free_port(host: str, port: int, wait_s: float = WAIT_S) -> None:
     """Return when the port can be bound; wait for what holds it without serving. Raises ConfigError."""
     until = time.monotonic() + wait_s
     is_told = False
-    while (error := _try_to_bind(host, port)) is not None:
+    while (error := try_to_bind(host, port)) is not None:
         holder = describe_holder(port)
         if error.errno != errno.EADDRINUSE or not holder:
             raise ConfigError(_describe(error, host, port))
@@ -52,17 +53,6 @@ def _describe(error: OSError, host: str, port: int) -> str:
             "or 0.0.0.0 (all networks)"
         )
     return f"{host} port {port} cannot be bound: {error.strerror}"
-
-
-def _try_to_bind(host: str, port: int) -> OSError | None:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError as error:
-            return error
-    return None
 
 
 def describe_holder(port: int) -> str:
