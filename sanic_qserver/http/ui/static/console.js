@@ -27,15 +27,9 @@ class ConsolePanel extends Panel {
         row.classList.toggle("hit", Boolean(this.query) && bare(line).toLowerCase().includes(this.query));
       },
       key: (index) => `${this.query}|${this.lineAt(index)}`,
+      attributes: { role: "log", tabindex: "0", "aria-label": T.console, "aria-live": "off" },
     });
     const view = this.rows.viewport;
-    for (const [name, value] of Object.entries({
-      role: "log",
-      tabindex: "0",
-      "aria-label": T.console,
-      "aria-live": "off",
-    }))
-      view.setAttribute(name, value);
     const follow = h("input", { type: "checkbox", checked: true, onchange: () => this.setFollowing(follow.checked) });
     this.followBox = follow;
     const search = h("input", {

@@ -57,9 +57,18 @@ export class Panel extends HTMLElement {
   build() {}
 }
 
-/** Draws only the rows that can be seen. `fill(row, index)` writes one; `key(index)` tells whether it must. */
+/** The heads above the rows of a grid. @param {string[][]} columns the text and the class of each */
+export function gridHead(columns) {
+  const heads = columns.map(([text, name]) => h("span", { role: "columnheader", class: name }, text));
+  return h("div", { role: "rowgroup", class: "head-group" }, h("div", { class: "cells head", role: "row" }, heads));
+}
+
+/**
+ * Draws only the rows that can be seen. `fill(row, index)` writes one; `key(index)` tells whether it must.
+ * `attributes` are those of the viewport.
+ */
 export class VirtualRows {
-  /** @param {{height: number, row: () => HTMLElement, fill: (row: any, index: number) => void, key: (index: number) => string, class?: string, role?: string}} how */
+  /** @param {{height: number, row: () => HTMLElement, fill: (row: any, index: number) => void, key: (index: number) => string, attributes: Record<string, any>, role?: string}} how */
   constructor(how) {
     this.how = how;
     this.count = 0;
@@ -68,7 +77,8 @@ export class VirtualRows {
     /** @type {string[]} */
     this.keys = [];
     this.canvas = h("div", { class: "canvas", role: how.role ?? "presentation" });
-    this.viewport = h("div", { class: `viewport ${how.class ?? ""}` }, this.canvas);
+    this.viewport = h("div", how.attributes, this.canvas);
+    this.viewport.classList.add("viewport");
     // Asking the viewport for these while rows are written would lay out the page again and again.
     this.top = 0;
     this.room = 300;

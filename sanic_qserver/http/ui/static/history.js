@@ -2,7 +2,7 @@
 import { attempt, reasonedButton } from "./actions.js";
 import { post } from "./api.js";
 import { notify, show } from "./dialogs.js";
-import { Panel, VirtualRows, clock, copyText, download, h, moment, setText, span } from "./dom.js";
+import { Panel, VirtualRows, clock, copyText, download, gridHead, h, moment, setText, span } from "./dom.js";
 import { describe, owner, plain } from "./items.js";
 import { dayPlot } from "./plot.js";
 import { pacer } from "./slices.js";
@@ -46,16 +46,15 @@ class HistoryPanel extends Panel {
       fill: (row, index) => this.fillRow(row, index),
       key: (index) =>
         `${this.uid(index)}|${this.items[index].result?.time_stop ?? index}|${this.chosen.has(this.uid(index))}|${this.uid(index) === this.active}`,
+      attributes: {
+        class: "grid",
+        role: "grid",
+        tabindex: "0",
+        "aria-label": T.history,
+        "aria-multiselectable": "true",
+      },
     });
     const grid = this.rows.viewport;
-    grid.classList.add("grid");
-    for (const [name, value] of Object.entries({
-      role: "grid",
-      tabindex: "0",
-      "aria-label": T.history,
-      "aria-multiselectable": "true",
-    }))
-      grid.setAttribute(name, value);
     const heads = [
       [T.outcome, ""],
       [T.plan, ""],
@@ -65,17 +64,7 @@ class HistoryPanel extends Panel {
       [T.duration, ""],
       [T.runs, "cell-scans"],
     ];
-    grid.prepend(
-      h(
-        "div",
-        { role: "rowgroup", class: "head-group" },
-        h(
-          "div",
-          { class: "cells head", role: "row" },
-          heads.map(([name, cls]) => h("span", { role: "columnheader", class: cls }, name)),
-        ),
-      ),
-    );
+    grid.prepend(gridHead(heads));
     this.empty = h("p", { class: "empty" });
     grid.append(this.empty);
     grid.addEventListener("keydown", (/** @type {KeyboardEvent} */ event) => this.press(event));

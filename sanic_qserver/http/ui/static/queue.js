@@ -3,7 +3,7 @@ import { attempt, reasonedButton } from "./actions.js";
 import { post, secrets } from "./api.js";
 import { editItem } from "./add.js";
 import { notify, say, show } from "./dialogs.js";
-import { Panel, VirtualRows, copyText, h, setText } from "./dom.js";
+import { Panel, VirtualRows, copyText, gridHead, h, setText } from "./dom.js";
 import { describe, owner, plain } from "./items.js";
 import { isMine, may, on, state } from "./store.js";
 import { T } from "./texts.js";
@@ -60,30 +60,23 @@ class QueuePanel extends Panel {
         const item = this.items[index];
         return `${revisionOf(item)}|${selection.has(item.item_uid)}|${item.item_uid === active}|${state.me.names.size}`;
       },
+      attributes: {
+        class: "grid",
+        role: "grid",
+        tabindex: "0",
+        "aria-label": T.queue,
+        "aria-multiselectable": "true",
+        "aria-description": T.queueHelp,
+      },
     });
     const grid = this.rows.viewport;
-    grid.classList.add("grid");
-    for (const [name, value] of Object.entries({
-      role: "grid",
-      tabindex: "0",
-      "aria-label": T.queue,
-      "aria-multiselectable": "true",
-      "aria-description": T.queueHelp,
-    }))
-      grid.setAttribute(name, value);
-    grid.prepend(
-      h(
-        "div",
-        { role: "rowgroup", class: "head-group" },
-        h(
-          "div",
-          { class: "cells head", role: "row" },
-          [T.position, T.plan, T.arguments, T.user].map((name, at) =>
-            h("span", { role: "columnheader", class: at === 0 ? "num" : at === 3 ? "cell-user" : "" }, name),
-          ),
-        ),
-      ),
-    );
+    const heads = [
+      [T.position, "num"],
+      [T.plan, ""],
+      [T.arguments, ""],
+      [T.user, "cell-user"],
+    ];
+    grid.prepend(gridHead(heads));
     this.empty = h("p", { class: "empty" }, T.emptyQueue);
     grid.append(this.empty);
     this.append(grid, this.toolbar());
