@@ -28,6 +28,19 @@ Sanic.test_mode = True
 _numbers = itertools.count()
 
 
+def with_key(instrument: demo.Instrument) -> dict[str, str]:
+    """The environment of a server process: where RE Manager is, and the key of the tests."""
+    return {**instrument.environment, "QSERVER_HTTP_SERVER_SINGLE_USER_API_KEY": KEY}
+
+
+def until(is_so: Callable[[], object], timeout_s: float = 30, says: Callable[[], str] = lambda: "") -> None:
+    """Wait until it is so. It fails with what `says` gives."""
+    end = time.monotonic() + timeout_s
+    while not is_so():
+        assert time.monotonic() < end, says()
+        time.sleep(0.02)
+
+
 def app_of(config: Config) -> Sanic:
     """The application, under a name of its own."""
     return create_app(config, name=f"test_{os.getpid()}_{next(_numbers)}")

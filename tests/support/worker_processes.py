@@ -2,14 +2,7 @@
 
 import contextlib
 import os
-import time
 from pathlib import Path
-
-from servers import KEY
-
-
-def with_key(instrument):
-    return {**instrument.environment, "QSERVER_HTTP_SERVER_SINGLE_USER_API_KEY": KEY}
 
 
 def two_workers(folder, redis_port, config=""):
@@ -28,10 +21,3 @@ def workers_of(server):
             if "spawn_main" in Path(f"/proc/{number}/cmdline").read_text():
                 found.add(int(number))
     return found
-
-
-def until(is_so, timeout_s=25):
-    end = time.monotonic() + timeout_s
-    while not is_so():
-        assert time.monotonic() < end
-        time.sleep(0.02)

@@ -4,13 +4,9 @@ import json
 import signal
 
 import httpx
-from servers import KEY, ServerProcess
+from servers import KEY, ServerProcess, with_key
 
 HEADERS = {"Authorization": f"ApiKey {KEY}", "X-Request-ID": "the-request"}
-
-
-def with_key(instrument):
-    return {**instrument.environment, "QSERVER_HTTP_SERVER_SINGLE_USER_API_KEY": KEY}
 
 
 def test_json_logs_name_request_and_principal_and_the_level_follows_a_signal(instrument, folder):

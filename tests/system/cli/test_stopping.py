@@ -2,27 +2,21 @@
 
 import contextlib
 import http.client
-import os
 import signal
 import socket
-import subprocess
-import sys
 import threading
 import time
 
 import httpx
 import pytest
 from ports import free_port
-from servers import KEY, ServerProcess
+from servers import KEY, ServerProcess, until, with_key
+from systemd import Systemd, serving
 
 AWAY = {"QSERVER_ZMQ_CONTROL_ADDRESS": "tcp://127.0.0.1:9", "QSERVER_HTTP_SERVER_SINGLE_USER_API_KEY": KEY}
 HEADERS = {"Authorization": f"ApiKey {KEY}"}
 MOMENTS = 14
 CLIENTS = 6
-
-
-def with_key(instrument):
-    return {**instrument.environment, "QSERVER_HTTP_SERVER_SINGLE_USER_API_KEY": KEY}
 
 
 def configure(folder, text):
@@ -48,13 +42,6 @@ def is_refused(port):
     except ConnectionRefusedError:
         return True
     return False
-
-
-def until(is_so, timeout_s=30):
-    end = time.monotonic() + timeout_s
-    while not is_so():
-        assert time.monotonic() < end
-        time.sleep(0.02)
 
 
 @pytest.mark.slow
@@ -201,38 +188,18 @@ class Load:
                 return
 
 
-@contextlib.contextmanager
-def serve_on(listener, folder, environment, number):
-    """A server with a passed socket, as systemd passes it."""
-    script = f'exec env LISTEN_PID=$$ LISTEN_FDS=1 "$0" -m sanic_qserver serve 3<&{listener.fileno()}'
-    with (folder / f"server-{number}.log").open("wb") as output:
-        process = subprocess.Popen(
-            ["/bin/bash", "-c", script, sys.executable],
-            stdout=output,
-            stderr=output,
-            cwd=folder,
-            env={**os.environ, **environment},
-            pass_fds=(listener.fileno(),),
-        )
-    try:
-        yield process
-    finally:
-        process.send_signal(signal.SIGTERM)
-        assert process.wait(60) == 0, (folder / f"server-{number}.log").read_text()
-
-
 @pytest.mark.slow
 def test_restarts_on_a_passed_socket_fail_no_request_and_refuse_no_connection(instrument, folder):
     with (
         socket.create_server(("127.0.0.1", 0), backlog=100) as listener,
         Load(listener.getsockname()[1], may_be_refused=False) as load,
     ):
-        for number in range(3):
+        for _ in range(3):
             before = load.answered
-            with serve_on(listener, folder, with_key(instrument), number):
+            with serving(listener, folder, with_key(instrument)):
                 until(lambda before=before: load.answered > before + 100, 60)
         load.stop()
-        with serve_on(listener, folder, with_key(instrument), "last"):
+        with serving(listener, folder, with_key(instrument)):
             load.join()
     assert load.broken == []
     assert load.closed > 0
@@ -256,13 +223,9 @@ def test_restarts_break_no_request_of_clients_that_connect_again(instrument, fol
 def test_systemd_is_told_that_the_end_may_take_longer_than_its_unit_says(instrument, folder, workers):
     shared = f'[replicas]\nredis = "redis://127.0.0.1:{instrument.redis_port}/11"\n'
     command = configure(folder, f"[server]\nshutdown_timeout_s = 200.0\n{shared}")
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notices:
-        notices.bind(str(folder / "notify"))
-        notices.settimeout(60)
-        told = {**with_key(instrument), "NOTIFY_SOCKET": str(folder / "notify")}
+    with contextlib.closing(Systemd(folder)) as systemd:
+        told = {**with_key(instrument), **systemd.environment}
         server = ServerProcess(folder, *command, "--workers", workers, environment=told)
-        heard = iter(lambda: notices.recv(1000), None)
-        assert b"READY=1" in heard
+        systemd.wait_for("READY=1")
         assert server.stop() == 0, server.text
-        stopping = next(said for said in heard if said.startswith(b"STOPPING"))
-    assert stopping.splitlines() == [b"STOPPING=1", b"EXTEND_TIMEOUT_USEC=210000000"]
+        systemd.wait_for("STOPPING=1\nEXTEND_TIMEOUT_USEC=210000000")

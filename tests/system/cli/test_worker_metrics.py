@@ -6,8 +6,8 @@ import signal
 import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
-from servers import KEY, ServerProcess
-from worker_processes import two_workers, until, with_key, workers_of
+from servers import KEY, ServerProcess, until, with_key
+from worker_processes import two_workers, workers_of
 
 HEADERS = {"Authorization": f"ApiKey {KEY}"}
 CONFIG = """

@@ -9,8 +9,8 @@ from pathlib import Path
 import httpx
 import pytest
 from ports import free_port
-from servers import KEY, ServerProcess
-from worker_processes import two_workers, until, with_key, workers_of
+from servers import KEY, ServerProcess, until, with_key
+from worker_processes import two_workers, workers_of
 
 HEADERS = {"Authorization": f"ApiKey {KEY}"}
 DIES = """

@@ -6,7 +6,6 @@ import json
 import os
 import signal
 import subprocess
-import time
 
 import httpx
 import pytest
@@ -14,7 +13,7 @@ from bluesky_queueserver_api.http import REManagerAPI
 from conftest import KEY, ROOT, app_of, find_program, needs
 from duplex import Duplex
 from ports import free_port
-from servers import Served, ServerProcess
+from servers import Served, ServerProcess, until, with_key
 from watching import Watcher, all_leave
 
 from sanic_qserver.config.settings import load
@@ -93,7 +92,7 @@ class Front:
         return False
 
     def __enter__(self):
-        until(self.answers, self._log.read_text)
+        until(self.answers, says=self._log.read_text)
         return self
 
     def __exit__(self, *_):
@@ -104,13 +103,6 @@ class Front:
 def _replace(text, old, new):
     assert text.count(old) == 1, old
     return text.replace(old, new)
-
-
-def until(is_so, says=lambda: "", timeout_s=30):
-    end = time.monotonic() + timeout_s
-    while not is_so():
-        assert time.monotonic() < end, says()
-        time.sleep(0.05)
 
 
 @pytest.fixture(scope="module", params=["nginx", "nginx /qserver", "haproxy", "haproxy /qserver"])
@@ -183,11 +175,10 @@ async def test_lines_that_are_sent_are_answered_while_more_may_come(front, clien
 @pytest.mark.slow
 def test_a_server_that_stops_behind_haproxy_fails_no_request(instrument, folder):
     (folder / "config.toml").write_text('[server]\ndrain_delay_s = 2.5\ntrusted_proxies = ["127.0.0.1"]\n')
-    environment = {**instrument.environment, "QSERVER_HTTP_SERVER_SINGLE_USER_API_KEY": KEY}
     options = ("serve", "--config", folder / "config.toml")
     with (
-        ServerProcess(folder, *options, environment=environment) as one,
-        ServerProcess(folder, *options, environment=environment) as two,
+        ServerProcess(folder, *options, environment=with_key(instrument)) as one,
+        ServerProcess(folder, *options, environment=with_key(instrument)) as two,
         Front("haproxy", folder, [one.port, two.port]) as front,
         Load(front.port, may_be_refused=False) as load,
     ):

@@ -16,8 +16,8 @@ from bluesky_queueserver_api.http import REManagerAPI
 from certificates import make_certificate
 from conftest import KEY, needs
 from qsctl import Qsctl
-from servers import ServerProcess
-from worker_processes import two_workers, until, with_key, workers_of
+from servers import ServerProcess, until, with_key
+from worker_processes import two_workers, workers_of
 
 HEADERS = {"Authorization": f"ApiKey {KEY}"}
 FILES = '[server]\ntls_certificate = "cert.pem"\ntls_key = "key.pem"\n'

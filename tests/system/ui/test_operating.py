@@ -8,7 +8,7 @@ from conftest import needs
 from operator_page import COUNT, button, drop_file, fill_form, region, row, select
 from playwright.sync_api import expect
 from proxy import Proxy
-from servers import KEY, ServerProcess
+from servers import KEY, ServerProcess, with_key
 
 pytestmark = pytest.mark.slow
 
@@ -278,8 +278,7 @@ def test_the_page_works_under_a_path_prefix_behind_a_proxy_with_tls(site, tmp_pa
 def test_a_server_with_one_key_says_where_it_is_and_comes_back_without_a_reload_when_it_was_killed(
     site, instrument, folder
 ):
-    environment = {**instrument.environment, "QSERVER_HTTP_SERVER_SINGLE_USER_API_KEY": KEY}
-    first = ServerProcess(folder, "serve", environment=environment)
+    first = ServerProcess(folder, "serve", environment=with_key(instrument))
     with first:
         page = site.page(url=first.url)
         page.goto(f"{first.url}/ui")
@@ -292,7 +291,7 @@ def test_a_server_with_one_key_says_where_it_is_and_comes_back_without_a_reload_
         expect(page.get_by_text("The connection to the server is lost")).to_be_visible()
         expect(button(page, "Clear queue")).to_have_attribute("title", "Connection lost")
     fill_queue(site, 9)
-    with ServerProcess(folder, "serve", environment=environment, port=first.port):
+    with ServerProcess(folder, "serve", environment=with_key(instrument), port=first.port):
         expect(page.get_by_text("The connection to the server is lost")).to_be_hidden(timeout=60_000)
         expect(row(page, 9)).to_be_visible()
         page.context.close()
