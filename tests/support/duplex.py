@@ -3,9 +3,8 @@
 import asyncio
 
 import msgspec
+from bulk_lines import PATH
 from servers import KEY
-
-PATH = "/api/queue/item/add/stream"
 
 
 class Duplex:

@@ -2,30 +2,12 @@
 
 import asyncio
 
-import msgspec
 import pytest
+from bulk_lines import PATH, item, lines, numbers, read
 
 from sanic_qserver.errors import NotFound, Overloaded
 from sanic_qserver.shared_state.redis import SharedStateAway
 from sanic_qserver.shared_state.renewal import LEASE_S
-
-PATH = "/api/queue/item/add/stream"
-
-
-def item(number):
-    return {"name": "count", "args": [["det1"]], "item_type": "plan", "meta": {"number": number}}
-
-
-def lines(*items):
-    return b"".join(msgspec.json.encode(one) + b"\n" for one in items)
-
-
-def read(text):
-    return [msgspec.json.decode(line) for line in text.splitlines() if line.strip()]
-
-
-async def numbers(client):
-    return [one["meta"]["number"] for one in (await client.get("/api/queue/get")).json()["items"]]
 
 
 async def send(client, content, **params):

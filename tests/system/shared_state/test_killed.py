@@ -9,7 +9,8 @@ from collections import Counter
 import httpx
 import msgspec
 import pytest
-from duplex import PATH, Duplex
+from bulk_lines import PATH
+from duplex import Duplex
 from servers import KEY, Instrument, ServerProcess
 
 from sanic_qserver.middleware.idempotency.claims import WAIT_S

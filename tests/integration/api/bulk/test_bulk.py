@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import msgspec
 import pytest
+from bulk_lines import PATH, item, lines, numbers, read
 from conftest import KEY, app_of, until_connected
 from duplex import Duplex
 
@@ -13,24 +14,6 @@ from sanic_qserver.api.bulk.state import MemoryBulks
 from sanic_qserver.api.bulk.submission import BATCH_PATH
 from sanic_qserver.errors import ManagerTimeout, NotFound, Overloaded, TooManyRequests
 from sanic_qserver.manager.client.scheduler import READERS_S
-
-PATH = "/api/queue/item/add/stream"
-
-
-def item(number):
-    return {"name": "count", "args": [["det1"]], "item_type": "plan", "meta": {"number": number}}
-
-
-def lines(*items):
-    return b"".join(msgspec.json.encode(one) + b"\n" for one in items)
-
-
-def read(text):
-    return [msgspec.json.decode(line) for line in text.splitlines() if line.strip()]
-
-
-async def queue(client):
-    return [one["meta"]["number"] for one in (await client.get("/api/queue/get")).json()["items"]]
 
 
 async def test_each_line_gets_its_result_and_a_bad_one_fails_alone(client):
@@ -44,7 +27,7 @@ async def test_each_line_gets_its_result_and_a_bad_one_fails_alone(client):
     ]  # fmt: skip
     assert "not a JSON object" in results[3]["msg"]
     assert last == {"done": True, "lines": 6, "added": 3, "refused": 3}
-    assert await queue(client) == [0, 1, 2]
+    assert await numbers(client) == [0, 1, 2]
     assert results[0]["item_uid"]
 
 
@@ -60,7 +43,7 @@ async def test_an_odd_line_between_good_ones_ends_nothing(client, odd):
 async def test_a_thousand_lines_arrive_in_order(client):
     response = await client.post(PATH, params={"results": "failed"}, content=lines(*map(item, range(1000))))
     assert read(response.content)[-1] == {"done": True, "lines": 1000, "added": 1000, "refused": 0}
-    assert await queue(client) == list(range(1000))
+    assert await numbers(client) == list(range(1000))
 
 
 @pytest.mark.parametrize("is_read", [False, True])
@@ -105,14 +88,14 @@ async def test_a_broken_stream_goes_on_where_it_was(client):
     assert [result["line"] for result in results] == list(range(1, 50))
     assert all(result["success"] for result in results)
     assert last["added"] == 50
-    assert await queue(client) == list(range(50))
+    assert await numbers(client) == list(range(50))
 
 
 async def test_a_resumed_line_with_another_text_is_not_taken_for_the_first(client):
     token = read((await client.post(PATH, content=lines(item(0)))).content)[0]["stream"]
     response = await client.post(PATH, params={"resume": token, "next": 0}, content=lines(item(7)))
     assert read(response.content)[1]["code"] == "line_differs"
-    assert await queue(client) == [0]
+    assert await numbers(client) == [0]
 
 
 @pytest.mark.parametrize(
@@ -120,7 +103,7 @@ async def test_a_resumed_line_with_another_text_is_not_taken_for_the_first(clien
 )
 async def test_what_cannot_be_gone_on_with_is_refused_before_the_first_line(client, params, status):
     assert (await client.post(PATH, params=params, content=lines(item(0)))).status_code == status
-    assert await queue(client) == []
+    assert await numbers(client) == []
 
 
 async def test_a_stream_belongs_to_who_began_it():
@@ -161,7 +144,7 @@ async def test_each_batch_of_a_stream_is_audited_and_within_the_quota(sanic_clie
     results = read((await client.post(PATH, content=lines(*map(item, range(12))))).content)
     assert [result["success"] for result in results[1:-1]] == [True] * 6 + [False] * 6
     assert results[8]["code"] == "too_many_requests"
-    assert await queue(client) == list(range(6))
+    assert await numbers(client) == list(range(6))
     batches = [line for line in audit.read_text().splitlines() if "/queue/item/add/batch" in line]
     assert len(batches) == 4
 
@@ -180,7 +163,7 @@ async def test_what_is_refused_for_now_is_tried_again(client, error):
     object.__setattr__(services, "rows", (replace(row, serve=refusing),))
     results = read((await client.post(PATH, content=lines(item(0), item(1)))).content)
     assert [result["success"] for result in results[1:-1]] == [True, True]
-    assert await queue(client) == [0, 1]
+    assert await numbers(client) == [0, 1]
 
 
 @pytest.mark.parametrize(
@@ -219,7 +202,7 @@ async def test_a_stream_that_is_sent_again_with_its_idempotency_key_adds_nothing
     first = read((await client.post(PATH, content=body, headers=KEYED)).content)
     again = read((await client.post(PATH, content=body, headers=KEYED)).content)
     assert again[1:] == first[1:]
-    assert len(await queue(client)) == 5
+    assert len(await numbers(client)) == 5
 
 
 async def test_a_broken_stream_goes_on_by_its_idempotency_key_alone(client):
@@ -232,7 +215,7 @@ async def test_a_broken_stream_goes_on_by_its_idempotency_key_alone(client):
     body = lines(*map(item, range(6)))
     again = read((await client.post(PATH, content=body, headers={"Idempotency-Key": "broken"})).content)
     assert again[-1] == {"done": True, "lines": 6, "added": 6, "refused": 0}
-    assert len(await queue(client)) == 6
+    assert len(await numbers(client)) == 6
 
 
 async def test_an_idempotency_key_of_another_call_or_of_a_forgotten_stream_does_nothing(client):
@@ -243,7 +226,7 @@ async def test_an_idempotency_key_of_another_call_or_of_a_forgotten_stream_does_
     client.app.ctx.services.bulks._bulks.clear()
     forgotten = await client.post(PATH, content=body, headers={"Idempotency-Key": "b"})
     assert (forgotten.status_code, forgotten.json()["outcome"]) == (409, "unknown")
-    assert len(await queue(client)) == 2
+    assert len(await numbers(client)) == 2
 
 
 async def test_a_flood_of_empty_streams_takes_no_token_of_others():
