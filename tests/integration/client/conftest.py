@@ -2,9 +2,28 @@ import os
 from contextlib import contextmanager
 
 import pytest
-from conftest import KEY, find_program, needs
+from conftest import _WITH_KEY, KEY, find_program, needs
+from policy_people import let_people_in
 from proxy import Proxy
 from qsctl import Qsctl
+from servers import Served, app_of
+
+from sanic_qserver.config.settings import load
+
+
+@contextmanager
+def serving_people(instrument, folder, policy):
+    """A server with proposals and a policy of the test's own, whose people are let in."""
+    (folder / "permissions.yaml").write_text(policy)
+    settings = {
+        **_WITH_KEY,
+        "policy": {"permissions": str(folder / "permissions.yaml")},
+        "database": {"url": f"sqlite:///{folder / 'proposals.sqlite'}"},
+    }
+    served = Served(app_of(load(environment=instrument.environment, overrides=settings)))
+    let_people_in(served.app)
+    yield served
+    served.close()
 
 
 @contextmanager

@@ -5,8 +5,9 @@ import json
 import pytest
 from conftest import KEY
 from qsctl import Qsctl, run
-from servers import Served, app_of
 from sheets import GOOD, xlsx
+
+from .conftest import serving_people
 
 GOOD_LINE = {"item_type": "plan", "name": "count", "args": [["det1"]], "kwargs": {"num": 2}}
 
@@ -174,18 +175,11 @@ users:
 
 
 @pytest.fixture
-def reviewed(make_config, tmp_path, monkeypatch, capsys):
+def reviewed(instrument, tmp_path, monkeypatch, capsys):
     """`qsctl` of somebody whose adds become proposals, and the server."""
-    from policy_people import let_people_in
-
-    policy = tmp_path / "permissions.yaml"
-    policy.write_text(REVIEWED)
-    database = {"url": f"sqlite:///{tmp_path / 'proposals.sqlite'}"}
-    served = Served(app_of(make_config(policy={"permissions": str(policy)}, database=database)))
-    let_people_in(served.app)
-    environment = {"QSERVER_HTTP_SERVER_URI": served.url, "QSERVER_API_KEY": "person:visitor"}
-    yield Qsctl(tmp_path, monkeypatch, capsys, **environment), served
-    served.close()
+    with serving_people(instrument, tmp_path, REVIEWED) as served:
+        environment = {"QSERVER_HTTP_SERVER_URI": served.url, "QSERVER_API_KEY": "person:visitor"}
+        yield Qsctl(tmp_path, monkeypatch, capsys, **environment), served
 
 
 def test_what_was_proposed_before_a_crash_is_not_proposed_again_whatever_became_of_it(reviewed, tmp_path, monkeypatch):

@@ -9,10 +9,11 @@ import httpx2
 import pytest
 from mcp import Client, StdioServerParameters, stdio_client
 from mcp.client.streamable_http import streamable_http_client
-from policy_people import as_, let_people_in
+from policy_people import as_
 from ports import free_port
 from qsctl import program, run, start
-from servers import Served, app_of
+
+from .conftest import serving_people
 
 POLICY = """
 roles:
@@ -42,25 +43,12 @@ SLOW = {"detectors": ["det1"], "num": 60, "delay": 0.5}
 @pytest.fixture(scope="module")
 def instrument_server(instrument, tmp_path_factory):
     """A server with agents and staff, whose environment is open."""
-    from conftest import _WITH_KEY
-
-    from sanic_qserver.config.settings import load
-
-    folder = tmp_path_factory.mktemp("agents")
-    (folder / "permissions.yaml").write_text(POLICY)
-    settings = {
-        **_WITH_KEY,
-        "policy": {"permissions": str(folder / "permissions.yaml")},
-        "database": {"url": f"sqlite:///{folder / 'proposals.sqlite'}"},
-    }
-    served = Served(app_of(load(environment=instrument.environment, overrides=settings)))
-    let_people_in(served.app)
-    for path in ("/api/queue/clear", "/api/environment/open"):
-        served.client.post(path, headers=as_("staff"))
-    for wanted in ("environment_open", "idle"):
-        served.client.get(f"/api/status?wait_for={wanted}&timeout=60", headers=as_("staff"), timeout=70)
-    yield served
-    served.close()
+    with serving_people(instrument, tmp_path_factory.mktemp("agents"), POLICY) as served:
+        for path in ("/api/queue/clear", "/api/environment/open"):
+            served.client.post(path, headers=as_("staff"))
+        for wanted in ("environment_open", "idle"):
+            served.client.get(f"/api/status?wait_for={wanted}&timeout=60", headers=as_("staff"), timeout=70)
+        yield served
 
 
 @pytest.fixture

@@ -3,15 +3,12 @@
 import json
 
 import pytest
-from conftest import _WITH_KEY
-from policy_people import as_, let_people_in
+from policy_people import as_
 from qsctl import Qsctl
-from servers import Served, app_of
 
 from sanic_qserver.client import build_app
-from sanic_qserver.config.settings import load
 
-from .conftest import reaching
+from .conftest import reaching, serving_people
 
 POLICY = """
 roles:
@@ -33,17 +30,8 @@ UID = "no-such-uid"
 def people(instrument, tmp_path_factory):
     """A server with people of many roles, and the variables by which it is reached."""
     folder = tmp_path_factory.mktemp("people")
-    (folder / "permissions.yaml").write_text(POLICY)
-    settings = {
-        **_WITH_KEY,
-        "policy": {"permissions": str(folder / "permissions.yaml")},
-        "database": {"url": f"sqlite:///{folder / 'proposals.sqlite'}"},
-    }
-    served = Served(app_of(load(environment=instrument.environment, overrides=settings)))
-    let_people_in(served.app)
-    with reaching(served, folder) as variables:
+    with serving_people(instrument, folder, POLICY) as served, reaching(served, folder) as variables:
         yield served, variables
-    served.close()
 
 
 @pytest.fixture
