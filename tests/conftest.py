@@ -16,6 +16,7 @@ import httpx
 import pytest
 from logins import settings
 from newer_websockets import newer  # noqa: F401  # a fixture
+from policy_people import as_, let_people_in
 from ports import free_port
 from postgres import cluster, url  # noqa: F401  # fixtures
 from sanic import Sanic
@@ -122,6 +123,22 @@ def make_config(instrument: Instrument) -> MakeConfig:
         return load(environment=instrument.environment, overrides=settings)
 
     return make
+
+
+@pytest.fixture
+def serve_people(sanic_client: Serve, make_config: MakeConfig, tmp_path: Path) -> Callable[..., Any]:
+    """Start a server with a policy of the test's own, whose people are let in; `staff`, an expert, clears its queue."""
+
+    async def serve(policy: str, **sections: Any) -> Client:
+        file = tmp_path / "permissions.yaml"
+        file.write_text(policy)
+        client = await sanic_client(app_of(make_config(policy={"permissions": str(file)}, **sections)))
+        let_people_in(client.app)
+        await until_connected(client)
+        assert (await client.post("/api/queue/clear", headers=as_("staff"))).json()["success"]
+        return client
+
+    return serve
 
 
 @pytest.fixture

@@ -7,8 +7,7 @@ import json
 
 import pytest
 import zmq
-from conftest import app_of, until_connected
-from policy_people import as_, let_people_in
+from policy_people import as_
 from watching import Events
 
 PLAN = {"item_type": "plan", "name": "count", "args": [["det1"]], "kwargs": {"num": 1}}
@@ -22,16 +21,11 @@ users:
 
 
 @pytest.fixture
-async def server(sanic_client, make_config, tmp_path, instrument):
+async def server(serve_people, instrument):
     """A server whose RE Manager has such an item in its queue, and its uid."""
-    file = tmp_path / "permissions.yaml"
-    file.write_text(POLICY)
-    client = await sanic_client(app_of(make_config(policy={"permissions": str(file)}, items={"stamp": True})))
-    let_people_in(client.app)
-    await until_connected(client)
+    client = await serve_people(POLICY, items={"stamp": True})
     client.headers.update(as_("staff"))
-    for path in ("/api/queue/clear", "/api/history/clear"):
-        assert (await client.post(path)).json()["success"]
+    assert (await client.post("/api/history/clear")).json()["success"]
     item = {**PLAN, "kwargs": {"num": 1, "md": {"temperature": float("nan"), "sample": "\ud800"}}}
     params = {"item": item, "user": "other", "user_group": "primary"}
     reply = ask(instrument.environment["QSERVER_ZMQ_CONTROL_ADDRESS"], "queue_item_add", params)

@@ -3,8 +3,7 @@
 import json
 
 import pytest
-from conftest import app_of, until_connected
-from policy_people import as_, let_people_in
+from policy_people import as_
 
 PLAN = {"name": "count", "args": [["det1"]], "item_type": "plan"}
 POLICY = """
@@ -19,15 +18,8 @@ FORGED = {**PLAN, "meta": {"proposal": "mine", "sample": "gold"}}
 
 
 @pytest.fixture
-async def server(sanic_client, make_config, tmp_path, request):
-    file = tmp_path / "permissions.yaml"
-    file.write_text(POLICY)
-    stamp = getattr(request, "param", False)
-    client = await sanic_client(app_of(make_config(policy={"permissions": str(file)}, items={"stamp": stamp})))
-    let_people_in(client.app)
-    await until_connected(client)
-    assert (await client.post("/api/queue/clear", headers=as_("staff"))).json()["success"]
-    return client
+async def server(serve_people, request):
+    return await serve_people(POLICY, items={"stamp": getattr(request, "param", False)})
 
 
 async def queue(server):

@@ -4,8 +4,7 @@ import asyncio
 import json
 
 import pytest
-from conftest import app_of, until_connected
-from policy_people import as_, let_people_in
+from policy_people import as_
 
 PLAN = {"name": "count", "args": [["det1"]], "item_type": "plan"}
 POLICY = """
@@ -23,14 +22,8 @@ users:
 
 
 @pytest.fixture
-async def server(sanic_client, make_config, tmp_path):
-    file = tmp_path / "permissions.yaml"
-    file.write_text(POLICY)
-    client = await sanic_client(app_of(make_config(policy={"permissions": str(file)})))
-    let_people_in(client.app)
-    await until_connected(client)
-    assert (await client.post("/api/queue/clear", headers=as_("staff"))).json()["success"]
-    return client
+async def server(serve_people):
+    return await serve_people(POLICY)
 
 
 async def add(server, name: str) -> str:

@@ -5,8 +5,8 @@ import contextlib
 
 import pytest
 from attempts import attempt
-from conftest import KEY, app_of, until_connected
-from policy_people import as_, let_people_in
+from conftest import KEY
+from policy_people import as_
 from redis_server import Redis
 
 from sanic_qserver.config.settings import ReplicasConfig
@@ -37,14 +37,8 @@ def redis(tmp_path):
 
 
 @pytest.fixture
-async def server(sanic_client, make_config, tmp_path, redis):
-    (tmp_path / "permissions.yaml").write_text(POLICY)
-    policy = {"permissions": str(tmp_path / "permissions.yaml")}
-    client = await sanic_client(app_of(make_config(policy=policy, replicas={"redis": redis.url})))
-    let_people_in(client.app)
-    await until_connected(client)
-    assert (await client.post("/api/queue/clear", headers=as_("staff"))).json()["success"]
-    return client
+async def server(serve_people, redis):
+    return await serve_people(POLICY, replicas={"redis": redis.url})
 
 
 async def add(server, name, **headers):

@@ -3,8 +3,7 @@
 from pathlib import Path
 
 import pytest
-from conftest import app_of, until_connected
-from policy_people import as_, let_people_in
+from policy_people import as_
 
 PLAN = {"name": "count", "args": [["det1"]], "item_type": "plan"}
 OTHER = {"name": "scan", "args": [["det2"], "motor1", -1, 1, 3], "item_type": "plan"}
@@ -32,19 +31,12 @@ users:
 
 
 @pytest.fixture
-def proposing(sanic_client, make_config, tmp_path: Path):
+def proposing(serve_people, tmp_path: Path):
     """Start a server; keywords are further sections of the configuration."""
 
     async def start(**sections):
-        file = tmp_path / "permissions.yaml"
-        file.write_text(POLICY)
         database = {"url": f"sqlite:///{tmp_path / 'proposals.sqlite'}"}
-        config = make_config(**{"policy": {"permissions": str(file)}, "database": database, **sections})
-        client = await sanic_client(app_of(config))
-        let_people_in(client.app)
-        await until_connected(client)
-        assert (await client.post("/api/queue/clear", headers=as_("staff"))).json()["success"]
-        return client
+        return await serve_people(POLICY, **{"database": database, **sections})
 
     return start
 

@@ -1,8 +1,7 @@
 """A user group sees schemas, verdicts and proposals of nobody else's group."""
 
 import pytest
-from conftest import app_of, until_connected
-from policy_people import as_, let_people_in
+from policy_people import as_
 
 from .conftest import PLAN, decide
 
@@ -19,15 +18,8 @@ users:
 
 
 @pytest.fixture
-async def server(sanic_client, make_config, tmp_path):
-    file = tmp_path / "permissions.yaml"
-    file.write_text(POLICY)
-    database = {"url": f"sqlite:///{tmp_path / 'proposals.sqlite'}"}
-    client = await sanic_client(app_of(make_config(policy={"permissions": str(file)}, database=database)))
-    let_people_in(client.app)
-    await until_connected(client)
-    assert (await client.post("/api/queue/clear", headers=as_("staff"))).json()["success"]
-    return client
+async def server(serve_people, tmp_path):
+    return await serve_people(POLICY, database={"url": f"sqlite:///{tmp_path / 'proposals.sqlite'}"})
 
 
 async def schemas(server, who):
