@@ -2,7 +2,6 @@
 
 import asyncio
 import itertools
-import logging
 from urllib.parse import quote_from_bytes
 
 import pytest
@@ -21,18 +20,10 @@ ASKED = [
 
 
 @pytest.fixture
-async def server(sanic_client, caplog, tmp_path):
-    """A server with logins and an audit table, without RE Manager. No error may be logged."""
-    sections = settings(tmp_path)
-    sections["audit"] = {"database": f"sqlite:///{tmp_path}/audit.sqlite", "log": False}
-    sections["manager"] = {
-        "control_address": "tcp://127.0.0.1:9",
-        "info_address": "tcp://127.0.0.1:9",
-        "queue_wait_s": 0.01,
-    }
-    client = await sanic_client(app_of(load(environment={}, overrides=sections)))
-    yield client
-    assert [record.getMessage() for record in caplog.records if record.levelno >= logging.ERROR] == []
+async def server(serve_alone, tmp_path):
+    """A server with logins and an audit table."""
+    audit = {"database": f"sqlite:///{tmp_path}/audit.sqlite", "log": False}
+    return await serve_alone(**{**settings(tmp_path), "audit": audit})
 
 
 async def ask(server, requests):

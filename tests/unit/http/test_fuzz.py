@@ -2,32 +2,21 @@
 
 import asyncio
 import gc
-import logging
 import time
 import tracemalloc
 from random import Random
 
 import pytest
-from conftest import KEY, app_of
+from conftest import KEY
 from fuzzing import SECONDS, SEED, a_chunked_body, a_frame, a_head, send
-
-from sanic_qserver.config.settings import load
 
 AT_ONCE = 20
 CASES = 300
 
 
 @pytest.fixture
-async def server(sanic_client, caplog):
-    sections = {
-        "auth": {"single_user_api_key": KEY},
-        "server": {"body_timeout_s": 0.5},
-        "manager": {"control_address": "tcp://127.0.0.1:9", "info_address": "tcp://127.0.0.1:9", "queue_wait_s": 0.01},
-        "audit": {"log": False},
-    }
-    client = await sanic_client(app_of(load(environment={}, overrides=sections)))
-    yield client
-    assert [record.getMessage() for record in caplog.records if record.levelno >= logging.ERROR] == []
+async def server(serve_alone):
+    return await serve_alone(auth={"single_user_api_key": KEY}, server={"body_timeout_s": 0.5}, audit={"log": False})
 
 
 async def fuzz(server, make, ask):

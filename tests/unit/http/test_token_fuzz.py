@@ -5,15 +5,12 @@
 
 import base64
 import json
-import logging
 import os
 import random
 
 import pytest
-from conftest import app_of
 from logins import settings
 
-from sanic_qserver.config.settings import load
 from unit.http.test_bytes import CLOSE, ask
 
 COUNT = int(os.environ.get("FUZZ_TOKENS", "600"))
@@ -22,17 +19,9 @@ ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_.=+/
 
 
 @pytest.fixture
-async def server(sanic_client, caplog, tmp_path):
-    """A server with logins, without RE Manager. No error may be logged."""
-    sections = settings(tmp_path, attempts={"rejected_credentials": 1_000_000})
-    sections["manager"] = {
-        "control_address": "tcp://127.0.0.1:9",
-        "info_address": "tcp://127.0.0.1:9",
-        "queue_wait_s": 0.01,
-    }
-    client = await sanic_client(app_of(load(environment={}, overrides=sections)))
-    yield client
-    assert [record.getMessage() for record in caplog.records if record.levelno >= logging.ERROR] == []
+async def server(serve_alone, tmp_path):
+    """A server with logins."""
+    return await serve_alone(**settings(tmp_path, attempts={"rejected_credentials": 1_000_000}))
 
 
 def encode(part):
