@@ -209,6 +209,13 @@ async def until_connected(client: Client) -> None:
     raise AssertionError("the server did not connect to RE Manager")
 
 
+async def until_so(is_so: Callable[[], object], timeout_s: float = 30) -> None:
+    """Wait until it is so."""
+    async with asyncio.timeout(timeout_s):
+        while not is_so():
+            await asyncio.sleep(0.02)
+
+
 async def until_status(client: httpx.AsyncClient, timeout_s: float = 30, **wanted: Any) -> dict[str, Any]:
     """Poll the status until it holds these values."""
     until = asyncio.get_running_loop().time() + timeout_s

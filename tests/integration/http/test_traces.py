@@ -4,10 +4,9 @@ import http.server
 import subprocess
 import sys
 import threading
-import time
 
 import pytest
-from conftest import KEY, until_connected
+from conftest import KEY, until_connected, until_so
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from ports import free_port
 from servers import app_of
@@ -77,19 +76,10 @@ async def traced(sanic_client, make_config, folder):
     return client
 
 
-async def until(is_so):
-    import asyncio
-
-    end = time.monotonic() + 20
-    while not is_so():
-        assert time.monotonic() < end
-        await asyncio.sleep(0.02)
-
-
 async def test_a_request_is_a_span_with_the_gate_the_wait_and_the_call_within(collector, traced, folder):
     parent = {"traceparent": f"00-{TRACE}-{PARENT}-01"}
     answer = await traced.post("/api/queue/item/add", json={"item": {"item_type": "nothing"}}, headers=parent)
-    await until(lambda: collector.named("POST /queue/item/add"))
+    await until_so(lambda: collector.named("POST /queue/item/add"))
     (span,) = collector.named("POST /queue/item/add")
     assert (span.trace_id.hex(), span.parent_span_id.hex(), span.kind) == (TRACE, PARENT, SERVER)
     assert answer.headers["traceresponse"] == f"00-{TRACE}-{span.span_id.hex()}-01"
@@ -119,7 +109,7 @@ async def test_a_request_without_a_parent_begins_a_trace_and_one_that_is_not_sam
     refused = await traced.get("/api/status", headers={"Authorization": "ApiKey wrong", "traceparent": "nonsense"})
     assert unwanted.headers["traceresponse"].endswith("-00")
     assert refused.status_code == 401
-    await until(lambda: len(collector.named("GET /status")) == 2)
+    await until_so(lambda: len(collector.named("GET /status")) == 2)
     first, second = collector.named("GET /status")
     assert alone.headers["traceresponse"].split("-")[1] == first.trace_id.hex() != second.trace_id.hex()
     assert refused.headers["traceresponse"].split("-")[1] == second.trace_id.hex()

@@ -10,6 +10,7 @@ import httpx
 import msgspec
 import pytest
 from bulk_lines import PATH
+from conftest import until_so
 from duplex import Duplex
 from servers import KEY, Instrument, ServerProcess
 
@@ -135,21 +136,15 @@ async def test_a_quota_is_never_exceeded_while_a_replica_is_killed(replicas):
                 await asyncio.sleep(0.02)
 
     work = [asyncio.ensure_future(one) for one in (*map(adder, range(12)), remover())]
-    await until(lambda: answers[200] >= 10)
+    await until_so(lambda: answers[200] >= 10, 60)
     replicas[0].process.kill()
     before = answers[200]
-    await until(lambda: answers[200] >= before + 10)  # The other one goes on.
+    await until_so(lambda: answers[200] >= before + 10, 60)  # The other one goes on.
     has_ended.set()
     await asyncio.gather(*work)
     assert max(seen) <= 3, seen
     assert 3 in seen
     assert set(answers) <= {200, 429, 503}, answers
-
-
-async def until(is_so):
-    async with asyncio.timeout(60):
-        while not is_so():
-            await asyncio.sleep(0.05)
 
 
 async def test_a_key_of_a_killed_replica_is_settled_by_the_stamp_at_another_one_and_never_done_twice(replicas, own):

@@ -6,7 +6,7 @@ import json
 import zlib
 
 import pytest
-from conftest import KEY, app_of
+from conftest import KEY, app_of, until_so
 from sanic.server.websockets.impl import WebsocketImplProtocol
 from watching import Closed, Events, Watcher, all_leave
 
@@ -49,12 +49,6 @@ async def read_numbers(watcher, until, timeout_s=20):
     return numbers
 
 
-async def until(is_so, timeout_s=10):
-    async with asyncio.timeout(timeout_s):
-        while not is_so():
-            await asyncio.sleep(0.02)
-
-
 async def connected(client, count, **how):
     return [await Watcher.connect(client.port, PATH, HEADERS, **how) for _ in range(count)]
 
@@ -62,7 +56,7 @@ async def connected(client, count, **how):
 async def test_every_watcher_gets_every_line_in_order(client):
     channel = client.app.ctx.services.live.console
     watchers = await connected(client, 40)
-    await until(lambda: channel.subscriber_count == 40)
+    await until_so(lambda: channel.subscriber_count == 40)
     readers = [asyncio.ensure_future(read_numbers(watcher, 1999)) for watcher in watchers]
     for start in range(0, 2000, 100):
         publish(client, 100, start)
@@ -71,7 +65,7 @@ async def test_every_watcher_gets_every_line_in_order(client):
         assert numbers == list(range(2000))
     for watcher in watchers:
         await watcher.leave()
-    await until(lambda: channel.subscriber_count == 0)
+    await until_so(lambda: channel.subscriber_count == 0)
 
 
 @pytest.mark.parametrize("encoding", ["", "gzip"])
@@ -88,14 +82,14 @@ async def test_every_line_comes_over_http_in_the_form_that_is_accepted(client, a
     async with client.stream("GET", "/api/stream_console_output", headers=headers) as reply:
         assert reply.headers["Content-Type"].startswith(accept)
         assert reply.headers.get("Content-Encoding", "") == (encoding if accept != "text/plain" else "")
-        await until(lambda: channel.subscriber_count == 1)
+        await until_so(lambda: channel.subscriber_count == 1)
         publish(client, 500)
         async for chunk in reply.aiter_bytes():
             body += chunk
             if b"line 499 " in body:
                 break
     assert numbers_of(lines_of(body.decode())) == list(range(500))
-    await until(lambda: channel.subscriber_count == 0)
+    await until_so(lambda: channel.subscriber_count == 0)
 
 
 async def test_a_watcher_that_stops_reading_delays_nobody_and_is_told_what_it_missed(sanic_client, make_config):
@@ -103,7 +97,7 @@ async def test_a_watcher_that_stops_reading_delays_nobody_and_is_told_what_it_mi
     channel = client.app.ctx.services.live.console
     slow = (await connected(client, 1, receive_buffer=4096))[0]
     fast = (await connected(client, 1))[0]
-    await until(lambda: channel.subscriber_count == 2)
+    await until_so(lambda: channel.subscriber_count == 2)
     reader = asyncio.ensure_future(read_numbers(fast, 1999))
     for start in range(0, 2000, 10):
         publish(client, 10, start, size=8000)
@@ -123,18 +117,18 @@ async def test_a_watcher_that_stops_reading_delays_nobody_and_is_told_what_it_mi
     assert missed > 0
     assert len(numbers) + missed >= 2000  # RE Manager's own messages may be among those missed.
     assert numbers == sorted(set(numbers))
-    await until(lambda: channel.lagging_count == 0)
+    await until_so(lambda: channel.lagging_count == 0)
 
 
 async def test_a_watcher_whose_network_takes_nothing_is_cut_off(sanic_client, make_config):
     client = await sanic_client(app_of(make_config(live={"stall_s": 0.3})))
     channel = client.app.ctx.services.live.console
     slow = (await connected(client, 1, receive_buffer=4096))[0]
-    await until(lambda: channel.subscriber_count == 1)
+    await until_so(lambda: channel.subscriber_count == 1)
     for start in range(0, 2000, 10):
         publish(client, 10, start, size=8000)
         await asyncio.sleep(0.001)
-    await until(lambda: channel.subscriber_count == 0)
+    await until_so(lambda: channel.subscriber_count == 0)
     await slow.leave()
 
 
@@ -178,14 +172,14 @@ async def test_a_message_is_framed_once_for_all_watchers(client):
     for transport in transports:
         Subscriber(channel, frozenset({"console"}), None, 10).attach(transport, framing)
     channel.publish([Message("console", b"1"), Message("other", b"2"), Message("console", b"3")])
-    await until(lambda: transports[-1].written)
+    await until_so(lambda: transports[-1].written)
     assert len(framed) == 2
     assert {transport.written for transport in transports} == {b"13"}
 
 
 async def test_watchers_are_told_that_the_server_stops(client):
     watcher = (await connected(client, 1))[0]
-    await until(lambda: len(client.app.ctx.subscriptions) == 1)
+    await until_so(lambda: len(client.app.ctx.subscriptions) == 1)
     async with client.stream("GET", "/api/stream_console_output", headers={"Accept": "text/event-stream"}) as reply:
         chunks = reply.aiter_bytes()
         assert await anext(chunks)
@@ -204,7 +198,7 @@ async def test_a_permission_that_is_taken_away_ends_the_stream(sanic_client, mak
     client = await sanic_client(app_of(make_config(policy={"permissions": str(policy)})))
     watcher = (await connected(client, 1))[0]
     other = await Watcher.connect(client.port, "/api/status/ws", HEADERS)
-    await until(lambda: len(client.app.ctx.subscriptions) == 2)
+    await until_so(lambda: len(client.app.ctx.subscriptions) == 2)
     policy.write_text('roles: {unauthenticated_single_user: {scopes: ["read:status", "read:monitor"]}}')
     assert await watcher.closed() == 4403
     assert "status" in await other.recv()
@@ -212,7 +206,7 @@ async def test_a_permission_that_is_taken_away_ends_the_stream(sanic_client, mak
 
 async def test_an_event_stream_has_the_form_of_the_standard(client):
     events = await Events.connect(client.port, "/api/stream_console_output", {**HEADERS, "Accept": "text/event-stream"})
-    await until(lambda: client.app.ctx.services.live.console.subscriber_count == 1)
+    await until_so(lambda: client.app.ctx.services.live.console.subscriber_count == 1)
     publish(client, 3)
     received = [await events.next() for _ in range(3)]
     assert numbers_of([event["data"] for event in received]) == [0, 1, 2]
@@ -250,11 +244,11 @@ async def test_nothing_of_a_watcher_is_left_after_it_went(client):
     channel = client.app.ctx.services.live.console
     before = leftovers()
     await connected(client, 20)
-    await until(lambda: channel.subscriber_count == 20)
+    await until_so(lambda: channel.subscriber_count == 20)
     publish(client, 100)
     await all_leave()
-    await until(lambda: channel.subscriber_count == 0 and not len(client.app.ctx.subscriptions))
-    await until(lambda: leftovers() <= before, 30)  # Sanic keeps a connection for 10 s after its end.
+    await until_so(lambda: channel.subscriber_count == 0 and not len(client.app.ctx.subscriptions))
+    await until_so(lambda: leftovers() <= before, 30)  # Sanic keeps a connection for 10 s after its end.
 
 
 def leftovers():
@@ -270,7 +264,7 @@ async def test_open_websockets_are_limited_and_places_come_free(sanic_client, ma
     first, second = await connected(client, 2)
     assert await second.closed() == 4429
     await first.leave()
-    await until(lambda: len(client.app.ctx.subscriptions) == 0)
+    await until_so(lambda: len(client.app.ctx.subscriptions) == 0)
     third = (await connected(client, 1))[0]
-    await until(lambda: len(client.app.ctx.subscriptions) == 1)
+    await until_so(lambda: len(client.app.ctx.subscriptions) == 1)
     await third.leave()

@@ -8,7 +8,7 @@ import os
 import struct
 
 import pytest
-from conftest import KEY, app_of
+from conftest import KEY, app_of, until_so
 
 from sanic_qserver.config.settings import load
 from sanic_qserver.http.server.connections import Connections
@@ -69,12 +69,6 @@ async def serve(sanic_client, caplog):
     assert [record.getMessage() for record in caplog.records if record.levelno >= logging.ERROR] == []
 
 
-async def until(condition):
-    async with asyncio.timeout(20):
-        while not condition():
-            await asyncio.sleep(0.02)
-
-
 @pytest.mark.parametrize("is_cached", [False, True], ids=["first", "after a cached head"])
 async def test_an_ambiguous_head_hides_no_second_request(serve, is_cached):
     connect = await serve()
@@ -128,7 +122,7 @@ async def test_what_does_not_arrive_is_cut_off_whatever_it_asks_for(serve):
     lines = [await connect(head + rest) for head in heads for rest in SLOW.values()]
     assert len(connect.app.ctx.connections) == len(lines)
     await asyncio.gather(*(line.rest() for line in lines))
-    await until(lambda: not connect.app.ctx.connections)
+    await until_so(lambda: not connect.app.ctx.connections)
 
 
 async def test_a_handshake_with_a_body_is_none(serve):
@@ -153,7 +147,7 @@ async def test_a_drip_on_a_streamed_row_does_not_survive_its_own_401(serve):
         line.writer.write(b"a")
         await asyncio.sleep(0.02)
         assert number < 1000
-    await until(lambda: not connect.app.ctx.connections)
+    await until_so(lambda: not connect.app.ctx.connections)
 
 
 async def test_an_early_answer_is_read_by_a_client_that_goes_on_sending(serve):
@@ -176,7 +170,7 @@ async def test_answers_that_nobody_reads_are_cut_off(serve):
     for _ in range(5):
         await connect(ask * 20)
     assert len(connect.app.ctx.connections) == 5
-    await until(lambda: not connect.app.ctx.connections)
+    await until_so(lambda: not connect.app.ctx.connections)
 
 
 async def test_an_answer_that_is_read_slowly_arrives_whole(serve):
@@ -197,7 +191,7 @@ async def test_who_sends_more_requests_than_may_wait_is_cut_off(serve):
         for _ in range(1000):
             await line.send(ask * 100)
             await asyncio.sleep(0)
-    await until(lambda: not connect.app.ctx.connections)
+    await until_so(lambda: not connect.app.ctx.connections)
 
 
 async def test_a_connection_too_many_is_told_so_and_another_may_come_when_one_has_left(serve):
@@ -209,7 +203,7 @@ async def test_a_connection_too_many_is_told_so_and_another_may_come_when_one_ha
     assert (status, json.loads(body)["code"]) == (503, "overloaded")
     assert await refused.rest() == b""
     lines[0].writer.close()
-    await until(lambda: len(connect.app.ctx.connections) == 2)
+    await until_so(lambda: len(connect.app.ctx.connections) == 2)
     assert (await (await connect(PING)).answer())[0] == 404
 
 
@@ -323,4 +317,4 @@ async def test_clients_that_leave_are_no_errors(serve):
             line.writer.transport.abort()
         else:
             line.writer.close()
-    await until(lambda: not connect.app.ctx.connections)
+    await until_so(lambda: not connect.app.ctx.connections)

@@ -8,7 +8,7 @@ import ssl
 import pytest
 import uvloop
 from certificates import make_certificate
-from conftest import KEY, app_of
+from conftest import KEY, app_of, until_so
 
 from sanic_qserver.config.settings import load
 from sanic_qserver.errors import ConfigError
@@ -83,12 +83,6 @@ def serial(line):
     return line[1].get_extra_info("ssl_object").getpeercert()["serialNumber"]
 
 
-async def until(is_so):
-    async with asyncio.timeout(20):
-        while not is_so():
-            await asyncio.sleep(0.02)
-
-
 async def test_https_is_served_as_http_1_1_and_nothing_in_plain(serve, folder):
     connect = await serve()
     line = await connect(trusting(folder))
@@ -138,7 +132,7 @@ async def test_a_renewed_certificate_is_for_new_connections_and_open_ones_go_on(
     before = serial(first)
     old = connect.app.ctx.certificates.context
     make_certificate(folder)
-    await until(lambda: connect.app.ctx.certificates.context is not old)
+    await until_so(lambda: connect.app.ctx.certificates.context is not old)
     renewed = await connect(trusting(folder))
     assert serial(renewed) != before
     for line in (first, renewed):
@@ -157,7 +151,7 @@ async def test_a_broken_renewal_keeps_the_old_certificate_and_is_told_until_it_i
             (folder / "key.pem").unlink()
         else:
             (folder / "key.pem").write_bytes(broken)
-        await until(lambda: connect.app.ctx.certificates.is_stale)
+        await until_so(lambda: connect.app.ctx.certificates.is_stale)
         line = await connect(good)
         assert serial(line) == before
         assert (
@@ -168,7 +162,7 @@ async def test_a_broken_renewal_keeps_the_old_certificate_and_is_told_until_it_i
         assert len(warnings) == 1
         assert warnings[0] in [record.getMessage() for record in caplog.records if record.levelno == logging.ERROR]
     make_certificate(folder)
-    await until(lambda: not connect.app.ctx.certificates.is_stale)
+    await until_so(lambda: not connect.app.ctx.certificates.is_stale)
     assert [one for one in connect.app.ctx.services.warnings if "certificate" in one] == []
     line = await connect(trusting(folder))
     assert serial(line) != before
@@ -179,13 +173,13 @@ async def test_connections_without_a_handshake_are_counted_and_cut(serve, folder
     connect = await serve(body_timeout_s=2.0, max_connections_per_address=3)
     silent = [await connect() for _ in range(3)]
     silent[0][1].write(b"\x16\x03\x01")  # A handshake has begun.
-    await until(lambda: len(connect.app.ctx.connections) == 3)
+    await until_so(lambda: len(connect.app.ctx.connections) == 3)
     with pytest.raises((ssl.SSLError, ConnectionError)):
         await connect(trusting(folder))
     assert connect.app.ctx.connections.refused_count == 1
     for reader, _ in silent:
         assert await asyncio.wait_for(_rest(reader), 20) == b""
-    await until(lambda: not connect.app.ctx.connections)
+    await until_so(lambda: not connect.app.ctx.connections)
     assert (await ask(await connect(trusting(folder))))[0].startswith(b"HTTP/1.1 404 ")
 
 
@@ -222,10 +216,10 @@ async def test_deadlines_and_limits_hold_over_tls(serve, folder):
     unread[1].transport.pause_reading()
     asset = b"GET /docs/assets/swagger-ui-bundle.js HTTP/1.1\r\n" + HOST + b"\r\n"
     unread[1].write(asset * 8)
-    await until(lambda: len(connect.app.ctx.connections) > 0)
+    await until_so(lambda: len(connect.app.ctx.connections) > 0)
     for line in (slow, large):
         line[1].transport.abort()
-    await until(lambda: not connect.app.ctx.connections)
+    await until_so(lambda: not connect.app.ctx.connections)
 
 
 @pytest.mark.parametrize("hsts_s", [0, 300])
