@@ -93,11 +93,7 @@ class Scene:
         """End all."""
         for part in (self.gateway, self.store_redis):
             if part is not None:
-                part.signal(signal.SIGCONT)
                 part.stop()
-        for part in (self.instrument.manager, self.instrument.redis):
-            if part is not None:
-                part.signal(signal.SIGCONT)
         self.instrument.stop()
 
 

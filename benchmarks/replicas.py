@@ -191,11 +191,7 @@ class Deployment:
         """End all, whatever state it is in."""
         for part in (self.nginx, *(one.part for one in self.replicas), self.redis):
             if part is not None:
-                part.signal(signal.SIGCONT)
                 part.stop()
-        for part in (self.instrument.manager, self.instrument.redis):
-            if part is not None:
-                part.signal(signal.SIGCONT)
         self.instrument.stop()
         if self.links is not None:
             self.links.stop()

@@ -90,6 +90,7 @@ class Part:
     def stop(self, timeout_s: float = 5.0) -> None:
         """End it: politely, then not."""
         if self.is_running:
+            self.signal(signal.SIGCONT)  # One that was stopped would not hear of it.
             self.process.terminate()
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self.process.wait(timeout_s)
