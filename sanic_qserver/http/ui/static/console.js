@@ -1,7 +1,7 @@
 // The region Console: what RE Manager and the plans print.
 import { bare, coloured } from "./ansi.js";
 import { notify } from "./dialogs.js";
-import { Panel, VirtualRows, copyText, download, fill, h, setText } from "./dom.js";
+import { Panel, VirtualRows, copyText, download, fill, h, searchBox, setText } from "./dom.js";
 import { on, state } from "./store.js";
 import { T } from "./texts.js";
 
@@ -32,13 +32,7 @@ class ConsolePanel extends Panel {
     const view = this.rows.viewport;
     const follow = h("input", { type: "checkbox", checked: true, onchange: () => this.setFollowing(follow.checked) });
     this.followBox = follow;
-    const search = h("input", {
-      type: "search",
-      class: "search",
-      placeholder: T.search,
-      "aria-label": `${T.search} ${T.console.toLowerCase()}`,
-      oninput: () => this.search(search.value),
-    });
+    const search = searchBox(T.search, T.console, () => this.search(search.value));
     this.count = h("span", { class: "soft nowrap", role: "status" });
     this.tools.append(
       h("label", { class: "check nowrap inline" }, follow, T.follow),

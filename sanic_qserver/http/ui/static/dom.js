@@ -57,6 +57,12 @@ export class Panel extends HTMLElement {
   build() {}
 }
 
+/** A field to look for something in a part of the page. @param {string} word @param {string} where @param {() => void} oninput */
+export function searchBox(word, where, oninput) {
+  const label = `${word} ${where.toLowerCase()}`;
+  return h("input", { type: "search", class: "search", placeholder: word, "aria-label": label, oninput });
+}
+
 /** The heads above the rows of a grid. @param {string[][]} columns the text and the class of each */
 export function gridHead(columns) {
   const heads = columns.map(([text, name]) => h("span", { role: "columnheader", class: name }, text));

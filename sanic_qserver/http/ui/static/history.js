@@ -2,7 +2,7 @@
 import { attempt, reasonedButton } from "./actions.js";
 import { post } from "./api.js";
 import { notify, show } from "./dialogs.js";
-import { Panel, VirtualRows, clock, copyText, download, gridHead, h, moment, setText, span } from "./dom.js";
+import { Panel, VirtualRows, clock, copyText, download, gridHead, h, moment, searchBox, setText, span } from "./dom.js";
 import { describe, owner, plain } from "./items.js";
 import { dayPlot } from "./plot.js";
 import { pacer } from "./slices.js";
@@ -25,13 +25,7 @@ class HistoryPanel extends Panel {
 
   build() {
     this.count = h("span", { class: "count" });
-    const words = h("input", {
-      type: "search",
-      class: "search",
-      placeholder: T.filter,
-      "aria-label": `${T.filter} ${T.history.toLowerCase()}`,
-      oninput: () => this.filter(words.value, outcome.value),
-    });
+    const words = searchBox(T.filter, T.history, () => this.filter(words.value, outcome.value));
     const outcome = h(
       "select",
       { "aria-label": T.outcome, onchange: () => this.filter(words.value, outcome.value) },

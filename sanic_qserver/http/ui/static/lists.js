@@ -1,5 +1,5 @@
 // The region "Devices and plans": what there is, and what it is good for.
-import { Panel, fill, h } from "./dom.js";
+import { Panel, fill, h, searchBox } from "./dom.js";
 import { on, state } from "./store.js";
 import { T } from "./texts.js";
 
@@ -7,15 +7,9 @@ class ListsPanel extends Panel {
   label = T.lists;
   build() {
     let words = "";
-    const search = h("input", {
-      type: "search",
-      class: "search",
-      placeholder: T.search,
-      "aria-label": `${T.search} ${T.lists.toLowerCase()}`,
-      oninput: () => {
-        words = search.value.trim().toLowerCase();
-        update();
-      },
+    const search = searchBox(T.search, T.lists, () => {
+      words = search.value.trim().toLowerCase();
+      update();
     });
     this.tools.append(h("span", { class: "filler" }), search);
     const plans = h("div");
