@@ -30,7 +30,12 @@ def describe_address(listener: socket.socket) -> str:
     address = listener.getsockname()
     if not isinstance(address, tuple):
         return f"unix:{os.fsdecode(address)}"
-    return f"[{address[0]}]:{address[1]}" if ":" in address[0] else f"{address[0]}:{address[1]}"
+    return format_address(address[0], address[1])
+
+
+def format_address(host: str, port: int) -> str:
+    """`host:port`, as it stands in a URL."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def bind_sockets(server: ServerConfig) -> list[socket.socket]:

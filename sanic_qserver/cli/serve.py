@@ -9,7 +9,7 @@ from typing import Annotated
 import msgspec
 import typer
 
-from sanic_qserver.cli.listening import describe_address, take_passed_sockets
+from sanic_qserver.cli.listening import describe_address, format_address, take_passed_sockets
 from sanic_qserver.cli.logs import start_logging
 from sanic_qserver.cli.options import ConfigFile
 from sanic_qserver.cli.ports import await_free_port
@@ -90,10 +90,10 @@ def _with_key(config: Config) -> Config:
 
 
 def _say_where(config: Config, passed: Sequence[socket.socket]) -> None:
-    host = f"[{config.server.host}]" if ":" in config.server.host else config.server.host
-    scheme = "https" if config.server.tls_certificate else "http"
+    server = config.server
+    scheme = "https" if server.tls_certificate else "http"
     # Whether RE Manager is there is told by the client's log lines, now and whenever it changes.
-    where = f"unix:{config.server.unix_socket}" if config.server.unix_socket else f"{host}:{config.server.port}"
+    where = f"unix:{server.unix_socket}" if server.unix_socket else format_address(server.host, server.port)
     places = [describe_address(listener) for listener in passed] or [where]
     named = ", ".join(place if place.startswith("unix:") else f"{scheme}://{place}" for place in places)
     print(f"Listening on {named} for RE Manager at {config.manager.control_address}", flush=True)

@@ -9,6 +9,7 @@ import httpx
 
 from sanic_qserver.cli.doctor.files import judge_certificate
 from sanic_qserver.cli.doctor.finding import Clock, Finding, Findings, failed, ok, warning
+from sanic_qserver.cli.listening import format_address
 from sanic_qserver.config.settings import ServerConfig
 from sanic_qserver.demo import is_taken
 
@@ -43,8 +44,7 @@ async def check_server(server: ServerConfig, url: str, key: str, clock: Clock) -
 
 def _guess_url(server: ServerConfig) -> str:
     host = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}.get(server.host, server.host)  # noqa: S104
-    host = f"[{host}]" if ":" in host else host
-    return f"{'https' if server.tls_certificate else 'http'}://{host}:{server.port}"
+    return f"{'https' if server.tls_certificate else 'http'}://{format_address(host, server.port)}"
 
 
 def _judge_silence(server: ServerConfig, given: str, error: httpx.HTTPError) -> Finding:
