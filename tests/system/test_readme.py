@@ -129,6 +129,39 @@ def test_the_commands_of_the_chapters_work(demo):
         assert '"success":false' not in done.stdout.replace(" ", ""), (command, done.stdout)
 
 
+OLD = """
+authentication:
+  providers:
+    - provider: toy
+      authenticator: bluesky_httpserver.authenticators:DictionaryAuthenticator
+      args: {users_to_passwords: {bob: bobs-own-password}}
+api_access:
+  policy: bluesky_httpserver.authorization:DictionaryAPIAccessControl
+  args: {users: {bob: {roles: [expert]}}}
+"""
+
+
+def test_the_chapter_about_the_reference_server_is_followed_with_an_old_configuration(tmp_path):
+    (tmp_path / "old_config.yml").write_text(OLD)
+    text = (ROOT / "docs" / "migration.md").read_text("utf-8")
+    steps = re.findall(r"<!-- migration -->\n```bash\n(.*?)```", text, re.DOTALL)
+    assert len(steps) == text.count("<!-- migration -->") == 2
+    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    for step in steps:
+        done = subprocess.run(
+            ["bash", "-ec", step],
+            env=environment,
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+        )
+        assert done.returncode == 0, (step, done.stdout, done.stderr)
+    assert (tmp_path / "new" / "policies" / "permissions.yaml").exists()
+    assert "bobs-own-password" not in (tmp_path / "new" / "config.toml").read_text("utf-8")
+
+
 def test_ci_calls_the_readmes_test_command():
     assert "pytest" in block("test command")
     assert "test command" in (ROOT / ".ci" / "run").read_text("utf-8")
