@@ -71,6 +71,10 @@ class Proposals:
         """The store."""
         return (await self.open())[0]
 
+    async def find(self, key: str) -> Proposal | None:
+        """The proposal of this id, unless it is older than what Idempotency-Keys are remembered for."""
+        return await (await self.store()).find(key, self._config.idempotency.keep_s)
+
     async def close(self) -> None:
         """Stop, and give the connections back."""
         await end_tasks(self._sweeping)  # It gives its connection back first.

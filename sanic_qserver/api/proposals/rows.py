@@ -8,6 +8,8 @@ The rules:
 2. A decision names the version that it is about (`If-Match: "<version>"`): nobody decides on what they have not seen.
 3. Nobody approves a proposal of their own, unless `[proposals] own_approval` allows it.
 4. What is queued belongs to the proposer: RE Manager is told the proposer's user and user group.
+5. A call with an `Idempotency-Key` makes one proposal, whose id follows from the key: also when its server died before
+   it answered, and also when the database did and may have written it.
 """
 
 import asyncio
@@ -27,11 +29,14 @@ from sanic_qserver.errors import (
     BadArguments,
     Conflict,
     NotFound,
+    Overloaded,
     PreconditionFailed,
     PreconditionRequired,
     ScopeMissing,
     TooManyRequests,
 )
+from sanic_qserver.manager.client.call import SENDING
+from sanic_qserver.middleware.idempotency.replay import derive_proposal_id
 from sanic_qserver.middleware.ownership import read_queue
 from sanic_qserver.scopes import Scope
 from sanic_qserver.structs import proposals as structs
@@ -63,7 +68,14 @@ async def propose_items(
     proposer = Proposer(access.principal.provider, access.principal.name, access.user, access.user_group)
     prepared, verdicts = await _validate(call, items)
     content = Content(title, note, prepared, verdicts)
-    proposal = await store.create(proposer, content, call.services.config.proposals.keep_open_days)
+    if (sending := SENDING.get()) is not None and not sending.may_send():
+        # This process was stopped for long: whoever asked again was told that nothing was made.
+        raise Overloaded(
+            "The claim of the Idempotency-Key has ended: nothing was proposed", headers={"Retry-After": "1"}
+        )
+    config = call.services.config
+    key, known_s = derive_proposal_id(call), config.idempotency.keep_s
+    proposal = await store.create(proposer, content, config.proposals.keep_open_days, key, known_s)
     desk.tell("created", proposal)
     return _answer(proposal, status, {"Location": f"{call.find_site().prefix}/api/proposals/{proposal.id}"})
 

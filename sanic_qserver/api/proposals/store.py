@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import RowMapping, Select, func, select
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from sanic_qserver.auth.storage.database import Database
@@ -57,10 +58,29 @@ class ProposalStore:
         self._clock = clock
         self._claims: dict[str, float] = {}  # Attempts that this worker answers for, and until when.
 
-    async def create(self, proposer: Proposer, content: Content, keep_days: float) -> Proposal:
-        """A new open proposal."""
+    async def create(
+        self, proposer: Proposer, content: Content, keep_days: float, key: str = "", known_s: float = 0.0
+    ) -> Proposal:
+        """A new open proposal. One of the id `key` that was made in the last `known_s` seconds is not made again."""
+        try:
+            return await self._insert(key or str(uuid.uuid4()), proposer, content, keep_days)
+        except IntegrityError:
+            if not key:
+                raise
+        if (found := await self.find(key, known_s)) is not None:
+            return found
+        return await self._insert(str(uuid.uuid4()), proposer, content, keep_days)
+
+    async def find(self, key: str, known_s: float) -> Proposal | None:
+        """The proposal that was made under this id in the last `known_s` seconds."""
+        try:
+            found = await self.read(key)
+        except NotFound:
+            return None
+        return found if self._clock() - found.created_at < known_s else None
+
+    async def _insert(self, key: str, proposer: Proposer, content: Content, keep_days: float) -> Proposal:
         now = self._clock()
-        key = str(uuid.uuid4())
         async with self._database.begin() as connection:
             await connection.execute(
                 proposals.insert().values(

@@ -18,6 +18,7 @@ import functools
 from dataclasses import replace
 from hashlib import blake2b
 from typing import Any
+from uuid import UUID
 
 import msgspec
 
@@ -30,6 +31,7 @@ from sanic_qserver.manager.outcomes import is_marked_unknown, uids_in
 from sanic_qserver.middleware.idempotency.claims import Claims
 from sanic_qserver.middleware.idempotency.keys import Kept, Key, State
 from sanic_qserver.middleware.idempotency.known import settle
+from sanic_qserver.structs.proposals import ProposalReply
 
 HEADER = "idempotency-key"
 REPLAYED = "Idempotency-Replayed"
@@ -110,10 +112,35 @@ async def _again(call: Call, kept: Kept, fingerprint: str) -> Answer:
             extra={"state": "dropped", "outcome": "done", "first_answer": msgspec.json.decode(kept.body)},
         )
     if kept.state is State.UNKNOWN:
-        answer = await settle(call, kept)
+        answer = await _find_proposal(call) or await settle(call, kept)
         return replace(answer, headers={REPLAYED: "true"})
     headers = {**kept.headers, REPLAYED: "true"}
     return Answer(kept.body, kept.status, kept.content_type or JSON, headers)
+
+
+async def _find_proposal(call: Call) -> Answer | None:
+    """The answer to a call that made a proposal, or whose items a review turned into one."""
+    is_proposal = (call.endpoint.verb, call.endpoint.path) == ("POST", "/proposals")
+    if not is_proposal and call.access.review != "automatic":
+        return None
+    found = await call.services.proposals.find(derive_proposal_id(call))
+    if found is not None:
+        body = msgspec.json.encode(ProposalReply(success=True, msg="", proposal=found))
+        return Answer(body, 201 if is_proposal else 202)
+    if is_proposal:
+        text = "The first call with this Idempotency-Key was cut off, and made no proposal. Make it with a new key"
+        raise Conflict(text, headers={"Retry-After": "2"}, extra={"state": "unknown", "outcome": "not_found"})
+    return None
+
+
+def derive_proposal_id(call: Call) -> str:
+    """The id of the proposal that a call with an Idempotency-Key makes; empty for one without: any will do."""
+    sent = call.headers.get(HEADER)
+    if sent is None:
+        return ""
+    return str(
+        UUID(bytes=blake2b(repr((build_key(sent, call), fingerprint_call(call))).encode(), digest_size=16).digest())
+    )
 
 
 def build_key(sent: str, call: Call) -> Key:

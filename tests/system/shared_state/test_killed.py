@@ -196,3 +196,97 @@ async def test_a_stream_begun_at_a_killed_replica_goes_on_at_another_one_and_not
     assert told[3]["success"]
     numbers = await other.numbers()
     assert sorted(numbers) in ([0, 2], [0, 1, 2])  # Sent once; it may be lost with the connection.
+
+
+REVIEW = """
+roles:
+  unauthenticated_single_user:
+    scopes_remove: ["write:queue:edit"]
+    scopes_add: ["write:queue:edit:own", "write:proposals:decide"]
+    review: automatic
+"""
+REVIEW_CONFIG = """
+[proposals]
+own_approval = true
+[database]
+url = "{url}"
+"""
+
+
+async def read_proposals(server, **query):
+    reply = (await server.client.get("/api/proposals", params={"limit": 100, **query})).json()
+    return {find_mark(item, "number"): one for one in reply["proposals"] for item in one["items"]}
+
+
+def find_mark(item, name):
+    """What stands under this name in an item's `meta`."""
+    return next(part[name] for part in item["meta"] if name in part)
+
+
+async def add_until_proposed(servers, number):
+    """Add at the first server; after a lost connection at the next one, with the same key while it may help."""
+    servers, key = iter(servers), f"{number}"
+    server = next(servers)
+    while True:
+        try:
+            reply = await server.add(number, **{"Idempotency-Key": key})
+        except httpx.HTTPError:
+            server = next(servers)
+            continue
+        if reply.status_code == 202:
+            return
+        if reply.status_code == 409 and reply.json()["outcome"] == "not_found":
+            key += " again"
+        else:
+            assert reply.status_code == 503 or reply.json()["state"] == "running", reply.text
+        await asyncio.sleep(0.2)
+
+
+async def approve_until_queued(servers, number):
+    servers = iter(servers)
+    server, headers = next(servers), {"If-Match": '"1"'}
+    while True:
+        try:
+            one = (await read_proposals(server))[number]
+            if one["state"] == "queued":
+                return
+            await server.client.post(f"/api/proposals/{one['id']}/approve", json={}, headers=headers)
+        except httpx.HTTPError:
+            server = next(servers)
+        await asyncio.sleep(0.5)
+
+
+@pytest.mark.timeout(120)
+async def test_what_a_review_made_of_adds_is_queued_exactly_once_when_a_replica_is_killed(own, url, tmp_path):
+    (tmp_path / "permissions.yaml").write_text(REVIEW)
+    text = CONFIG.format(key=KEY, port=own.redis_port).replace("queue_wait_s = 20.0", "queue_wait_s = 1.0")
+    text = text.replace("[auth]", f'[auth]\nsecret_keys = ["{"s" * 32}"]')
+    (tmp_path / "config.toml").write_text(text + REVIEW_CONFIG.format(url=url))
+    with Replica(tmp_path, own) as one, Replica(tmp_path, own) as other:
+        for number in range(4):
+            await add_until_proposed([one], number)
+        own.manager.signal(signal.SIGSTOP)
+        try:
+            cut_off = [asyncio.ensure_future(approve_until_queued([one, other], number)) for number in range(3)]
+            await until_async(lambda: read_proposals(other, state="approving"), 3)
+            cut_off += [asyncio.ensure_future(add_until_proposed([one, other], number)) for number in range(4, 7)]
+            await asyncio.sleep(0.3)  # They wait for RE Manager's verdict. If they do not yet, so much the better.
+            one.process.kill()
+            one.process.wait()
+        finally:
+            own.manager.signal(signal.SIGCONT)
+        await asyncio.gather(*cut_off, approve_until_queued([other], 3))
+        await asyncio.gather(*(approve_until_queued([other], number) for number in range(4, 7)))
+        found = await read_proposals(other)
+        items = (await other.client.get("/api/queue/get")).json()["items"]
+        assert (await other.client.get("/api/proposals")).json()["total"] == 7
+        marks = [(find_mark(item, "qserver")["proposal"], find_mark(item, "number")) for item in items]
+        assert sorted(marks, key=lambda mark: mark[1]) == [(found[number]["id"], number) for number in range(7)]
+        for each in (one, other):
+            await each.client.aclose()
+
+
+async def until_async(read, count):
+    async with asyncio.timeout(60):
+        while len(await read()) < count:
+            await asyncio.sleep(0.05)

@@ -5,6 +5,11 @@ import json
 import pytest
 from policy_people import as_
 
+from sanic_qserver.api.proposals.store import ProposalStore
+from sanic_qserver.auth.storage.database import DatabaseAway
+from sanic_qserver.middleware.idempotency.keys import Kept, State
+from sanic_qserver.middleware.idempotency.memory import MemoryKeys
+
 from .conftest import PLAN, decide, propose, queue
 
 WAYS = {
@@ -71,3 +76,57 @@ async def test_who_may_execute_still_executes_and_a_dry_run_still_answers(server
         "/api/queue/upload/spreadsheet", files=files, data={"dry_run": "true"}, headers=as_("reva")
     )
     assert reply.json()["dry_run"] is True
+
+
+KEYED = {
+    **{path: ("auto", body) for path, body in WAYS.items()},
+    "/proposals": ("ann", {"json": {"items": [PLAN], "title": "A"}}),
+}
+
+
+async def ask_twice(server, path):
+    """The replies to the same call with the same key, and the proposals there are then."""
+    who, body = KEYED[path]
+    headers = {**as_(who), "Idempotency-Key": "k"}
+    replies = [await server.post(f"/api{path}", headers=headers, **body) for _ in range(2)]
+    return *replies, (await server.get("/api/proposals", headers=as_("dora"))).json()["proposals"]
+
+
+@pytest.mark.parametrize("path", KEYED)
+async def test_who_asks_again_after_a_server_died_before_it_answered_gets_what_was_made(server, path, monkeypatch):
+    keep = MemoryKeys.keep
+
+    async def keep_nothing(self, key, claim, kept):
+        await keep(self, key, claim, Kept(state=State.UNKNOWN, fingerprint=kept.fingerprint))
+
+    monkeypatch.setattr(MemoryKeys, "keep", keep_nothing)
+    first, again, found = await ask_twice(server, path)
+    assert (again.status_code, again.headers["Idempotency-Replayed"]) == (first.status_code, "true"), again.text
+    assert [one["id"] for one in found] == [first.json()["proposal"]["id"]] == [again.json()["proposal"]["id"]]
+
+
+@pytest.mark.parametrize("path", KEYED)
+async def test_who_asks_again_after_the_database_went_away_while_it_wrote_makes_no_second_one(
+    server, path, monkeypatch
+):
+    insert = ProposalStore._insert
+
+    async def insert_unheard(*args):
+        await insert(*args)
+        monkeypatch.setattr(ProposalStore, "_insert", insert)
+        raise DatabaseAway
+
+    monkeypatch.setattr(ProposalStore, "_insert", insert_unheard)
+    first, again, found = await ask_twice(server, path)
+    assert first.status_code == 503
+    assert [one["id"] for one in found] == [again.json()["proposal"]["id"]]
+
+
+async def test_a_cut_off_call_that_proposed_nothing_says_so(server, monkeypatch):
+    async def claim_unknown(self, key, claim, fingerprint):
+        return Kept(state=State.UNKNOWN, fingerprint=fingerprint)
+
+    monkeypatch.setattr(MemoryKeys, "claim", claim_unknown)
+    _, reply, found = await ask_twice(server, "/proposals")
+    assert (reply.status_code, reply.json()["state"], reply.json()["outcome"]) == (409, "unknown", "not_found")
+    assert found == []
