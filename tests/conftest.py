@@ -21,6 +21,7 @@ from ports import free_port
 from postgres import cluster, url  # noqa: F401  # fixtures
 from sanic import Sanic
 from servers import KEY, Instrument, Served, app_of, start_server, stop_server
+from watching import all_leave
 
 from sanic_qserver.config.settings import Config, load
 
@@ -101,6 +102,7 @@ async def sanic_client() -> AsyncIterator[Serve]:
         return client
 
     yield serve
+    await all_leave()
     for server, client in opened:
         await client.aclose()
         await stop_server(client.app, server)

@@ -6,18 +6,12 @@ import json
 import pytest
 from conftest import app_of
 from logins import log_in, settings
-from watching import Closed, Watcher, all_leave
+from watching import Closed, Watcher
 
 from sanic_qserver.http.stream import websocket_auth
 
 PATH = "/api/status/ws"
 OURS = "http://dashboard.example"
-
-
-@pytest.fixture(autouse=True)
-async def _leave(sanic_client):
-    yield
-    await all_leave()
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from conftest import KEY, app_of
 from logins import log_in, settings
-from watching import Closed, Watcher, all_leave
+from watching import Closed, Watcher
 
 import sanic_qserver
 from sanic_qserver.api.auth.cookies import CSRF_COOKIE
@@ -21,12 +21,6 @@ STOP = "/api/queue/autostart"
 RELOAD = "/api/permissions/reload"
 MAKES_A_CALL = re.compile(r"(?<![\w.])(?<!class )Call\(").search
 EVIL = "http://evil.example"
-
-
-@pytest.fixture(autouse=True)
-async def _leave(sanic_client):
-    yield
-    await all_leave()
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import random
 
 import pytest
 from conftest import KEY
-from watching import Events, Watcher, all_leave
+from watching import Events, Watcher
 
 HEADERS = {"Authorization": f"ApiKey {KEY}"}
 PLAN = {"name": "count", "args": [["det1"]], "item_type": "plan"}
@@ -108,7 +108,6 @@ async def test_who_comes_and_goes_misses_nothing_while_plans_run(open_environmen
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        await all_leave()
     finished = [e["data"]["item_uid"] for e in steady.last if e["type"] == "item_finished"]
     recorded = [e["data"]["item_uid"] for e in steady.last if (e["topic"], e["type"]) == ("history", "item_added")]
     assert sorted(finished) == sorted(recorded) == sorted(uids)

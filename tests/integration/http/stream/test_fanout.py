@@ -22,12 +22,6 @@ HEADERS = {"Authorization": f"ApiKey {KEY}"}
 PATH = "/api/console_output/ws"
 
 
-@pytest.fixture(autouse=True)
-async def nobody_stays(client):
-    yield
-    await all_leave()
-
-
 def publish(client, count, start=0, size=60):
     """Console output as if RE Manager had published it."""
     for number in range(start, start + count):

@@ -7,7 +7,6 @@ import pytest
 from conftest import app_of, until_connected
 from following import HEADERS
 from redis_server import Redis
-from watching import all_leave
 
 PLAN = {"name": "count", "args": [["det1"]], "item_type": "plan"}
 
@@ -38,8 +37,7 @@ async def two(serve_replica):
     """Two replicas, with an empty queue and history."""
     one, other = await serve_replica(), await serve_replica()
     await clear(one)
-    yield one, other
-    await all_leave()
+    return one, other
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ import asyncio
 import os
 
 from conftest import KEY, app_of, until_connected
-from watching import Events, all_leave
+from watching import Events
 
 
 async def test_who_subscribes_just_after_the_first_replica_has_started_gets_a_snapshot(
@@ -25,4 +25,3 @@ async def test_who_subscribes_just_after_the_first_replica_has_started_gets_a_sn
         "snapshot",
         "snapshot",
     ]
-    await all_leave()

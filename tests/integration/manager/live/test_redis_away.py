@@ -6,7 +6,7 @@ import signal
 
 import pytest
 from following import HEADERS, Reader
-from watching import Events, Watcher, all_leave
+from watching import Events, Watcher
 
 from integration.manager.live.conftest import add, clear, feed, follower_first
 
@@ -19,8 +19,7 @@ async def pair(serve_replica, redis):
     readers = [await Reader().come(client.port) for client in clients]
     for reader in readers:
         await reader.until_holds([])
-    yield clients, readers
-    await all_leave()
+    return clients, readers
 
 
 async def test_streams_stay_open_are_told_and_miss_nothing(pair, redis):

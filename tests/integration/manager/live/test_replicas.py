@@ -6,7 +6,7 @@ import json
 from conftest import app_of
 from following import HEADERS, Reader
 from ports import free_port
-from watching import Watcher, all_leave
+from watching import Watcher
 
 from integration.manager.live.conftest import add, feed, follower_first
 from sanic_qserver.manager.live.shared import follower
@@ -68,7 +68,6 @@ async def test_ids_continue_after_all_replicas_were_restarted(serve_replica):
     await reader.come(again.port)
     await reader.until_holds(uids)
     assert (reader.rebuilt.snapshots, reader.rebuilt.gaps) == (1, 0)
-    await all_leave()
 
 
 async def test_replicas_that_do_not_follow_ask_re_manager_nothing(two, serve_replica):
@@ -161,4 +160,3 @@ async def test_a_follower_that_re_manager_does_not_answer_lets_another_one_follo
     uid = await add(other)
     for reader in readers:
         await reader.until_holds([uid])
-    await all_leave()

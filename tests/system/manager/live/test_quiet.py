@@ -8,7 +8,7 @@ import signal
 import pytest
 from conftest import KEY, app_of, until_connected
 from servers import Instrument
-from watching import Watcher, all_leave
+from watching import Watcher
 
 from sanic_qserver.config.settings import load
 
@@ -34,20 +34,17 @@ async def connect(sanic_client, quiet, **sections):
 
 @pytest.fixture
 async def client(sanic_client, quiet):
-    yield await connect(sanic_client, quiet)
-    await all_leave()
+    return await connect(sanic_client, quiet)
 
 
 @pytest.fixture(params=["alone", "of two replicas"])
 async def either(request, sanic_client, quiet):
     """A server that is alone, or the replica that does not follow RE Manager."""
     if request.param == "alone":
-        yield await connect(sanic_client, quiet)
-    else:
-        replicas = {"redis": f"redis://127.0.0.1:{quiet.redis_port}/3", "name": os.urandom(6).hex()}
-        clients = [await connect(sanic_client, quiet, replicas=replicas) for _ in range(2)]
-        yield next(one for one in clients if not one.app.ctx.services.live.feed.lease.is_held)
-    await all_leave()
+        return await connect(sanic_client, quiet)
+    replicas = {"redis": f"redis://127.0.0.1:{quiet.redis_port}/3", "name": os.urandom(6).hex()}
+    clients = [await connect(sanic_client, quiet, replicas=replicas) for _ in range(2)]
+    return next(one for one in clients if not one.app.ctx.services.live.feed.lease.is_held)
 
 
 async def next_event(watcher, kind, timeout_s=20):
@@ -114,7 +111,6 @@ async def impatient(sanic_client, quiet):
     await until_connected(client)
     yield client
     quiet.manager.signal(signal.SIGCONT)
-    await all_leave()
 
 
 TOPICS = "status,queue,history,runs,lock,plans,devices"
