@@ -79,9 +79,9 @@ class Instrument(demo.Instrument):
 class Served:
     """A server that runs in a thread of its own for many tests, and a plain client for it."""
 
-    def __init__(self, app: Sanic) -> None:
+    def __init__(self, app: Sanic, port: int = 0) -> None:
         self.app = app
-        self.port = free_port()
+        self.port = port or free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.key = {"Authorization": f"ApiKey {KEY}"}
         self._loop = asyncio.new_event_loop()

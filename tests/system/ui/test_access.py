@@ -1,14 +1,17 @@
 """Keys and sessions, one's own and those of others; and the ways in that lead elsewhere."""
 
+import base64
 import re
 
 import httpx
 import pytest
-from conftest import app_of
+from conftest import app_of, needs
 from logins import settings
 from oidc import issuer, oidc  # noqa: F401  # a fixture
 from operator_page import button, confirm, region
 from playwright.sync_api import expect
+from ports import free_port
+from saml import LOGIN_PAGE, IdentityProvider, saml
 from servers import Served
 
 from sanic_qserver.config.settings import load
@@ -111,6 +114,35 @@ def test_a_person_comes_in_by_the_link_to_a_provider(site, instrument, issuer, t
         page.get_by_role("link", name="Log in with the facility").click()
         page.locator("input[name=sub]").fill("jane")
         page.get_by_role("button", name="Authorize").click()
+        expect(page.get_by_role("banner")).to_contain_text("jane")
+        assert page.url == f"{served.url}/ui?view=lists"
+        expect(region(page, "Devices and plans")).to_be_visible()
+    finally:
+        served.close()
+
+
+def test_a_person_comes_in_by_the_link_to_a_saml_provider(site, instrument, tmp_path):
+    needs("xmlsec1", "openssl")
+    port = free_port()
+    provider = IdentityProvider(tmp_path, f"http://127.0.0.1:{port}/api/auth/provider/campus/code")
+    sections = settings(tmp_path, saml(provider, title="the campus"), policy="users:\n  jane: {roles: observer}\n")
+    served = Served(app_of(load(environment=instrument.environment, overrides=sections)), port)
+
+    def answer(route):
+        """The provider's page: from another site, with a form."""
+        request_id, state = provider.request(route.request.url)
+        response = base64.b64encode(provider.answer(request_id).encode()).decode()
+        fields = {"SAMLResponse": response, "RelayState": state}
+        hidden = "".join(f'<input type=hidden name={name} value="{value}">' for name, value in fields.items())
+        form = f'<form method=post action="{provider.here}">{hidden}<button>Log in</button></form>'
+        route.fulfill(content_type="text/html", body=form)
+
+    try:
+        page = site.context().new_page()
+        page.route(f"{LOGIN_PAGE}*", answer)
+        page.goto(f"{served.url}/ui?view=lists")
+        page.get_by_role("link", name="Log in with the campus").click()
+        page.get_by_role("button", name="Log in").click()
         expect(page.get_by_role("banner")).to_contain_text("jane")
         assert page.url == f"{served.url}/ui?view=lists"
         expect(region(page, "Devices and plans")).to_be_visible()
