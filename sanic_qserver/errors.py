@@ -40,7 +40,7 @@ class BadArguments(GatewayError):
 
 
 class NotAuthenticated(GatewayError):
-    """No credential where one is needed, or a bad one."""
+    """No credential where one is needed, or a bad one. Providers raise it for a credential of theirs that is bad."""
 
     status, code, title = 401, "not_authenticated", "Not authenticated"
 
@@ -100,7 +100,7 @@ class HostNotAllowed(GatewayError):
 
 
 class NotFound(GatewayError):
-    """Nothing here by that name."""
+    """There is nothing of that name: a path, an item, a key."""
 
     status, code, title = 404, "not_found", "Not found"
 
@@ -124,7 +124,7 @@ class ManagerLost(ManagerTimeout):
 
 
 class Conflict(GatewayError):
-    """The state of things forbids this."""
+    """The present state does not allow it: something is there already, or has changed meanwhile."""
 
     status, code, title = 409, "conflict", "Conflict"
 

@@ -24,7 +24,7 @@ _LINKS = {
 
 
 async def about(call: Call) -> bytes | Answer:
-    """Ours; RE Manager's status before it, when RE Manager answers and the caller may read that."""
+    """What this server is; RE Manager's status stands in front of it when there is one and the caller may read it."""
     ours = msgspec.json.encode(describe_logins(call.services.logins, call.find_site().prefix))
     if Scope.READ_STATUS not in call.access.scopes:
         return ours

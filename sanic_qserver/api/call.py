@@ -15,7 +15,7 @@ from sanic_qserver.structs.requests import Params
 
 @dataclass(frozen=True, slots=True)
 class UploadedFile:
-    """A file part of a form."""
+    """A file that was uploaded in a form. `name` is the one that the client gave it: never use it as a path."""
 
     name: str
     content_type: str
@@ -37,11 +37,11 @@ class Site:
 
 
 async def _always() -> None:
-    """For calls that no gate made: those of tests."""
+    """A check that passes, for calls that no gate made: those of tests."""
 
 
 def _nowhere() -> Site:
-    """For the same."""
+    """A site, for the same calls."""
     return Site("http", "", "")
 
 
@@ -57,6 +57,7 @@ class Charges:
 class Call:
     """One admitted request: the row, its decoded params, who asks, and what serves it.
 
+    `path_args` holds what stands in the path: `<uid>` of the row is `path_args["uid"]`. `query` is the query string.
     `charges`: what the rate limits counted for its items.
     `headers` have lower-case names; `files` are filled for rows that read a form; `unknown` holds params that
     the struct does not know (only where the site lets them pass). The gate makes every call, before the body is read:

@@ -28,7 +28,7 @@ ANY_BODY = sys.maxsize
 
 
 class Stamp(Enum):
-    """What the server writes over the client's params before RE Manager sees them."""
+    """What the server writes over the params before RE Manager sees them: the caller's name, group, or both."""
 
     NOTHING = ()
     CALLER = ("user", "user_group")
@@ -44,7 +44,7 @@ class Stamp(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A reply that is more than RE Manager's bytes. `cookies` are values of `Set-Cookie`."""
+    """A reply with a status, content type or headers of its own. `cookies` are values of `Set-Cookie`."""
 
     body: bytes = b""
     status: int = 200
@@ -84,7 +84,11 @@ async def forward(call: Forwarded) -> bytes:
 class Endpoint:
     """One row: verb and path, the scope it asks for, RE Manager's method and params, and what serves it.
 
-    `scope` None means public, which must be said. `aliases` are further (verb, path) pairs with the same meaning.
+    `path` begins with a slash and is served under `/api`, and at the root too unless `at_root` is False.
+    `scope` None means public, which must be said. `method` "" means that `serve` answers without RE Manager.
+    `params` is the struct of the arguments; its docstring documents the call. `stamp` is written over it. `reply` is a
+    struct for the documentation only. `reads_form` fills `call.files`.
+    `aliases` are further (verb, path) pairs with the same meaning.
     `changes` marks calls that change something: they are audited, may carry an `Idempotency-Key`, and a
     time-out means that the outcome is unknown. Any of `any_scope` admits as well as `scope`.
     `around` is what surrounds `serve`, outermost first; left out, it is what the method needs (`api/around.py`).

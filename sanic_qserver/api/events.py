@@ -183,4 +183,4 @@ async def _follow(call: Call, topics: frozenset[str]) -> Subscriber:
 
 
 def _nothing(_: Snapshot | None) -> None:
-    """Following keeps the status coming; the channel carries it."""
+    """A listener that ignores what it hears: to follow makes the feed ask RE Manager, and the channel carries it."""

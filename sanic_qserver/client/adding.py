@@ -23,7 +23,7 @@ _BATCH = 500
 _ADDED_BEFORE = "This file was added before: nothing more was added. --again adds it once more."
 WORDS = {"allow_extra_args": True, "ignore_unknown_options": True, "allow_interspersed_args": False}
 
-File = Annotated[str, typer.Option("--file", "-f", help="Items: JSON, NDJSON, or a spreadsheet; - is the input.")]
+File = Annotated[str, typer.Option("--file", "-f", help="Items: JSON, NDJSON, or a spreadsheet; - is standard input.")]
 Words = Annotated[
     list[str] | None,
     typer.Argument(

@@ -59,7 +59,7 @@ def queue_clear(context: typer.Context, yes: Yes = False) -> None:
 
 def queue_mode(
     context: typer.Context,
-    loop: Annotated[bool | None, typer.Option(help="Again from the start when done.")] = None,
+    loop: Annotated[bool | None, typer.Option(help="Plans that have run go to the back of the queue again.")] = None,
     ignore_failures: Annotated[bool | None, typer.Option(help="Go on after a failure.")] = None,
     default: Annotated[bool, typer.Option("--default", help="Back to the default.")] = False,
 ) -> None:

@@ -202,6 +202,21 @@ def refused(reply: Mapping[str, Any]) -> Failure:
     return Refused(text, hint, reply=dict(reply))
 
 
+def _not_permitted(status: int, text: str, server: str, details: dict[str, Any]) -> NotPermitted:
+    """Who asked is not known, or may not do this: with what to do about it."""
+    code = details.get("code")
+    if code == "invalid_api_key":
+        hint = f"Check the key (QSERVER_API_KEY, --api-key-file, or the profile's), or log in: qsctl login {server}."
+    elif status == 401:
+        text = f"Not logged in. {text}" if code == "not_authenticated" else text
+        hint = LOG_IN.format(server=server)
+    elif status == 421:
+        hint = "Use another name of the server, or ask the people who run it."
+    else:
+        hint = "qsctl whoami shows your scopes; ask the people of the instrument for more."
+    return NotPermitted(text, hint, **details)
+
+
 def failure_for(status: int, reply: Any, *, is_change: bool, server: str) -> Failure:
     """What a status of 400 and above means."""
     problem = reply if isinstance(reply, dict) else {}
@@ -214,11 +229,8 @@ def failure_for(status: int, reply: Any, *, is_change: bool, server: str) -> Fai
         return (
             Unreachable(text, hint, **details) if status != 413 else Refused(text, "The body is too large.", **details)
         )
-    if status == 401:
-        return NotPermitted(text, LOG_IN.format(server=server), **details)
-    if status in {403, 421}:
-        hint = "qsctl whoami shows your scopes; ask the people of the instrument for more."
-        return NotPermitted(text, hint, **details)
+    if status in {401, 403, 421}:
+        return _not_permitted(status, text, server, details)
     if status == 408 or problem.get("outcome") == "unknown":
         if is_change:
             return OutcomeUnknown(text, "Look before you repeat it: qsctl status, qsctl queue list.", **details)

@@ -34,7 +34,7 @@ KEYS: dict[str, tuple[str, str, str, dict[str, Any]]] = {
 
 
 def top(context: typer.Context) -> None:
-    """Show everything live, with keys.
+    """Show everything live, and control it from the keyboard.
 
     Queue, running plan, console and status. The keys do what you may do; q ends it.
     """

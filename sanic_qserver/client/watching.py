@@ -123,7 +123,7 @@ def wait(
     ],
     at_most: Annotated[float, typer.Option("--at-most", min=0, help="Seconds; 0: without end.")] = 0,
 ) -> None:
-    """Wait until something is so. Ends with 1 when it is not so in time."""
+    """Wait until a condition holds. Ends with 1 when it does not in time."""
     run = get_runtime(context)
     status = wait_for(run.session, condition, at_most)
     run.out.record(status)
@@ -131,7 +131,7 @@ def wait(
 
 
 def wait_for(session: Any, condition: str, at_most_s: float = 0) -> dict[str, Any]:
-    """The status once something is so. The server is asked again and again; each answer may take its time."""
+    """The status once the condition holds. The server is asked again and again; each answer may take its time."""
     from time import monotonic
 
     until = monotonic() + at_most_s if at_most_s else float("inf")

@@ -3,6 +3,7 @@
 The document is made from the table and msgspec's schemas: sanic-ext's own loses `required`, literals and defaults.
 """
 
+import inspect
 import re
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -108,6 +109,9 @@ def _schemas(rows: tuple[Endpoint, ...], flows: tuple[Stream, ...]) -> dict[str,
             required = schema.get("required", ())
             for name, field in schema.get("properties", {}).items():
                 schema["properties"][name] = field if name in required else or_null(field)
+    for schema in schemas.values():
+        if "description" in schema:  # A docstring as it stands in the source: Markdown takes its indentation for code.
+            schema["description"] = inspect.cleandoc(schema["description"])
     schemas["Problem"] = PROBLEM_SCHEMA
     return schemas
 
@@ -119,8 +123,9 @@ def _operation(row: Endpoint, verb: str, path: str, schemas: dict[str, Json]) ->
         "tags": [row.domain],
         "responses": {"200": _ok(row)} | _redirects(row) | {code: _response_ref(code) for code in _codes(row)},
     }
+    if description := _describe(row):
+        operation["description"] = description
     if row.scope is not None:
-        operation["description"] = f"Asks for the scope `{row.scope}`: {DESCRIPTIONS[row.scope]}"
         operation["x-scope"] = str(row.scope)
     else:
         operation["security"] = []
@@ -144,6 +149,13 @@ def _operation(row: Endpoint, verb: str, path: str, schemas: dict[str, Json]) ->
     if parameters:
         operation["parameters"] = parameters
     return operation
+
+
+def _describe(row: Endpoint | Stream) -> str:
+    """What the docstring of the params says beyond its first line, and the scope: a page shows both beside the call."""
+    told = inspect.cleandoc(row.params.__doc__ or "").partition("\n")[2].strip() if row.params is not NoParams else ""
+    asked = f"Asks for the scope `{row.scope}`: {DESCRIPTIONS[row.scope]}" if row.scope is not None else ""
+    return "\n\n".join(filter(None, (told, asked)))
 
 
 def _codes(row: Endpoint) -> list[str]:
@@ -232,8 +244,9 @@ def _stream_operation(flow: Stream, schemas: dict[str, Json]) -> Json:
         "responses": (upgraded if flow.is_websocket else opened)
         | {code: _response_ref(code) for code in ("400", "401", "403", "429", "503")},
     }
+    if description := _describe(flow):
+        operation["description"] = description
     if flow.scope is not None:
-        operation["description"] = f"Asks for the scope `{flow.scope}`: {DESCRIPTIONS[flow.scope]}"
         operation["x-scope"] = str(flow.scope)
     if parameters := _query_parameters(flow.params, schemas):
         operation["parameters"] = parameters

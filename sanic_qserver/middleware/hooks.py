@@ -28,6 +28,7 @@ from sanic_qserver.threads import DaemonThreads
 log = logging.getLogger("sanic_qserver.extensions")
 
 Item = dict[str, Any]
+"""A plan, instruction or function, as the client sent it: `item_type`, `name`, `args`, `kwargs`, perhaps `meta`."""
 ITEM_FIELDS: Mapping[str, str] = {
     "queue_item_add": "item",
     "queue_item_add_batch": "items",

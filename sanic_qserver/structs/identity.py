@@ -47,7 +47,8 @@ class Principal(Struct, frozen=True, kw_only=True):
 
     `name` is the login at `provider`; the pair is unique. `groups` and `claims` come from the directory or token.
     `key_id` is the first eight characters of the API key in use; `key_scopes` limits what the credential may do
-    (None: all that its owner may). `expires_at` is a POSIX time after which the credential must be seen again.
+    (None: all that its owner may). `roles` are those that the provider gives; the policy adds its own. `is_service`: a
+    program's account. `expires_at` is a POSIX time after which the credential must be checked again.
     """
 
     name: str
@@ -70,7 +71,7 @@ PUBLIC = Principal(name="UNAUTHENTICATED_PUBLIC", provider="__anonymous__")
 
 
 class Quota(Struct, frozen=True, kw_only=True):
-    """How much a principal may have at once. None means no limit."""
+    """How many items a principal may have waiting in the queue, and in one batch. None means no limit."""
 
     queue_items: int | None = None
     batch_items: int | None = None
@@ -79,7 +80,8 @@ class Quota(Struct, frozen=True, kw_only=True):
 class Access(Struct, frozen=True, kw_only=True):
     """A principal under the policy of this moment: what the gate decided once and the rows rely on.
 
-    `user` and `user_group` are what RE Manager is told. `expires_at` is a POSIX time after which the
+    `user` and `user_group` are what RE Manager is told. `metadata` goes into the `meta` of each item. `review` is
+    "required" or "automatic" for one whose items are reviewed, else "". `expires_at` is a POSIX time after which the
     decision must be made anew (end of a beamtime, of a key); None means until the policy changes.
     `scopes` may hold names that are no `Scope`, of a reference server's configuration: they grant nothing.
     """

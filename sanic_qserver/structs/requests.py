@@ -26,7 +26,7 @@ class Params(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit
 
 
 class NoParams(Params, frozen=True, kw_only=True):
-    """Nothing to say."""
+    """No arguments."""
 
 
 class Reloadable(Params, frozen=True, kw_only=True):
@@ -108,7 +108,7 @@ class QueueAutostart(EnvironmentLocked, frozen=True, kw_only=True):
 class QueueModeSet(QueueLocked, frozen=True, kw_only=True):
     """Set the mode of the queue: `{"loop": …, "ignore_failures": …}`, or back to `"default"`.
 
-    `loop`: again from the start when done. `ignore_failures`: on after a failure.
+    `loop`: plans that have run go to the back of the queue again. `ignore_failures`: the queue goes on after a failure.
     """
 
     mode: dict[str, Any] | str | UnsetType = UNSET
@@ -275,7 +275,10 @@ class HistoryClear(QueueLocked, frozen=True, kw_only=True):
 
 
 class EnvironmentOpen(EnvironmentLocked, frozen=True, kw_only=True):
-    """Start opening the worker environment. Poll the status for its end."""
+    """Start opening the worker environment.
+
+    `GET /api/status?wait_for=environment_open` answers when it is open.
+    """
 
 
 class EnvironmentClose(EnvironmentLocked, frozen=True, kw_only=True):

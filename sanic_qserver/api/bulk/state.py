@@ -51,11 +51,11 @@ class Bulk:
         return self.owner
 
     def sending(self, doubt: Doubt) -> AbstractAsyncContextManager[None]:  # noqa: ARG002  # it dies with this process
-        """Around each batch that goes to RE Manager. `doubt`: the results of its part, should this process die now."""
+        """Context of a batch that goes to RE Manager. `doubt`: the results of its lines if this process dies in it."""
         return nullcontext()
 
     async def keep(self) -> None:
-        """What was decided is told to whoever may have to go on with it."""
+        """Store what was decided, so that another replica can go on from there."""
 
     def decide(self, digest: bytes, result: bytes, *, is_added: bool) -> None:
         """Keep the result of the next line."""

@@ -130,3 +130,10 @@ single_user_api_key = "{KEY}"
         assert "adds nothing twice" in ran.err
     finally:
         server.stop()
+
+
+def test_who_sent_no_key_or_a_wrong_one_is_told_which_of_both(environment, tmp_path):
+    nobody = run(tmp_path, "status", "--server", environment["QSERVER_HTTP_SERVER_URI"])
+    assert (nobody.code, "Not logged in" in nobody.err, "qsctl login http" in nobody.err) == (3, True, True)
+    wrong = run(tmp_path, "status", environment={**environment, "QSERVER_API_KEY": "wrong"})
+    assert (wrong.code, "Check the key" in wrong.err) == (3, True)
