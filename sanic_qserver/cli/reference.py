@@ -31,8 +31,10 @@ def start(
 
 def start_server() -> None:
     """The entry point. A mistake in the configuration ends with its text and code 2."""
+    app = typer.Typer(pretty_exceptions_enable=False, rich_markup_mode=None, add_completion=False)
+    app.command()(start)
     try:
-        typer.run(start)
+        app()
     except ConfigError as error:
         print(f"start-bluesky-httpserver: {error}", file=sys.stderr)
         sys.exit(2)

@@ -71,7 +71,10 @@ class RedisWatch:
             said = await self._shared.ask(self._tell_all(keys=self._keys, args=self._says))
         except SharedStateAway as error:
             if not self.is_away:
-                log.error("%s: changes that need it are refused, reads go on", error.detail)  # noqa: TRY400
+                log.error(  # noqa: TRY400
+                    "%s: is it running, and is [replicas] redis right? Changes that need it are refused, reads go on",
+                    error.detail,
+                )
             self.is_away = True
             return
         if self.is_away:

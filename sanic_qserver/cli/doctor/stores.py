@@ -1,6 +1,7 @@
 """Databases and Redis: whether they answer, are up to date, and keep what they are told."""
 
 from typing import Any
+from urllib.parse import urlsplit
 
 from sanic_qserver.cli.doctor.finding import Clock, Finding, Findings, compare_clocks, failed, ok, warning
 from sanic_qserver.config.settings import Config
@@ -74,7 +75,10 @@ async def check_redis(url: str, clock: Clock) -> Findings:
         yield compare_clocks("Redis", seconds + micros / 1e6, clock())
         saves = await _find_saves(client, RedisError)
     except (RedisError, OSError) as error:
-        yield failed("Redis", f"does not answer ({type(error).__name__})", "start it, or put its URL right")
+        where = urlsplit(url)
+        place = f"{where.hostname}:{where.port or 6379}" if where.hostname else where.path
+        hint = "start it, or put [replicas] redis, [policy] counters or [idempotency] store right"
+        yield failed("Redis", f"does not answer at {place} ({type(error).__name__})", hint)
         return
     finally:
         await client.aclose()

@@ -119,7 +119,10 @@ async def test_a_redis_that_keeps_nothing_or_evicts(folder):
             await client.config_set("appendonly", "yes")
             await client.config_set("maxmemory-policy", "noeviction")
         assert set(states(await found(check_redis(url, time.time))).values()) == {"ok"}
-    assert states(await found(check_redis(url, time.time))) == {"Redis": "failed"}
+    away = await found(check_redis(url.replace("redis://", "redis://:a-secret@"), time.time))
+    assert states(away) == {"Redis": "failed"}
+    assert "127.0.0.1:" in away["Redis"].said
+    assert "a-secret" not in str(away)
 
 
 async def test_tables_that_are_not_migrated_and_those_of_a_newer_version(folder):
