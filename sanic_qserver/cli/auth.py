@@ -86,6 +86,7 @@ async def _apikey(
     config: Config, action: str, owner: Principal, scopes: tuple[str, ...], note: str, days: float | None, first: str
 ) -> None:
     from sanic_qserver.auth.accounts import Accounts  # noqa: PLC0415  # SQLAlchemy, for this command only
+    from sanic_qserver.auth.storage.records import INHERIT  # noqa: PLC0415
 
     if action != "create" and not await _revision(config):
         raise ConfigError("there is no database yet, and so nobody has a key")
@@ -110,7 +111,8 @@ async def _apikey(
                 raise ConfigError(f"there is no key that begins with '{first}'")
             return
         for key in (await accounts.store.principal(known.principal.uuid)).api_keys:
-            print(f"{key.first_eight}  {key.expiration_time or 'no end'}  {','.join(key.scopes)}  {key.note or ''}")
+            allowed = "all that its owner may" if INHERIT in key.scopes else ",".join(key.scopes)
+            print(f"{key.first_eight}  {key.expiration_time or 'no end'}  {allowed}  {key.note or ''}")
     finally:
         await accounts.close()
 

@@ -53,7 +53,7 @@ def test_apikey_names_what_is_missing(folder):
     made = run("apikey", "create", "staff:bob", "--config", file)
     assert made.returncode == 0, made.stderr
     listed = run("apikey", "list", "staff:bob", "--config", file)
-    assert made.stdout[:8] in listed.stdout
+    assert listed.stdout.split("  ")[::2] == [made.stdout[:8], "all that its owner may"]
     gone = run("apikey", "delete", "staff:bob", "--first-eight", made.stdout[:8], "--config", file)
     assert gone.returncode == 0, gone.stderr
 
