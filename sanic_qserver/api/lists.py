@@ -12,7 +12,7 @@ from msgspec import UNSET, Raw, Struct
 from sanic_qserver.api.call import Call
 from sanic_qserver.errors import NotFound
 from sanic_qserver.manager.bodies import Body
-from sanic_qserver.manager.replies import decode_as
+from sanic_qserver.manager.replies import decode_as, refuse_unread
 from sanic_qserver.structs.requests import HistoryGet, QueueGet
 
 _decode_head = msgspec.json.Decoder(dict[str, Raw]).decode
@@ -59,6 +59,7 @@ async def queue_item(call: Call) -> Body:
     uid = call.path_args["uid"]
     body = await call.services.reads.read("queue_get", fairness_key=call.fairness_key)
     head, items = body.made("items", lambda: split_items(body.json))
+    refuse_unread_items(head)
     positions = body.made("positions", lambda: {_known(item).item_uid: at for at, item in enumerate(items)})
     position = positions.get(uid)
     running = head.get("running_item", Raw(b"{}"))
@@ -79,6 +80,11 @@ def split_items(reply: bytes) -> tuple[dict[str, Raw], list[Raw]]:
         items = [Raw(json.dumps(item).encode()) for item in json.loads(reply).get("items", ())]
         return head, items
     return head, _decode_items(head["items"]) if "items" in head else []
+
+
+def refuse_unread_items(head: dict[str, Raw]) -> None:
+    """Raise Overloaded for the head of a list that RE Manager could not read: what is not in it may be there."""
+    refuse_unread(bytes(head.get("success", b"true")) == b"true", str(msgspec.json.decode(head.get("msg", b'""'))))
 
 
 def _since(items: list[Raw], since: float | str) -> list[Raw]:

@@ -12,6 +12,8 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from sanic_qserver.errors import Overloaded
+
 T = TypeVar("T")
 
 
@@ -31,6 +33,15 @@ def decode_as(decode: Callable[[Any], T], reply: "bytes | msgspec.Raw") -> T:
 def _mend(reply: bytes) -> bytes:
     text = json.dumps(json.loads(reply), ensure_ascii=False).encode("utf-8", "replace")
     return msgspec.json.encode(json.loads(text))
+
+
+def refuse_unread(is_read: bool, msg: str) -> None:  # what a reply says
+    """Raise Overloaded for a queue or history that RE Manager could not read: its reply holds none, whatever is there.
+
+    Source: RE Manager 0.0.25, `_queue_get_handler` and `_history_get_handler`, when its Redis fails.
+    """
+    if not is_read:
+        raise Overloaded(f"RE Manager cannot read its queue: {msg}", headers={"Retry-After": "2"})
 
 
 def decode_reply(reply: "bytes | msgspec.Raw") -> dict[str, Any]:

@@ -25,11 +25,11 @@ from msgspec import UNSET, Struct, UnsetType, structs
 
 from sanic_qserver.api.call import Call
 from sanic_qserver.api.endpoint import Answer, Endpoint, Serve
-from sanic_qserver.errors import BadArguments, GatewayError, NotOwner, Overloaded, ScopeMissing
+from sanic_qserver.errors import BadArguments, GatewayError, NotOwner, ScopeMissing
 from sanic_qserver.manager.bodies import Body
 from sanic_qserver.manager.client.call import sending_while
 from sanic_qserver.manager.client.settling import wait_until_nothing_is_under_way
-from sanic_qserver.manager.replies import decode_as
+from sanic_qserver.manager.replies import decode_as, refuse_unread
 from sanic_qserver.scopes import Scope
 from sanic_qserver.structs.requests import (
     Params,
@@ -83,8 +83,7 @@ async def read_queue(call: Call) -> Queue:
         queue = decode_as(_decode_queue, await call.manager.request("queue_get", fairness_key=call.fairness_key))
     except msgspec.DecodeError as error:
         raise GatewayError(f"RE Manager's queue cannot be read: {error}") from None
-    if not queue.success:
-        raise Overloaded(f"RE Manager cannot read its queue: {queue.msg}", headers={"Retry-After": "2"})
+    refuse_unread(queue.success, queue.msg)
     return queue
 
 

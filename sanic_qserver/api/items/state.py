@@ -14,7 +14,7 @@ import msgspec
 from msgspec import Raw, Struct
 
 from sanic_qserver.api.call import Call
-from sanic_qserver.api.lists import split_items
+from sanic_qserver.api.lists import refuse_unread_items, split_items
 from sanic_qserver.manager.bodies import Body
 from sanic_qserver.manager.replies import decode_as, decode_reply
 
@@ -152,6 +152,7 @@ def _belongs(item: Raw, user: str | None) -> bool:
 
 def _index_queue(reply: bytes) -> _Queue:
     head, items = split_items(reply)
+    refuse_unread_items(head)
     running = head.get("running_item", Raw(b"{}"))
     return _Queue(
         items={read_item(item).item_uid: (position, item) for position, item in enumerate(items)},
@@ -161,7 +162,9 @@ def _index_queue(reply: bytes) -> _Queue:
 
 
 def _index_history(reply: bytes) -> dict[str, Raw]:
-    return {read_item(item).item_uid: item for item in split_items(reply)[1]}
+    head, items = split_items(reply)
+    refuse_unread_items(head)
+    return {read_item(item).item_uid: item for item in items}
 
 
 def _describe_ended(uid: str, item: Raw) -> ItemState:

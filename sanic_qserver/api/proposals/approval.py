@@ -27,9 +27,8 @@ from sanic_qserver.api.items.meta import STAMP, read_stamp, stamp_items
 from sanic_qserver.api.proposals.store import Approval, ProposalStore
 from sanic_qserver.errors import GatewayError
 from sanic_qserver.manager.client.client import ManagerClient
-from sanic_qserver.manager.client.settling import wait_until_nothing_is_under_way
+from sanic_qserver.manager.client.settling import find_items
 from sanic_qserver.manager.outcomes import Verdict, judge, read_batch
-from sanic_qserver.manager.replies import decode_reply
 from sanic_qserver.middleware.hooks import Hooks, Refused, Submission
 from sanic_qserver.structs.identity import Access, Principal
 from sanic_qserver.structs.proposals import Proposal, ProposalState
@@ -138,7 +137,6 @@ class Approvals:
             try:
                 if not await self._store.extend_claim(approval, self._claim_s):
                     return
-                await wait_until_nothing_is_under_way(self._manager, _FAIRNESS_KEY)
                 if (outcome := await self._look_for(approval, lock_key)) is not None:
                     await self._end(approval, outcome)
                     return
@@ -163,11 +161,9 @@ class Approvals:
         return Outcome("queued", uids, f"Only {len(found)} of {len(items)} items could be added: {sent.reason}")
 
     async def _find(self, approval: Approval) -> dict[int, str]:
-        """The uids of an attempt's items by number. The queue is looked at first, as in `items/state.py`."""
-        queue = decode_reply(await self._manager.request("queue_get", fairness_key=_FAIRNESS_KEY))
-        history = decode_reply(await self._manager.request("history_get", fairness_key=_FAIRNESS_KEY))
+        """The uids of an attempt's items by number. Raises GatewayError when RE Manager cannot tell."""
         found: dict[int, str] = {}
-        for item in (*history["items"], queue["running_item"], *queue["items"]):
+        for item in await find_items(self._manager, _FAIRNESS_KEY):
             mark = read_stamp(item)
             if mark.get("attempt") == approval.attempt and "item" in mark:
                 found.setdefault(int(mark["item"]), item["item_uid"])

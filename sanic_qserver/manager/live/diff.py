@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import msgspec
 from msgspec import Raw, Struct
 
-from sanic_qserver.manager.replies import decode_as
+from sanic_qserver.manager.replies import decode_as, refuse_unread
 
 
 class Change(NamedTuple):
@@ -62,13 +62,17 @@ class Ended(Struct, frozen=True):
     result: dict[str, Any] | None = None
 
 
-class _QueueReply(Struct):
+class _QueueReply(Struct, kw_only=True):
+    success: bool = True
+    msg: str = ""
     items: list[Raw]
     running_item: Raw
     plan_queue_uid: str
 
 
-class _HistoryReply(Struct):
+class _HistoryReply(Struct, kw_only=True):
+    success: bool = True
+    msg: str = ""
     items: list[Raw]
     plan_history_uid: str
 
@@ -96,15 +100,17 @@ _lock_reply = msgspec.json.Decoder(_LockReply).decode
 
 
 def parse_queue(reply: bytes) -> QueueState:
-    """The queue in a reply to `queue_get`."""
+    """The queue in a reply to `queue_get`. Raises Overloaded when RE Manager could not read it."""
     queue = decode_as(_queue_reply, reply)
+    refuse_unread(queue.success, queue.msg)
     items = {_uid_of(item).item_uid: item.copy() for item in queue.items}
     return QueueState(queue.plan_queue_uid, items, _uid_of(queue.running_item).item_uid, queue.running_item.copy())
 
 
 def parse_history(reply: bytes) -> HistoryState:
-    """The history in a reply to `history_get`."""
+    """The history in a reply to `history_get`. Raises Overloaded when RE Manager could not read it."""
     history = decode_as(_history_reply, reply)
+    refuse_unread(history.success, history.msg)
     return HistoryState(history.plan_history_uid, {_uid_of(item).item_uid: item.copy() for item in history.items})
 
 

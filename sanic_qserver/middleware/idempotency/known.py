@@ -12,8 +12,7 @@ from sanic_qserver.api.call import Call
 from sanic_qserver.api.endpoint import Answer
 from sanic_qserver.api.items.meta import read_metas, read_stamp
 from sanic_qserver.errors import Conflict, GatewayError
-from sanic_qserver.manager.client.settling import wait_until_nothing_is_under_way
-from sanic_qserver.manager.replies import decode_reply
+from sanic_qserver.manager.client.settling import find_items
 from sanic_qserver.middleware.idempotency.keys import Kept
 
 _CHANGED = ("user", "user_group", "item_uid", "meta")
@@ -47,17 +46,11 @@ async def settle(call: Call, kept: Kept) -> Answer:
 
 
 async def _items(call: Call) -> list[dict[str, Any]] | None:
-    """The items of queue and history. The queue first: what leaves it in between is in the history then."""
+    """The items of history and queue. None when RE Manager cannot tell."""
     try:
-        await wait_until_nothing_is_under_way(call.manager, call.fairness_key)
-        queue = decode_reply(await call.manager.request("queue_get", fairness_key=call.fairness_key))
-        history = decode_reply(await call.manager.request("history_get", fairness_key=call.fairness_key))
-    except (GatewayError, msgspec.DecodeError):
+        return await find_items(call.manager, call.fairness_key)
+    except GatewayError:
         return None
-    if not queue.get("success") or not history.get("success"):
-        return None
-    found = (*queue.get("items", ()), queue.get("running_item"), *history.get("items", ()))
-    return [one for one in found if isinstance(one, dict)]
 
 
 def _is_stamped(other: dict[str, Any], call: Call) -> bool:

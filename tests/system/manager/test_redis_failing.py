@@ -58,7 +58,7 @@ async def fail_half_way(redis):
 
 
 async def mend(redis):
-    await redis.execute_command("ACL", "SETUSER", "default", "+lrem")
+    await redis.execute_command("ACL", "SETUSER", "default", "+lrem", "+lrange")
     await redis.config_set("maxmemory", 0)
     await redis.config_set("min-replicas-to-write", 0)
 
@@ -169,3 +169,16 @@ async def test_a_refused_place_is_no_unknown_outcome(server):
     alone = (await server.post("/api/queue/item/add", json={"item": item(0), "after_uid": "nowhere"})).json()
     assert alone["success"] is False
     assert "outcome" not in alone
+
+
+async def test_an_item_is_not_told_as_gone_while_redis_does_not_tell_the_queue(server, redis):
+    uid = (await add(server, 0))["item"]["item_uid"]
+    await redis.execute_command("ACL", "SETUSER", "default", "-lrange")
+    reply = (await server.get("/api/queue/get")).json()
+    assert (reply["success"], reply["items"]) == (False, []), "RE Manager says no, and holds an empty list"
+    for path in (f"/api/item/{uid}", f"/api/queue/item/{uid}", "/api/items?user=*"):
+        refused = await server.get(path)
+        assert (refused.status_code, "cannot read its queue" in refused.json()["detail"]) == (503, True), path
+        assert refused.headers["Retry-After"]
+    await mend(redis)
+    assert (await server.get(f"/api/item/{uid}")).json()["state"] == "queued"

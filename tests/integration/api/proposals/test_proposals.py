@@ -6,6 +6,9 @@ import json
 import pytest
 from policy_people import as_
 
+from sanic_qserver.api.proposals import approval
+from sanic_qserver.errors import ManagerTimeout
+
 from .conftest import BAD, OTHER, PLAN, decide, propose, queue
 
 
@@ -85,6 +88,38 @@ async def test_what_re_manager_refuses_at_the_approval_is_open_again_with_the_re
     assert reply.json()["proposal"]["state"] == "open"
     assert "not in the list of allowed plans" in reply.json()["proposal"]["reason"]
     assert await queue(server) == []
+
+
+async def test_an_approval_with_an_unknown_outcome_waits_for_a_queue_that_can_be_read(server, monkeypatch):
+    manager = server.app.ctx.services.manager
+    request = manager.request
+    unread, is_read = asyncio.Event(), asyncio.Event()
+
+    async def failing(method, *args, **options):
+        reply = await request(method, *args, **options)
+        if method == "queue_item_add_batch":
+            raise ManagerTimeout("Its answer was lost")
+        if method == "queue_get" and not is_read.is_set():
+            unread.set()
+            return b'{"success": false, "msg": "Error: Redis is away", "items": [], "running_item": {}}'
+        return reply
+
+    proposal = await propose(server, PLAN)
+    monkeypatch.setattr(approval, "_SETTLE_PAUSE_S", 0.05)
+    monkeypatch.setattr(manager, "request", failing)
+    assert (await decide(server, proposal, "approve")).status_code == 202
+    async with asyncio.timeout(30):
+        for _ in range(2):
+            unread.clear()
+            await unread.wait()
+        path = f"/api/proposals/{proposal['id']}"
+        now = (await server.get(path, headers=as_("dora"))).json()["proposal"]
+        assert now["state"] == "approving", "nothing is known of the queue: it must not be open for a second approval"
+        is_read.set()
+        while now["state"] == "approving":
+            await asyncio.sleep(0.05)
+            now = (await server.get(path, headers=as_("dora"))).json()["proposal"]
+    assert (now["state"], now["item_uids"]) == ("queued", [item["item_uid"] for item in await queue(server)])
 
 
 async def test_nobody_approves_their_own_unless_the_site_allows_it(proposing):

@@ -67,6 +67,25 @@ async def test_an_item_is_told_as_finished_once_whichever_reply_is_behind(looks)
     assert [one for one in told if one[1] == "item_finished"] == [("queue", "item_finished", "completed")]
 
 
+@pytest.mark.parametrize("unread", ["queue_get", "history_get"])
+async def test_a_list_that_re_manager_could_not_read_is_no_change(unread):
+    replies, told = Replies(), []
+    events = EventLog(LiveConfig())
+    events.publish = lambda topic, kind, *_, **__: told.append((topic, kind))
+    status = SimpleNamespace(current=None, follow=lambda _: lambda: None)
+    tracker = StateTracker(LiveConfig(), events, status, replies, SimpleNamespace())
+    tracker._wanted |= {"queue", "history"}
+    await tracker._look_at_items(replies.say(queue("q1", RUNNING), history("h1", {"item_uid": "old"})))
+    values = replies.say(queue("q2", RUNNING), history("h2", {"item_uid": "old"}))
+    failed = {"success": False, "msg": "Error: Redis is away", "items": [], "running_item": {},
+              "plan_queue_uid": "", "plan_history_uid": ""}  # fmt: skip
+    replies.cached[unread] = failed
+    with pytest.raises(Overloaded, match="Redis is away"):
+        await tracker._look_at_items(values)
+    assert told == []
+    assert (tracker.queue.uid, tracker.history.uid) == ("q1", "h1")
+
+
 @pytest.mark.parametrize("fails", [True, False], ids=["failed", "was answered late"])
 async def test_a_look_that_waited_for_re_manager_does_not_delay_the_next_one_as_long(monkeypatch, fails):
     now, seen = [0.0], asyncio.Event()
