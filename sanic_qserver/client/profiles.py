@@ -117,20 +117,32 @@ class ProfileStore:
         return self.folder / f"profile-{name}.json"
 
     def _make_folder(self) -> None:
-        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_private_folder(self.folder)
 
     def _write(self, name: str, text: str) -> None:
         self._make_folder()
         write_private(self.folder / name, text)
 
 
+def make_private_folder(folder: Path) -> None:
+    """Make a folder of qsctl's own. Raises WrongUsage."""
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        hint = "Set XDG_STATE_HOME to a folder that you may write to."
+        raise WrongUsage(f"{folder} cannot be made: {error.strerror}", hint) from None
+
+
 def write_private(file: Path, text: str) -> None:
-    """Replace a file at once with one that its owner only can read."""
+    """Replace a file at once with one that its owner only can read. Raises WrongUsage."""
     new = file.with_name(f"{file.name}.{os.getpid()}.new")
-    descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as opened:
-        opened.write(text)
-    new.replace(file)
+    try:
+        descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(descriptor, "w", encoding="utf-8") as opened:
+            opened.write(text)
+        new.replace(file)
+    except OSError as error:
+        raise WrongUsage(f"{file} cannot be written: {error.strerror}") from None
 
 
 def _keyring() -> Any:

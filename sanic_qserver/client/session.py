@@ -180,9 +180,10 @@ class Session:
             hint = "Name the certificate authority with --ca-file, or check that this is the server you mean."
             return Unreachable(f"The certificate of {server} is not trusted: {text}", hint)
         if kind in _SURELY_NOT_SENT:
-            return Unreachable(
-                f"No connection to {server}: {text}", "Check the address (--server), or start the server."
-            )
+            hint = "Check the address (--server), or start the server."
+            if "WRONG_VERSION_NUMBER" in text:
+                hint = "What listens there speaks no TLS: is it http://, or another port?"
+            return Unreachable(f"No connection to {server}: {text}", hint)
         if is_change:
             hint = "Look before you repeat it: qsctl status, qsctl queue list."
             return OutcomeUnknown(f"The answer of {server} was lost ({kind}): the outcome is unknown", hint)

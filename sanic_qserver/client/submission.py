@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from sanic_qserver.client.failures import Failure, NotPermitted, OutcomeUnknown, Unreachable, WrongUsage
-from sanic_qserver.client.profiles import write_private
+from sanic_qserver.client.profiles import make_private_folder, write_private
 from sanic_qserver.client.session import Session, failure_for
 
 STAMP = "qsctl"
@@ -90,10 +90,16 @@ class Submission:
         return True
 
     def save(self) -> None:
-        """Keep what is known."""
-        self.file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        """Keep what is known. Raises WrongUsage before anything was sent, and OutcomeUnknown after."""
         kept = {"key": self.key, "token": self.token, "lines": self.lines, "results": self.results}
-        write_private(self.file, json.dumps(kept))
+        try:
+            make_private_folder(self.file.parent)
+            write_private(self.file, json.dumps(kept))
+        except WrongUsage as failure:
+            if not self._saved_at:
+                raise
+            hint = "When it can be written, run the same command again: it goes on from here, and adds nothing twice."
+            raise OutcomeUnknown(failure.text, hint) from None
         self._saved_at = time.monotonic()
 
     @property

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from sanic_qserver.client.failures import Refused
-from sanic_qserver.client.profiles import write_private
+from sanic_qserver.client.profiles import make_private_folder, write_private
 
 FindSeconds = Callable[[str], float | None]
 """How long an item has run so far, by its uid; None when that cannot be known."""
@@ -68,7 +68,7 @@ class Budget:
     @contextmanager
     def _opened(self) -> Iterator[dict[str, Any]]:
         """The day's account, alone; written when the block ends."""
-        self._file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_private_folder(self._file.parent)
         with self._file.with_suffix(".lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             kept = self._load()

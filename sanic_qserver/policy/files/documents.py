@@ -45,8 +45,10 @@ def read_document(file: Path) -> Document:
     """Read a YAML file. Raises ConfigError when it cannot be read, is empty, or has a duplicate key."""
     try:
         text = file.read_text("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{file}: {error}") from None
+    except OSError as error:
+        raise ConfigError(f"{file} cannot be read: {error.strerror or error}") from None
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{file} is no text: {error}") from None
     return parse_document(text, str(file))
 
 

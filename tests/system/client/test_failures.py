@@ -137,3 +137,23 @@ def test_who_sent_no_key_or_a_wrong_one_is_told_which_of_both(environment, tmp_p
     assert (nobody.code, "Not logged in" in nobody.err, "qsctl login http" in nobody.err) == (3, True, True)
     wrong = run(tmp_path, "status", environment={**environment, "QSERVER_API_KEY": "wrong"})
     assert (wrong.code, "Check the key" in wrong.err) == (3, True)
+
+
+@pytest.mark.parametrize("arguments", [
+    ("lock", "--lock-key-file", "{file}/key"), ("profile", "use", "default"), ("add", "--file", "{items}"),
+], ids=lambda arguments: arguments[0])  # fmt: skip
+def test_a_file_that_cannot_be_written_is_named_before_anything_is_sent(environment, tmp_path, arguments):
+    file, items = tmp_path / "a-file", tmp_path / "items.ndjson"
+    file.write_text("no folder")
+    items.write_text('{"item_type": "plan", "name": "count", "args": [["det1"]]}\n')
+    words = [word.format(file=file, items=items) for word in arguments]
+    home = {} if arguments[0] == "lock" else {"XDG_STATE_HOME": str(file)}
+    ran = run(tmp_path, *words, environment={**environment, **home})
+    assert ran.code == 2, ran.err
+    assert str(file) in ran.err
+    assert "Traceback" not in ran.err
+
+
+def test_https_at_a_port_that_speaks_http_is_told_as_such(environment, tmp_path):
+    ran = run(tmp_path, "status", "--server", environment["QSERVER_HTTP_SERVER_URI"].replace("http:", "https:"))
+    assert (ran.code, "speaks no TLS" in ran.err) == (4, True)
