@@ -16,6 +16,7 @@ from sanic_qserver.cli.systemd import alive_period_s
 from sanic_qserver.config.settings import Config
 from sanic_qserver.http.metrics.workers import Workers
 from sanic_qserver.http.server.serving import Stop, serve_until
+from sanic_qserver.http.stream.memory import trim_heap
 
 
 def serve_process(
@@ -64,6 +65,15 @@ def _note_orphaned(loop: asyncio.AbstractEventLoop, sentinel: int, stop: Stop) -
 def app_to_serve(config: Config, workers: Workers | None = None) -> Sanic[Any, Any]:
     """The application. Raises ConfigError."""
     app = create_app(config, workers=workers)
-    # What is there now stays for good: a full collection need not look at it (measured: 0.3 instead of 40 ms).
-    app.after_server_start(lambda _: gc.freeze())
+    app.after_server_start(_settle_memory)
     return app
+
+
+def _settle_memory(_: Sanic[Any, Any]) -> None:
+    """Give back what starting took for a moment: half of what importing a large library takes.
+
+    What is there then stays for good: a full collection need not look at it (measured: 0.3 instead of 40 ms).
+    """
+    gc.collect()
+    trim_heap()
+    gc.freeze()
