@@ -6,6 +6,7 @@ Imported by what needs a database only: SQLAlchemy takes half a second. SQLite a
 import asyncio
 import contextlib
 import fcntl
+import logging
 import os
 import threading
 from collections.abc import AsyncIterator, Iterator
@@ -21,6 +22,8 @@ from sqlalchemy.exc import ArgumentError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from sanic_qserver.errors import ConfigError
+
+log = logging.getLogger("sanic_qserver.database")
 
 _DRIVERS = {"sqlite": "sqlite+aiosqlite", "postgresql": "postgresql+asyncpg", "postgres": "postgresql+asyncpg"}
 _ALEMBIC = threading.Lock()
@@ -135,6 +138,10 @@ class Migrations:
             raise ConfigError(
                 f"{setting}: its tables have revision {found}, which this version does not know"
             ) from None
+        if found:
+            log.info("%s: its tables were brought from revision %s to %s", setting, found, revision)
+        else:
+            log.info("%s: its tables were made (revision %s)", setting, revision)
 
 
 @asynccontextmanager

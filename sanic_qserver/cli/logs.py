@@ -19,7 +19,7 @@ from sanic_qserver.errors import ConfigError
 from sanic_qserver.http.request_id import read_request_id
 
 _OURS = "sanic_qserver"
-_QUIET = ("sanic.root", "sanic.server", "httpx", "alembic.runtime.plugins")
+_QUIET = ("sanic.root", "sanic.server", "httpx", "alembic.runtime.plugins", "alembic.runtime.migration")
 
 
 class _AddRequest(logging.Filter):
