@@ -5,8 +5,10 @@ import json
 import pytest
 from policy_people import as_
 
+from sanic_qserver.api.proposals import rows
 from sanic_qserver.api.proposals.store import ProposalStore
 from sanic_qserver.auth.storage.database import DatabaseAway
+from sanic_qserver.manager.client.call import SENDING
 from sanic_qserver.middleware.idempotency.keys import Kept, State
 from sanic_qserver.middleware.idempotency.memory import MemoryKeys
 
@@ -130,3 +132,19 @@ async def test_a_cut_off_call_that_proposed_nothing_says_so(server, monkeypatch)
     _, reply, found = await ask_twice(server, "/proposals")
     assert (reply.status_code, reply.json()["state"], reply.json()["outcome"]) == (409, "unknown", "not_found")
     assert found == []
+
+
+async def test_a_server_whose_claim_of_a_key_ended_while_it_was_stopped_proposes_nothing(server, monkeypatch):
+    validate = rows._validate
+
+    async def validate_and_stop(*args):
+        found = await validate(*args)
+        monkeypatch.setattr(rows, "_validate", validate)
+        SENDING.get().may_send = lambda: False
+        return found
+
+    monkeypatch.setattr(rows, "_validate", validate_and_stop)
+    first, again, found = await ask_twice(server, "/proposals")
+    assert (first.status_code, again.status_code) == (503, 201)
+    assert first.headers["Retry-After"]
+    assert [one["id"] for one in found] == [again.json()["proposal"]["id"]]
