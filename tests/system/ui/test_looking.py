@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import re
 
 import pytest
 import redis
@@ -70,6 +71,25 @@ def make_older(site, instrument, count):
                  for at in range(count)]  # fmt: skip
         store.lpush(key, *older)
     site.ask("POST", "history/clear", size=count + 2)
+
+
+def test_what_could_not_be_fetched_for_a_moment_is_fetched_again(site):
+    page, failed = site.page("alice"), []
+
+    def fail(route):
+        path = route.request.url.partition("/api/")[2]
+        failed.append(path)
+        route.abort() if path == "devices/allowed" else route.fulfill(status=503, body="{}")
+
+    for path in ("plans/allowed/schema", "devices/allowed"):
+        page.route(f"**/api/{path}", fail, times=1)
+    page.goto(f"{site.served.url}/ui?view=lists")
+    lists = region(page, "Devices and plans")
+    expect(lists.get_by_text("det1", exact=True).first).to_be_visible()
+    expect(lists.get_by_text("count", exact=True).first).to_be_visible()
+    assert sorted(failed) == ["devices/allowed", "plans/allowed/schema"]
+    assert [text for text in site.problems if not re.search(r"503|ERR_", text)] == []
+    site.problems.clear()
 
 
 def test_the_console_shows_colours_is_searched_copied_and_saved(site):

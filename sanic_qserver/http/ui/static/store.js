@@ -8,6 +8,7 @@ const LINES_KEPT = 10_000;
 const LINES_FETCHED = 1000;
 const HISTORY_PAGE = 300;
 const SILENCE_MS = 30_000;
+const RETRY_MS = 3000;
 
 /** @type {{connection: string, isAvailable: boolean, status: any, queue: any[], running: any, history: any[], historyTotal: number, runs: any[], lock: any, lines: string[], firstLine: number, me: {names: Set<string>, roles: string[], scopes: Set<string>, label: string, isKnown: boolean, info: any}, plans: Record<string, any>|null, devices: Record<string, any>|null, proposals: any[], proposalsSeen: boolean}} */
 export const state = {
@@ -298,19 +299,42 @@ const topics = {
 
 // What events only announce
 
+/** @type {Map<string, ReturnType<typeof setTimeout>>} */
+const retries = new Map();
+
+/**
+ * Fetch a part of the state. Where that fails for a while, what is there stays, and it is tried again: no event will
+ * announce it a second time. @param {string} topic @param {() => Promise<void>} fetchIt @param {() => void} empty
+ */
+async function refresh(topic, fetchIt, empty) {
+  clearTimeout(retries.get(topic));
+  retries.delete(topic);
+  try {
+    await fetchIt();
+  } catch (error) {
+    const status = error instanceof ApiError ? error.status : 0; // 0: nobody answered.
+    const isFinal = status >= 400 && status < 500 && ![408, 429].includes(status);
+    if (isFinal) empty();
+    else if (!retries.has(topic))
+      retries.set(
+        topic,
+        setTimeout(() => refresh(topic, fetchIt, empty), RETRY_MS),
+      );
+  }
+  tell(topic);
+}
+
 /** @param {number} [total] */
 async function fetchHistory(total) {
-  try {
-    let count = total;
+  let count = total;
+  const fetchIt = async () => {
     if (count === undefined) count = (await get("history/get?offset=0&limit=0")).total;
     const offset = Math.max(0, (count ?? 0) - HISTORY_PAGE);
     const reply = await get(`history/get?offset=${offset}&limit=${HISTORY_PAGE * 2}`);
     state.history = reply.items ?? [];
     state.historyTotal = reply.total ?? state.history.length;
-  } catch {
-    state.history = [];
-  }
-  tell("history");
+  };
+  await refresh("history", fetchIt, () => (state.history = []));
 }
 
 /** Fetch the page before what is there. */
@@ -334,33 +358,27 @@ export async function fetchWholeHistory(since) {
   }
 }
 
-export async function fetchPlans() {
-  try {
+async function fetchPlans() {
+  const fetchIt = async () => {
     state.plans = (await get("plans/allowed/schema")).plans ?? {};
-  } catch {
-    state.plans = {};
-  }
-  tell("plans");
+  };
+  await refresh("plans", fetchIt, () => (state.plans = {}));
 }
 
-export async function fetchDevices() {
-  try {
+async function fetchDevices() {
+  const fetchIt = async () => {
     state.devices = (await get("devices/allowed")).devices_allowed ?? {};
-  } catch {
-    state.devices = {};
-  }
-  tell("devices");
+  };
+  await refresh("devices", fetchIt, () => (state.devices = {}));
 }
 
 export async function fetchProposals() {
   if (!may("write:proposals", "write:proposals:decide", "write:queue:edit")) return;
-  try {
+  const fetchIt = async () => {
     state.proposals = (await get("proposals?limit=200")).proposals ?? [];
     state.proposalsSeen = true;
-  } catch {
-    state.proposals = [];
-  }
-  tell("proposals");
+  };
+  await refresh("proposals", fetchIt, () => (state.proposals = []));
 }
 
 // The console
