@@ -11,12 +11,12 @@ import sys
 from datetime import UTC, datetime
 from typing import Any
 
-import msgspec
 from sanic import Request
 
 from sanic_qserver.config.settings import LogConfig
 from sanic_qserver.errors import ConfigError
 from sanic_qserver.http.request_id import read_request_id
+from sanic_qserver.json_text import encode_text
 
 _OURS = "sanic_qserver"
 _QUIET = ("sanic.root", "sanic.server", "httpx", "alembic.runtime.plugins", "alembic.runtime.migration")
@@ -78,19 +78,7 @@ class _Json(logging.Formatter):
             entry["exception"] = self.formatException(record.exc_info)
         if record.stack_info:
             entry["stack"] = record.stack_info
-        try:
-            return msgspec.json.encode(entry).decode()
-        except UnicodeEncodeError:  # A lone surrogate: a path that is no UTF-8.
-            clean = _clean(entry)
-            return msgspec.json.encode(clean).decode()
-
-
-def _clean(value: Any) -> Any:
-    if isinstance(value, str):
-        return value.encode(errors="replace").decode()
-    if isinstance(value, dict):
-        return {name: _clean(part) for name, part in value.items()}
-    return value
+        return encode_text(entry)
 
 
 def start_logging(config: LogConfig) -> None:

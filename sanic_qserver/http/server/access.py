@@ -13,13 +13,13 @@ from collections.abc import Callable
 from time import perf_counter
 from typing import Any
 
-import msgspec
 from msgspec import Struct
 from sanic import HTTPResponse
 
 from sanic_qserver.http.request_id import read_request_id
 from sanic_qserver.http.server.request import DirectRequest
 from sanic_qserver.http.server.response import Reply
+from sanic_qserver.json_text import encode_text
 from sanic_qserver.structs.identity import Principal
 
 LOGGER = "sanic_qserver.access"
@@ -84,7 +84,7 @@ class AccessLog:
         message = f"{address} {method} {path} -> {status}"
         if self._is_json:
             facts = {"message": message, "address": address, "method": method, "path": path, "status": status}
-            asked, caller = f"{_JSON},{_encode(facts)[1:-1]}", f',"principal":{_encode(name)}' if name else ""
+            asked, caller = f"{_JSON},{encode_text(facts)[1:-1]}", f',"principal":{encode_text(name)}' if name else ""
         else:
             asked, caller = f"{_TEXT} {_one_line(message)}", _one_line(f" principal={name}") if name else ""
         return Described(status, principal, asked, caller)
@@ -142,19 +142,6 @@ def _look_at(response: Any, *, is_websocket: bool) -> tuple[int, int | None]:
         return (_SWITCHED if is_websocket else _CLIENT_CLOSED), None
     is_whole = isinstance(response, HTTPResponse) and response.headers.get("transfer-encoding") != "chunked"
     return response.status, len(response.body or b"") if is_whole else None
-
-
-def _encode(value: Any) -> str:
-    try:
-        return msgspec.json.encode(value).decode()
-    except UnicodeEncodeError:  # A lone surrogate: a path or a name that is no UTF-8.
-        return msgspec.json.encode(_clean(value)).decode()
-
-
-def _clean(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {name: _clean(part) for name, part in value.items()}
-    return value.encode(errors="replace").decode() if isinstance(value, str) else value
 
 
 def _one_line(text: str) -> str:

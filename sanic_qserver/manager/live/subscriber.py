@@ -7,8 +7,6 @@ The rules:
 """
 
 import asyncio
-import contextlib
-import socket
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -19,7 +17,6 @@ from sanic_qserver.config.settings import LiveConfig
 from sanic_qserver.scopes import Scope
 
 _MAX_PENDING = 65_536  # Bytes that the network has not taken yet; with more, nothing is written.
-_KERNEL_BUFFER = 131_072  # Bytes, which Linux doubles for its own use.
 
 
 class Message(NamedTuple):
@@ -127,7 +124,6 @@ class Subscriber:
     def attach(self, transport: asyncio.WriteTransport, framing: Framing) -> None:
         """Write to this connection from now on, beginning with what was buffered."""
         self._transport, self._framing = transport, framing
-        _bound_kernel_buffer(transport)
         self._progress_at = time.monotonic()
         if not self.catch_up():
             self._publisher.lags(self)
@@ -228,11 +224,3 @@ class Subscriber:
         self._pending = pending
         if now - self._progress_at > self._publisher.config.stall_s:
             self.cut_off()
-
-
-def _bound_kernel_buffer(transport: asyncio.WriteTransport) -> None:
-    """Keep the kernel from buffering megabytes for a client that does not read: that slows all connections down."""
-    connection = transport.get_extra_info("socket")
-    if connection is not None:
-        with contextlib.suppress(OSError):  # It may be gone already.
-            connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _KERNEL_BUFFER)
