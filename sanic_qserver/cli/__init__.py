@@ -1,5 +1,6 @@
 """The command line. Each module of this folder owns some commands; this file lists them."""
 
+import logging
 import sys
 from typing import Annotated
 
@@ -44,6 +45,8 @@ def main() -> None:
         pretty_exceptions_enable=False,
         rich_markup_mode=None,  # Square brackets in a text are no style.
     )
+    # Commands say by themselves what is wrong; `serve` sets up logging, and others would print the same twice.
+    logging.getLogger("sanic_qserver").addHandler(logging.NullHandler())
     app.callback()(_options)
     for command in COMMANDS:
         app.command()(command)

@@ -51,6 +51,14 @@ def test_check_names_a_mistake_and_ends_with_two(folder):
     assert "Traceback" not in done.stderr
 
 
+def test_check_says_each_warning_once(folder):
+    file = folder / "old.yml"
+    file.write_text("uvicorn: {workers: 2}\n")
+    done = run("check", "--config", file)
+    assert done.returncode == 1
+    assert (done.stdout + done.stderr).count("uvicorn.workers") == 1
+
+
 def test_routes_prints_every_row():
     text = run("routes").stdout
     for path in ("/api/status", "/api/queue/item/add", "/api/stream_console_output", "/api/re_halt"):
