@@ -140,9 +140,9 @@ class DeadlineProtocol(WebSocketProtocol):
         """The request was admitted to a stream that has deadlines of its own."""
         self._is_exempt = True
 
-    def may_drop(self, size: int) -> bool:
-        """Whether so many bytes may be read only to be dropped: all connections together have a rate for this."""
-        return self._registry.may_drop(size)
+    def drop(self, size: int) -> float | None:
+        """So many bytes are dropped: how long to wait before more is read, in seconds. None: no more is read."""
+        return self._registry.drop(size)
 
     async def receive_more(self) -> None:
         """Wait for more of what the client sends. A future: Sanic's event costs a request 3 % of its time."""

@@ -16,7 +16,10 @@ from sanic_qserver.structs.networks import UNIX
 LOOK_S = 1.0
 _FINISH_LOOK_S = 0.05
 _LAST_LOOKS = 20  # For the answers of those who were given up.
-_DROPPED_PER_S = 32_000_000  # Bytes that are read only to be dropped: enough for an upload, too little for a flood.
+_DROPPED_PER_S = (
+    32_000_000  # Bytes that are read only to be dropped: an upload waits for its turn, a flood does not end.
+)
+_LONGEST_WAIT_S = 2.0
 _V6_PREFIX = 64  # A household or an office holds this much, so it counts as one address.
 
 
@@ -112,15 +115,18 @@ class Connections:
             if not self._by_address[network]:
                 del self._by_address[network]
 
-    def may_drop(self, size: int) -> bool:
-        """Whether so many bytes may be read from a client only to be dropped."""
+    def drop(self, size: int) -> float | None:
+        """So many bytes are dropped: how long to wait before more is read, in seconds. None: no more is read.
+
+        All connections together have a rate for this, and wait for it by turns.
+        """
         now = monotonic()
         self._dropped = max(0.0, self._dropped - (now - self._dropped_at) * _DROPPED_PER_S)
         self._dropped_at = now
-        if self._dropped > _DROPPED_PER_S:
-            return False
+        if self._dropped > _DROPPED_PER_S * (1 + _LONGEST_WAIT_S):
+            return None
         self._dropped += size
-        return True
+        return max(0.0, self._dropped / _DROPPED_PER_S - 1)
 
     def _look(self) -> None:
         now = monotonic()

@@ -94,8 +94,8 @@ class Connection(Protocol):
         """Write without waiting. False when the client is slow or gone."""
         ...
 
-    def may_drop(self, size: int) -> bool:
-        """Whether so many bytes may be read only to be dropped."""
+    def drop(self, size: int) -> float | None:
+        """So many bytes are dropped: how long to wait before more is read, in seconds. None: no more is read."""
         ...
 
     async def until_writable(self) -> None:
@@ -186,12 +186,11 @@ class CachedHeadHttp(Http):
 
         Not chunk for chunk after a refusal: that is work that a stranger could order.
         """
-        protocol = cast("Connection", self.protocol)
         if self.request_body == "chunked" and self.response is not None and self.response.status >= 400:
             self.keep_alive, self.request_body = False, None
         self.request_max_size = min(self.request_max_size, self.protocol.request_max_size)
         try:
-            while self.request_body and protocol.may_drop(len(await self.read() or b"")):
+            while self.request_body and await self._drop(len(await self.read() or b"")):
                 pass
         except (BadRequest, PayloadTooLarge):
             self.keep_alive = False
@@ -199,6 +198,13 @@ class CachedHeadHttp(Http):
             self.keep_alive = False
         if not self.keep_alive and self.response is not None and self.response.status >= 400:
             await self._linger()
+
+    async def _drop(self, size: int) -> bool:
+        """Drop what was read, and wait for the turn to read more. False: all together have dropped too much."""
+        wait_s = cast("Connection", self.protocol).drop(size)
+        if wait_s:
+            await asyncio.sleep(wait_s)
+        return wait_s is not None
 
     async def _linger(self) -> None:
         """Drop what still comes: a client that sends all before it reads would lose the answer with the connection."""
@@ -211,7 +217,7 @@ class CachedHeadHttp(Http):
             async with asyncio.timeout(protocol.request_timeout if left else _LINGER_S):
                 if transport.can_write_eof():  # Not over TLS.
                     transport.write_eof()
-                while not protocol.is_gone and protocol.may_drop(len(self.recv_buffer)):
+                while not protocol.is_gone and await self._drop(len(self.recv_buffer)):
                     if left and (left := left - len(self.recv_buffer)) <= 0:
                         return
                     self.recv_buffer.clear()

@@ -5,6 +5,7 @@ import itertools
 import json
 import logging
 import os
+import socket
 import struct
 
 import pytest
@@ -155,6 +156,30 @@ async def test_an_early_answer_is_read_by_a_client_that_goes_on_sending(serve):
     line = await connect(b"POST /api/queue/item/add HTTP/1.1\r\n" + KEYED + b"Content-Length: 3000000\r\n\r\n")
     await line.send(b"a" * 3_000_000)
     assert (await line.rest()).startswith(b"HTTP/1.1 413 ")
+
+
+async def test_a_refused_body_above_the_rate_for_such_is_waited_for(serve, monkeypatch):
+    monkeypatch.setattr("sanic_qserver.http.server.connections._DROPPED_PER_S", 8_000_000)
+    connect = await serve(max_body_bytes=1000)
+    head = b"POST /api/queue/item/add HTTP/1.1\r\n" + KEYED + b"Content-Length: 20000000\r\n\r\n"
+
+    def send_all_before_the_answer_is_read():
+        with socket.create_connection(("127.0.0.1", connect.port), timeout=20) as line:
+            line.sendall(head + b"a" * 20_000_000)
+            return line.recv(100)
+
+    assert (await asyncio.to_thread(send_all_before_the_answer_is_read)).startswith(b"HTTP/1.1 413 ")
+
+
+def test_what_is_dropped_has_a_rate_and_a_flood_has_an_end(monkeypatch):
+    monkeypatch.setattr("sanic_qserver.http.server.connections._DROPPED_PER_S", 100)
+    monkeypatch.setattr("sanic_qserver.http.server.connections.monotonic", lambda: now)
+    connections, now = Connections(100, 100, 1.0, 1.0), 1000.0
+    assert [connections.drop(size) for size in (100, 50, 100, 60, 1)] == [0.0, 0.5, 1.5, pytest.approx(2.1), None]
+    now += 1.1
+    assert connections.drop(0) == pytest.approx(1.0)
+    now += 100
+    assert connections.drop(100) == 0.0
 
 
 async def test_a_body_of_tiny_chunks_is_refused(serve):
