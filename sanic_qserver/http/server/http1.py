@@ -144,8 +144,7 @@ class CachedHeadHttp(Http):
             except Exception as error:  # the edge: each error becomes an answer
                 await self.error_response(error)
             if self._access is not None and self.request is not None:
-                is_websocket = protocol.websocket is not None
-                self._access.note(self.request, self.response, self.perft0, is_websocket=is_websocket)
+                self._access.note(self.request, self.response, self.perft0, protocol.websocket is not None)
             if protocol.websocket is not None:
                 return
             protocol.end_request()

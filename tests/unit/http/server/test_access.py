@@ -26,7 +26,7 @@ async def note():
         request.conn_info = SimpleNamespace(client_ip="192.0.2.7")
         request.known_of_head = of_head
         request.ctx.__dict__.update(context, **({} if principal is None else {"principal": principal}))
-        log.note(request, Reply(body, status, {}, "application/json"), perf_counter(), is_websocket=False)
+        log.note(request, Reply(body, status, {}, "application/json"), perf_counter(), False)
         log.flush()
         return json.loads(written.pop())
 
