@@ -130,7 +130,8 @@ def whole_site(instrument, tmp_path_factory):
     sections["server"] = {"title": "Test & <b>beamline</b>"}
     sections["idempotency"] = {"store": "memory"}
     sections["extensions"] = {"modules": ["day_report"], "paths": [str(ROOT / "plugins")], "required": True}
-    served = Served(app_of(load(environment=instrument.environment, overrides=sections)))
+    (folder / "config.toml").touch()  # Its folder holds the proposals.
+    served = Served(app_of(load(folder / "config.toml", environment=instrument.environment, overrides=sections)))
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
         site = Site(served, browser)
