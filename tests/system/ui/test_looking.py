@@ -73,6 +73,17 @@ def make_older(site, instrument, count):
     site.ask("POST", "history/clear", size=count + 2)
 
 
+def test_nothing_is_said_of_queue_and_history_before_it_is_known(site):
+    stranger = site.page()
+    stranger.goto(f"{site.served.url}/ui")
+    expect(stranger.get_by_role("dialog")).to_be_visible()
+    for text in ("The queue is empty", "0 items"):
+        assert not any(said.is_visible() for said in stranger.get_by_text(text).all())
+    expect(region(site.open("alice"), "Queue")).to_contain_text("The queue is empty")
+    assert [text for text in site.problems if "401" not in text] == []
+    site.problems.clear()
+
+
 def test_what_could_not_be_fetched_for_a_moment_is_fetched_again(site):
     page, failed = site.page("alice"), []
 

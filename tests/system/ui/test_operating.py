@@ -264,6 +264,7 @@ def test_the_page_works_under_a_path_prefix_behind_a_proxy_with_tls(site, tmp_pa
         page.get_by_role("textbox", name="Username").fill("alice")
         page.get_by_role("textbox", name="Password").fill("wonderland-1")
         page.get_by_role("dialog").get_by_role("button", name="Log in").click()
+        expect(page.get_by_role("banner")).to_contain_text("alice")  # What is typed below the dialog goes nowhere.
         fill_form(page, "count", detectors="det1", num="6")
         button(page, "Add to queue").click()
         expect(row(page, 6)).to_be_visible()

@@ -124,9 +124,10 @@ class HistoryPanel extends Panel {
 
   update() {
     this.items = state.history.filter((item) => this.fits(item)).reverse();
-    setText(this.count, T.items(this.words || this.outcome ? this.items.length : state.historyTotal));
+    const count = this.words || this.outcome ? this.items.length : state.historyTotal;
+    setText(this.count, state.historySeen ? T.items(count) : "");
     this.older.hidden = state.history.length >= state.historyTotal;
-    this.empty.hidden = this.items.length > 0;
+    this.empty.hidden = this.items.length > 0 || !state.historySeen;
     setText(this.empty, state.history.length ? T.noMatches : T.emptyHistory);
     this.rows.viewport.setAttribute("aria-rowcount", String(this.items.length + 1));
     this.rows.resize(this.items.length);

@@ -95,8 +95,8 @@ class QueuePanel extends Panel {
       const there = new Set(this.items.map((item) => item.item_uid));
       for (const uid of selection) if (!there.has(uid)) selection.delete(uid);
     }
-    setText(this.count, T.items(this.items.length));
-    this.empty.hidden = this.items.length > 0;
+    setText(this.count, state.queueSeen ? T.items(this.items.length) : "");
+    this.empty.hidden = this.items.length > 0 || !state.queueSeen;
     this.rows.viewport.setAttribute("aria-rowcount", String(this.items.length + 1));
     this.rows.resize(this.items.length);
     this.updateTools();

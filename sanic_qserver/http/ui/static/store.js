@@ -10,14 +10,16 @@ const HISTORY_PAGE = 300;
 const SILENCE_MS = 30_000;
 const RETRY_MS = 3000;
 
-/** @type {{connection: string, isAvailable: boolean, status: any, queue: any[], running: any, history: any[], historyTotal: number, runs: any[], lock: any, lines: string[], firstLine: number, me: {names: Set<string>, roles: string[], scopes: Set<string>, label: string, isKnown: boolean, info: any}, plans: Record<string, any>|null, devices: Record<string, any>|null, proposals: any[], proposalsSeen: boolean}} */
+/** @type {{connection: string, isAvailable: boolean, status: any, queue: any[], queueSeen: boolean, running: any, history: any[], historySeen: boolean, historyTotal: number, runs: any[], lock: any, lines: string[], firstLine: number, me: {names: Set<string>, roles: string[], scopes: Set<string>, label: string, isKnown: boolean, info: any}, plans: Record<string, any>|null, devices: Record<string, any>|null, proposals: any[], proposalsSeen: boolean}} */
 export const state = {
   connection: "connecting",
   isAvailable: true,
   status: null,
   queue: [],
+  queueSeen: false,
   running: null,
   history: [],
+  historySeen: false,
   historyTotal: 0,
   runs: [],
   lock: null,
@@ -246,6 +248,7 @@ const topics = {
     };
     if (type === "snapshot") {
       state.queue = data.items;
+      state.queueSeen = true;
       state.running = data.running_item?.item_uid ? data.running_item : null;
     } else if (type === "item_added") {
       take();
@@ -333,6 +336,7 @@ async function fetchHistory(total) {
     const reply = await get(`history/get?offset=${offset}&limit=${HISTORY_PAGE * 2}`);
     state.history = reply.items ?? [];
     state.historyTotal = reply.total ?? state.history.length;
+    state.historySeen = true;
   };
   await refresh("history", fetchIt, () => (state.history = []));
 }
