@@ -237,7 +237,7 @@ async def test_an_observer_who_fills_the_queue_costs_nobody_else_a_call(instrume
         replies = [msgspec.json.decode(reply) for reply in await asyncio.gather(*adds)]
         assert all(reply["success"] for reply in replies)
         await asyncio.gather(*flood)
-        assert refused >= 240
+        assert refused >= 300 - config.queue_limit - config.window  # More, when adds displaced some that waited.
     finally:
         await client.request("queue_clear")
         await client.close()
