@@ -17,7 +17,7 @@ from pathlib import Path
 
 import openpyxl
 import pytest
-import zmq
+from past_the_server import ask_manager
 from servers import ServerProcess
 
 pytestmark = pytest.mark.slow
@@ -37,12 +37,7 @@ class Demo(ServerProcess):
 
     def ask(self, method, **params):
         """RE Manager's own answer, past the server."""
-        with zmq.Context() as context, context.socket(zmq.REQ) as client:
-            client.setsockopt(zmq.LINGER, 0)
-            client.connect(self.address)
-            client.send_json({"method": method, "params": params})
-            assert client.poll(5000), f"RE Manager does not answer {method}"
-            return client.recv_json()
+        return json.loads(ask_manager(self.address, method, **params))
 
     def wait(self, timeout_s=60, **wanted):
         """Wait until RE Manager's status is so."""

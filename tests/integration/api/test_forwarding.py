@@ -4,9 +4,9 @@ import asyncio
 
 import msgspec
 import pytest
-import zmq
 from bluesky_queueserver.manager.conversions import simplify_plan_descriptions
 from conftest import KEY, app_of, until_connected
+from past_the_server import ask_manager
 from servers import Instrument
 
 from sanic_qserver.config.settings import load
@@ -14,12 +14,7 @@ from sanic_qserver.config.settings import load
 
 def ask(instrument, method, **params):
     """RE Manager's own reply, as bytes."""
-    with zmq.Context() as context, context.socket(zmq.REQ) as client:
-        client.setsockopt(zmq.LINGER, 0)
-        client.connect(instrument.control_address)
-        client.send_json({"method": method, "params": params})
-        assert client.poll(10_000)
-        return client.recv()
+    return ask_manager(instrument.control_address, method, **params)
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ Such an item cannot come through this server; it comes from a program that speak
 import json
 
 import pytest
-import zmq
+from past_the_server import ask_manager
 from policy_people import as_
 from watching import Events
 
@@ -28,18 +28,10 @@ async def server(serve_people, instrument):
     assert (await client.post("/api/history/clear")).json()["success"]
     item = {**PLAN, "kwargs": {"num": 1, "md": {"temperature": float("nan"), "sample": "\ud800"}}}
     params = {"item": item, "user": "other", "user_group": "primary"}
-    reply = ask(instrument.environment["QSERVER_ZMQ_CONTROL_ADDRESS"], "queue_item_add", params)
+    reply = json.loads(ask_manager(instrument.control_address, "queue_item_add", **params))
     assert reply["success"], reply
     yield client, reply["item"]["item_uid"]
     assert (await client.post("/api/queue/clear")).json()["success"]
-
-
-def ask(address, method, params):
-    """Call RE Manager as other programs do."""
-    with zmq.Context() as context, context.socket(zmq.REQ) as socket:
-        socket.connect(address)
-        socket.send(json.dumps({"method": method, "params": params}).encode())
-        return json.loads(socket.recv())
 
 
 @pytest.mark.parametrize(

@@ -3,16 +3,17 @@
 import asyncio
 import contextlib
 import itertools
+import json
 import signal
 from collections import Counter
 
 import httpx
 import msgspec
 import pytest
-import zmq
 from bulk_lines import PATH
 from conftest import until_so
 from duplex import Duplex
+from past_the_server import ask_manager
 from servers import KEY, Instrument, ServerProcess
 
 from sanic_qserver.middleware.idempotency.claims import WAIT_S
@@ -263,10 +264,7 @@ async def test_what_a_review_made_of_adds_is_queued_exactly_once_when_a_replica_
     text = CONFIG.format(key=KEY, port=own.redis_port).replace("queue_wait_s = 20.0", "queue_wait_s = 1.0")
     text = text.replace("[auth]", f'[auth]\nsecret_keys = ["{"s" * 32}"]')
     (tmp_path / "config.toml").write_text(text + REVIEW_CONFIG.format(url=url))
-    with zmq.Context() as context, context.socket(zmq.REQ) as manager:  # The servers' own key may not.
-        manager.connect(own.environment["QSERVER_ZMQ_CONTROL_ADDRESS"])
-        manager.send_json({"method": "queue_clear", "params": {}})
-        assert manager.recv_json()["success"]
+    assert json.loads(ask_manager(own.control_address, "queue_clear"))["success"]  # The servers' own key may not.
     with Replica(tmp_path, own) as one, Replica(tmp_path, own) as other:
         for number in range(4):
             await add_until_proposed([one], number)

@@ -104,6 +104,13 @@ def test_an_observer_is_not_offered_what_administrators_do(site):
     assert page.get_by_role("link", name="Admin").count() == 0
 
 
+def has_come_in(page, served):
+    """Jane is in, and where she wanted to go."""
+    expect(page.get_by_role("banner")).to_contain_text("jane")
+    assert page.url == f"{served.url}/ui?view=lists"
+    expect(region(page, "Devices and plans")).to_be_visible()
+
+
 def test_a_person_comes_in_by_the_link_to_a_provider(site, instrument, issuer, tmp_path):
     policy = "users:\n  jane: {roles: observer}\n"
     sections = settings(tmp_path, oidc(issuer, title="the facility"), policy=policy)
@@ -114,9 +121,7 @@ def test_a_person_comes_in_by_the_link_to_a_provider(site, instrument, issuer, t
         page.get_by_role("link", name="Log in with the facility").click()
         page.locator("input[name=sub]").fill("jane")
         page.get_by_role("button", name="Authorize").click()
-        expect(page.get_by_role("banner")).to_contain_text("jane")
-        assert page.url == f"{served.url}/ui?view=lists"
-        expect(region(page, "Devices and plans")).to_be_visible()
+        has_come_in(page, served)
     finally:
         served.close()
 
@@ -143,8 +148,6 @@ def test_a_person_comes_in_by_the_link_to_a_saml_provider(site, instrument, tmp_
         page.goto(f"{served.url}/ui?view=lists")
         page.get_by_role("link", name="Log in with the campus").click()
         page.get_by_role("button", name="Log in").click()
-        expect(page.get_by_role("banner")).to_contain_text("jane")
-        assert page.url == f"{served.url}/ui?view=lists"
-        expect(region(page, "Devices and plans")).to_be_visible()
+        has_come_in(page, served)
     finally:
         served.close()
