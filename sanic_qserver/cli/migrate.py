@@ -31,15 +31,17 @@ def migrate(
     for file in (folder / "config.toml", policy):
         if file.exists():
             raise ConfigError(f"{file} is there already and is left as it is")
-    with name_unwritable(folder):
-        policy.parent.mkdir(parents=True, exist_ok=True)
-    if access := sections.get("policy", {}).pop("access", None):
-        policy.write_text(f"# From {old.name}.\n{yaml.safe_dump(access, sort_keys=False)}", "utf-8")
+    access = sections.get("policy", {}).pop("access", None)
+    if access:
         sections["policy"]["permissions"] = "policies/permissions.yaml"
     notes = [*(f"Not carried over: {note}" for note in lost), *_hashed(sections)]
     head = f"# From {old.name}, by sanic-qserver migrate.\n" + "".join(f"# {note}\n" for note in notes)
-    with os.fdopen(os.open(folder / "config.toml", os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as writer:
-        writer.write(head + tomli_w.dumps(sections))
+    with name_unwritable(folder):
+        policy.parent.mkdir(parents=True, exist_ok=True)
+        if access:
+            policy.write_text(f"# From {old.name}.\n{yaml.safe_dump(access, sort_keys=False)}", "utf-8")
+        with os.fdopen(os.open(folder / "config.toml", os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as writer:
+            writer.write(head + tomli_w.dumps(sections))
     print(f"Wrote {folder / 'config.toml'}" + (f" and {policy}" if access else ""))
     for note in notes:
         print(note if note.startswith("Not carried over") else f"Note: {note}")
