@@ -106,7 +106,7 @@ class ProfileStore:
     @contextlib.contextmanager
     def locked(self, name: str) -> Iterator[None]:
         """Hold the profile alone: a refresh token is good once, and two commands may run at the same time."""
-        self._make_folder()
+        make_private_folder(self.folder)
         with (self.folder / f"{self._file(name).stem}.lock").open("w") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             yield
@@ -116,11 +116,8 @@ class ProfileStore:
             raise WrongUsage(f"{name!r} is not a name for a profile", "Letters, digits, '-', '_' and '.' are allowed.")
         return self.folder / f"profile-{name}.json"
 
-    def _make_folder(self) -> None:
-        make_private_folder(self.folder)
-
     def _write(self, name: str, text: str) -> None:
-        self._make_folder()
+        make_private_folder(self.folder)
         write_private(self.folder / name, text)
 
 

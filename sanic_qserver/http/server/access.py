@@ -63,7 +63,7 @@ class AccessLog:
             status, size = response.status, len(response.body)
         else:
             status, size = _look_at(response, is_websocket=is_websocket)
-        known, of_head = request.ctx.__dict__, request.known_of_head or request.of_head
+        known, of_head = request.ctx.__dict__, request.of_head
         told = of_head.described
         if told is None or told.status != status or told.principal is not known.get("principal"):
             told = of_head.described = self._describe(request, status, known.get("principal"))

@@ -16,9 +16,8 @@ from sanic_qserver.structs.networks import UNIX
 LOOK_S = 1.0
 _FINISH_LOOK_S = 0.05
 _LAST_LOOKS = 20  # For the answers of those who were given up.
-_DROPPED_PER_S = (
-    32_000_000  # Bytes that are read only to be dropped: an upload waits for its turn, a flood does not end.
-)
+# Bytes that are read only to be dropped: an upload waits for its turn, and what would wait too long is cut off.
+_DROPPED_PER_S = 32_000_000
 _LONGEST_WAIT_S = 2.0
 _V6_PREFIX = 64  # A household or an office holds this much, so it counts as one address.
 
